@@ -1,0 +1,168 @@
+"""What every environment's step shares: admission, divergence, episode ends and reset.
+
+The state and the observation of an environment are rows: arrays of shape (num_envs, n). An
+environment that diverges (a non-finite number in its action, state, observation or reward) is ended
+and starts anew; `gate` keeps its gradient at zero, whatever its adjoint arithmetic gave.
+"""
+
+from typing import Any
+
+import warp as wp
+
+
+@wp.func
+def gate(x: wp.float32, shut: wp.int32):
+    return x
+
+
+@wp.func_grad(gate)
+def adj_gate(x: wp.float32, shut: wp.int32, adj_ret: wp.float32):
+    if shut == 0:
+        wp.adjoint[x] += adj_ret
+
+
+@wp.func
+def gate(x: wp.float64, shut: wp.int32):
+    return x
+
+
+@wp.func_grad(gate)
+def adj_gate_double(x: wp.float64, shut: wp.int32, adj_ret: wp.float64):
+    if shut == 0:
+        wp.adjoint[x] += adj_ret
+
+
+@wp.kernel
+def admit_state(
+    # In:
+    state_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    diverged_in: wp.array(dtype=wp.int32),  # [num_envs], known only when the step has run
+    # Out:
+    state_out: wp.array2d(dtype=Any),  # [num_envs, n]
+):
+    """Copy the state in; backward, pass no gradient to an environment that diverged."""
+    env, i = wp.tid()
+    state_out[env, i] = gate(state_in[env, i], diverged_in[env])
+
+
+@wp.kernel
+def admit_action(
+    # In:
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    diverged_in: wp.array(dtype=wp.int32),
+    # Out:
+    action_out: wp.array2d(dtype=Any),  # [num_envs, num_actions], in [-1, 1]
+):
+    """Clip the action to [-1, 1]; the gradient is one inside, both ends included, zero outside."""
+    env, i = wp.tid()
+    a = gate(action_in[env, i], diverged_in[env])
+    one = type(a)(1.0)
+    action_out[env, i] = wp.clamp(a, -one, one)
+
+
+@wp.kernel(enable_backward=False)
+def flag_nonfinite_action(
+    # In:
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    # Out:
+    diverged_out: wp.array(dtype=wp.int32),  # [num_envs]
+):
+    """Set the flag of every environment anew: 1 where its action is not finite."""
+    env = wp.tid()
+    flag = wp.int32(0)
+    for i in range(action_in.shape[1]):
+        if not wp.isfinite(action_in[env, i]):
+            flag = 1
+    diverged_out[env] = flag
+
+
+@wp.kernel(enable_backward=False)
+def flag_nonfinite(
+    # In:
+    rows_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    # Out:
+    diverged_out: wp.array(dtype=wp.int32),  # [num_envs]
+):
+    """Raise the flag of environments with a non-finite number in their row."""
+    env = wp.tid()
+    for i in range(rows_in.shape[1]):
+        if not wp.isfinite(rows_in[env, i]):
+            diverged_out[env] = 1
+
+
+@wp.kernel(enable_backward=False)
+def end_episode(
+    # In:
+    diverged_in: wp.array(dtype=wp.int32),  # [num_envs]
+    terminated_in: wp.array(dtype=wp.bool),  # [num_envs], the environment's own verdict
+    step_count_in: wp.array(dtype=wp.int32),  # steps of the episode before this one
+    reset_count_in: wp.array(dtype=wp.int32),  # resets of this environment so far
+    max_episode_steps: wp.int32,
+    # Out:
+    terminated_out: wp.array(dtype=wp.bool),
+    truncated_out: wp.array(dtype=wp.bool),
+    diverged_out: wp.array(dtype=wp.bool),
+    done_out: wp.array(dtype=wp.int32),
+    step_count_out: wp.array(dtype=wp.int32),
+    reset_count_out: wp.array(dtype=wp.int32),
+):
+    """Termination (also by divergence), truncation at the time limit, and the counters."""
+    env = wp.tid()
+    diverged = diverged_in[env] != 0
+    terminated = terminated_in[env] or diverged
+    steps = step_count_in[env] + 1
+    truncated = steps >= max_episode_steps
+    terminated_out[env] = terminated
+    truncated_out[env] = truncated
+    diverged_out[env] = diverged
+    if terminated or truncated:
+        done_out[env] = 1
+        step_count_out[env] = 0
+        reset_count_out[env] = reset_count_in[env] + 1
+    else:
+        done_out[env] = 0
+        step_count_out[env] = steps
+        reset_count_out[env] = reset_count_in[env]
+
+
+@wp.kernel
+def sum_reward(
+    # In:
+    reward_terms_in: wp.array2d(dtype=Any),  # [num_envs, num_terms]
+    last_reward_in: wp.array(dtype=Any),  # [num_envs], of the last finite step
+    diverged_in: wp.array(dtype=wp.int32),
+    # Out:
+    reward_out: wp.array(dtype=Any),  # [num_envs]
+):
+    """The reward is the sum of its terms; after a divergence, the last finite one."""
+    env = wp.tid()
+    if diverged_in[env] != 0:
+        reward_out[env] = last_reward_in[env]
+    else:
+        total = reward_terms_in[env, 0]
+        for k in range(1, reward_terms_in.shape[1]):
+            total += reward_terms_in[env, k]
+        reward_out[env] = total
+
+
+@wp.kernel
+def select_rows(
+    # In:
+    rows_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    other_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    take_other_in: wp.array(dtype=wp.int32),  # [num_envs]
+    # Out:
+    rows_out: wp.array2d(dtype=Any),  # [num_envs, n]
+):
+    """Row by row the one or the other: the reset of ended environments, for instance."""
+    env, i = wp.tid()
+    if take_other_in[env] != 0:
+        rows_out[env, i] = other_in[env, i]
+    else:
+        rows_out[env, i] = rows_in[env, i]
+
+
+@wp.func
+def random_state(seed: wp.int32, env: wp.int32, reset_count: wp.int32):
+    """A random-number state of its own for every environment and every reset of it."""
+    return wp.rand_init(wp.int32(wp.rand_init(seed, env)), reset_count)

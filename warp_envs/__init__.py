@@ -1,0 +1,30 @@
+"""Differentiable environments in NVIDIA Warp, as Gymnasium vector environments over torch tensors.
+
+    env = warp_envs.make("cartpole", num_envs=64, device="cpu", seed=0)
+    obs, info = env.reset()
+    obs, reward, terminated, truncated, info = env.step(actions)
+"""
+
+import warp as _wp
+
+import kernels as _kernels
+
+if not getattr(_kernels, "GIPPO_KERNELS", False):
+    raise ImportError(
+        f"the package 'kernels' at {_kernels.__file__} is not gippo's: another distribution of that "
+        "name shadows or has overwritten it; uninstall it ('pip uninstall kernels') and install "
+        "gippo again"
+    )
+
+# Importing is silent: a machine without a GPU is nothing to warn of.
+if hasattr(_wp.config, "log_level"):
+    _wp.config.log_level = _wp.LOG_ERROR
+    _wp.init()
+    _wp.config.log_level = _wp.LOG_WARNING
+else:
+    _wp.config.quiet = True
+    _wp.init()
+
+from warp_envs.registry import env_ids, make  # noqa: E402 (Warp must be told before it starts)
+
+__all__ = ["env_ids", "make"]

@@ -1,0 +1,74 @@
+"""Environments by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from warp_envs.function import FunctionEnv
+from warp_envs.vector_env import DifferentiableVectorEnv
+
+EnvFactory = Callable[..., DifferentiableVectorEnv]
+
+_BASE_OPTIONS = ("num_envs", "device", "dtype", "seed")
+
+_FACTORIES: dict[str, EnvFactory] = {
+    "dejong": partial(FunctionEnv, "dejong"),
+    "ackley": partial(FunctionEnv, "ackley"),
+}
+
+
+def env_ids() -> tuple[str, ...]:
+    """The names that `make` accepts."""
+    return tuple(_FACTORIES)
+
+
+def make(
+    env_id: str,
+    *,
+    num_envs: int,
+    device: str = "cpu",
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> DifferentiableVectorEnv:
+    """Make `num_envs` differentiable copies of an environment on a device.
+
+    Args:
+        env_id: one of `env_ids()`.
+        num_envs: copies stepped together.
+        device: "cpu" or "cuda:0".
+        seed: of the random initial states.
+        dtype: torch.float32, or torch.float64 for verification.
+        options: the environment's own, as ``dim=64`` for "dejong".
+
+    Raises:
+        ValueError: an unknown id or option, or a value out of range; the message names it and
+            says what is accepted.
+    """
+    if env_id not in _FACTORIES:
+        near = difflib.get_close_matches(str(env_id), _FACTORIES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"env_id: {env_id!r} given, one of {list(_FACTORIES)} accepted{hint}")
+    factory = _FACTORIES[env_id]
+    known = env_options(env_id)
+    for name in options:
+        if name not in known:
+            accepted = list(known) + list(_BASE_OPTIONS)
+            raise ValueError(f"{name}: not an option of {env_id!r}, which accepts {accepted}")
+    return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
+
+
+def env_options(env_id: str) -> tuple[str, ...]:
+    """The options of an environment beyond those that all share."""
+    parameters = inspect.signature(_FACTORIES[env_id]).parameters.values()
+    return tuple(
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in _BASE_OPTIONS
+    )

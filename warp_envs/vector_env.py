@@ -1,0 +1,409 @@
+"""The base of all environments: Gymnasium's vector interface over differentiable Warp programs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+import warp as wp
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector.utils import batch_space
+
+from kernels import episode
+from warp_envs.bridge import Program, scalar_type
+
+Arrays = dict[str, wp.array]
+State = dict[str, torch.Tensor]
+
+_COUNTERS = ("seed", "step_count", "reset_count")
+
+
+class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
+    """`num_envs` copies of one environment, stepped together and differentiable through time.
+
+    A subclass names its state (`state_layout`: name -> numbers per environment), its reward terms
+    and its sizes, and records four programs' worth of kernel launches: `record_step`,
+    `record_observation`, `record_outcome` and `record_initial_state`. Everything else is here:
+    clipping and checking of actions, divergence, termination, truncation, same-step reset, state in
+    and out, and gradients.
+
+    All tensors lie on `device` and are of `dtype` (torch.float32 unless told otherwise).
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": [],
+        "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        env_id: str,
+        *,
+        num_envs: int,
+        num_obs: int,
+        num_actions: int,
+        max_episode_steps: int,
+        state_layout: Mapping[str, int],
+        reward_terms: tuple[str, ...],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        """Allocate the environment and reset it.
+
+        Raises:
+            ValueError: a count below one, an unknown device or dtype, a negative seed.
+        """
+        _check_count("num_envs", num_envs)
+        _check_seed(seed)
+        self.scalar = scalar_type(dtype)
+        self.dtype = dtype
+        self.device = _check_device(device)
+        self.num_envs = num_envs
+        self.num_obs = num_obs
+        self.num_actions = num_actions
+        self.state_layout = dict(state_layout)
+        self.reward_terms = reward_terms
+        self.spec = EnvSpec(id=f"gippo/{env_id}", max_episode_steps=max_episode_steps)
+        self._make_spaces()
+        self._counters: State = {}
+        self._state: State = {}
+        self._previous_reward = torch.zeros(num_envs, dtype=dtype, device=self.device)
+        self._previous_obs = torch.zeros(num_envs, num_obs, dtype=dtype, device=self.device)
+        self._prepare()
+        self._build_programs()
+        self.reset(seed=seed)
+
+    # What a subclass supplies -------------------------------------------------------------------
+
+    @abstractmethod
+    def record_step(
+        self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
+    ) -> None:
+        """Append the launches of one control step.
+
+        Args:
+            program: takes the launches and owns scratch arrays.
+            state: name -> array (num_envs, n), to be read only.
+            action: (num_envs, num_actions), clipped to [-1, 1].
+            next_state: name -> array (num_envs, n), to be written in full.
+        """
+
+    @abstractmethod
+    def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
+        """Append the launches that write `obs` (num_envs, num_obs) from `state`."""
+
+    @abstractmethod
+    def record_outcome(
+        self,
+        program: Program,
+        state: Arrays,
+        action: wp.array,
+        next_state: Arrays,
+        reward_terms: wp.array,
+        terminated: wp.array,
+    ) -> None:
+        """Append the launches that write reward terms (num_envs, terms) and termination.
+
+        `terminated` is a boolean array (num_envs,); the reward is the sum of its terms.
+        """
+
+    @abstractmethod
+    def record_initial_state(
+        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
+    ) -> None:
+        """Append the launches that write a random initial state of every environment.
+
+        The state of environment i may depend on `seed` (1,), i and `reset_count` (num_envs,) only,
+        through `kernels.episode.random_state`. No gradient passes here.
+        """
+
+    def _prepare(self) -> None:
+        """Hook for what a subclass must have allocated before its programs are recorded."""
+
+    # Gymnasium's interface ----------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Start a new episode in every environment, and a new gradient window.
+
+        Args:
+            seed: restarts the random numbers from here; None continues them.
+            options: not used.
+
+        Returns:
+            obs (num_envs, num_obs) and an empty info.
+        """
+        if seed is not None:
+            _check_seed(seed)
+            self._counters = {
+                "seed": self._integers(1, seed),
+                "step_count": self._integers(self.num_envs, 0),
+                "reset_count": self._integers(self.num_envs, 0),
+            }
+        counters = self._counters
+        state = self._start(counters["seed"], counters["reset_count"])
+        self._counters = {
+            "seed": counters["seed"],
+            "step_count": self._integers(self.num_envs, 0),
+            "reset_count": counters["reset_count"] + 1,
+        }
+        self._state = dict(zip(self.state_layout, state, strict=True))
+        self._previous_reward = torch.zeros_like(self._previous_reward)
+        return self._observe_again(), {}
+
+    def step(
+        self, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """Advance every environment by one control step.
+
+        Args:
+            actions: (num_envs, num_actions), clipped to [-1, 1].
+
+        Returns:
+            obs (num_envs, num_obs), after the reset of ended environments; reward (num_envs,);
+            terminated and truncated, bool (num_envs,); and info with ``final_obs`` (num_envs,
+            num_obs), the observation before any reset; ``diverged``, bool (num_envs,);
+            ``reward_terms``, name -> (num_envs,). obs, reward and final_obs are differentiable in
+            the actions of all steps since `detach`. When an environment diverges its final_obs is
+            its last finite observation and its reward that of the last finite step.
+
+        Raises:
+            ValueError: actions of wrong type, shape, dtype or device; on a CPU also non-finite ones
+                (on a GPU the environment ends as diverged instead). Nothing has been stepped then.
+        """
+        self._check_actions(actions)
+        outputs = self._step(
+            *self._state.values(),
+            actions,
+            *[self._counters[name] for name in _COUNTERS],
+            self._previous_obs,
+            self._previous_reward,
+        )
+        obs, reward, final_obs, terminated, truncated, diverged, steps, resets, terms = outputs[:9]
+        self._state = dict(zip(self.state_layout, outputs[9:], strict=True))
+        self._counters = {
+            "seed": self._counters["seed"],
+            "step_count": steps,
+            "reset_count": resets,
+        }
+        self._previous_obs = obs.detach()
+        self._previous_reward = reward.detach()
+        info = {
+            "final_obs": final_obs,
+            "diverged": diverged,
+            "reward_terms": dict(
+                zip(self.reward_terms, terms.detach().unbind(1), strict=True)
+            ),
+        }
+        return obs, reward, terminated, truncated, info
+
+    # Windows and state --------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Start a new gradient window where the environments stand."""
+        self._state = {name: value.detach() for name, value in self._state.items()}
+
+    def observe(self) -> torch.Tensor:
+        """The observation (num_envs, num_obs) of the current state, differentiable in it."""
+        return self._observe(*self._state.values())[0]
+
+    def get_state(self) -> State:
+        """A detached copy of the complete state, counters and random-number state included.
+
+        Setting it again continues bit for bit on a CPU. Names: those of `state_layout`, ``seed``
+        (1,), ``step_count`` and ``reset_count`` (num_envs,), ``last_reward`` (num_envs,).
+        """
+        everything = {**self._state, **self._counters, "last_reward": self._previous_reward}
+        return {name: value.detach().clone() for name, value in everything.items()}
+
+    def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from `state`; what it does not name stays. Gradients reach its tensors.
+
+        Raises:
+            ValueError: an unknown name, or a tensor of wrong shape, dtype or device. Nothing has
+                been set then.
+        """
+        current = {**self._state, **self._counters, "last_reward": self._previous_reward}
+        for name, value in state.items():
+            if name not in current:
+                raise ValueError(f"state: {name!r} given, any of {list(current)} accepted")
+            _check_tensor(f"state[{name!r}]", value, current[name])
+        merged = {**current, **state}
+        self._state = {name: merged[name] for name in self.state_layout}
+        self._counters = {name: merged[name].detach().clone() for name in _COUNTERS}
+        self._previous_reward = merged["last_reward"].detach().clone()
+        self._observe_again()
+
+    # Construction -------------------------------------------------------------------------------
+
+    def _make_spaces(self) -> None:
+        real = np.float64 if self.dtype == torch.float64 else np.float32
+        box = gymnasium.spaces.Box
+        self.single_observation_space = box(-np.inf, np.inf, (self.num_obs,), real)
+        self.single_action_space = box(-1.0, 1.0, (self.num_actions,), real)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def _build_programs(self) -> None:
+        self._build_start()
+        self._build_observe()
+        self._build_step()
+
+    def _build_start(self) -> None:
+        program = Program(self.device)
+        seed = program.array(1, wp.int32, requires_grad=False)
+        reset_count = program.array(self.num_envs, wp.int32, requires_grad=False)
+        state = self._state_arrays(program, requires_grad=False)
+        with program.without_gradient():
+            self.record_initial_state(program, seed, reset_count, state)
+        self._start = program.function([seed, reset_count], list(state.values()))
+
+    def _build_observe(self) -> None:
+        program = Program(self.device)
+        state = self._state_arrays(program)
+        obs = self._rows(program, self.num_obs)
+        self.record_observation(program, state, obs)
+        self._observe = program.function(list(state.values()), [obs])
+
+    def _build_step(self) -> None:
+        """Record admission, the step, its outcome, the reset and both observations."""
+        n = self.num_envs
+        p = Program(self.device)
+
+        def integers(length: int) -> wp.array:
+            return p.array(length, wp.int32, requires_grad=False)
+
+        def flags() -> wp.array:
+            return p.array(n, wp.bool, requires_grad=False)
+
+        state_in, state, stepped, next_state = (self._state_arrays(p) for _ in range(4))
+        fresh = self._state_arrays(p, requires_grad=False)
+        action_in, action = self._rows(p, self.num_actions), self._rows(p, self.num_actions)
+        previous_obs = p.array((n, self.num_obs), self.scalar, requires_grad=False)
+        last_reward = p.array(n, self.scalar, requires_grad=False)
+        seed, step_count, reset_count = integers(1), integers(n), integers(n)
+        steps, resets, diverged, done = integers(n), integers(n), integers(n), integers(n)
+        own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
+        terms = self._rows(p, len(self.reward_terms))
+        reward = p.array(n, self.scalar)
+        raw_obs, final_obs, obs = (self._rows(p, self.num_obs) for _ in range(3))
+
+        p.launch(episode.flag_nonfinite_action, n, [action_in, diverged])
+        p.launch(episode.admit_action, action.shape, [action_in, diverged, action])
+        for name, rows in state.items():
+            p.launch(episode.admit_state, rows.shape, [state_in[name], diverged, rows])
+        self.record_step(p, state, action, stepped)
+        self.record_observation(p, stepped, raw_obs)
+        self.record_outcome(p, state, action, stepped, terms, own_terminated)
+        for rows in (*stepped.values(), raw_obs, terms):
+            p.launch(episode.flag_nonfinite, n, [rows, diverged])
+        p.launch(episode.sum_reward, n, [terms, last_reward, diverged, reward])
+        p.launch(
+            episode.select_rows, obs.shape, [raw_obs, previous_obs, diverged, final_obs]
+        )
+        limit = self.spec.max_episode_steps
+        verdict = [terminated, truncated, ended, done, steps, resets]
+        p.launch(
+            episode.end_episode,
+            n,
+            [diverged, own_terminated, step_count, reset_count, limit, *verdict],
+        )
+        with p.without_gradient():
+            self.record_initial_state(p, seed, reset_count, fresh)
+        for name, rows in next_state.items():
+            p.launch(episode.select_rows, rows.shape, [stepped[name], fresh[name], done, rows])
+        self.record_observation(p, next_state, obs)
+
+        constants = [seed, step_count, reset_count, previous_obs, last_reward]
+        self._step = p.function(
+            [*state_in.values(), action_in, *constants],
+            [obs, reward, final_obs, terminated, truncated, ended, steps, resets, terms]
+            + list(next_state.values()),
+        )
+
+    def _state_arrays(self, program: Program, requires_grad: bool = True) -> Arrays:
+        return {
+            name: program.array((self.num_envs, n), self.scalar, requires_grad)
+            for name, n in self.state_layout.items()
+        }
+
+    def _rows(self, program: Program, n: int) -> wp.array:
+        return program.array((self.num_envs, n), self.scalar)
+
+    def _integers(self, length: int, value: int) -> torch.Tensor:
+        return torch.full((length,), value, dtype=torch.int32, device=self.device)
+
+    def _observe_again(self) -> torch.Tensor:
+        obs = self.observe()
+        self._previous_obs = obs.detach()
+        return obs
+
+    def _check_actions(self, actions: torch.Tensor) -> None:
+        expected = (self.num_envs, self.num_actions)
+        if (
+            not isinstance(actions, torch.Tensor)
+            or actions.shape != expected
+            or actions.dtype != self.dtype
+            or actions.device != self._previous_obs.device
+        ):
+            given = (
+                f"{tuple(actions.shape)}, {actions.dtype} on {actions.device}"
+                if isinstance(actions, torch.Tensor)
+                else f"a {type(actions).__name__}"
+            )
+            raise ValueError(
+                f"actions: {given} given, a tensor {expected}, {self.dtype} on {self.device} "
+                "accepted"
+            )
+        if actions.device.type == "cpu" and not bool(torch.isfinite(actions).all()):
+            env, i = (~torch.isfinite(actions)).nonzero()[0].tolist()
+            raise ValueError(
+                f"actions: {actions[env, i].item()} at [{env}, {i}] given, finite numbers accepted"
+            )
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: {value!r} given, a positive integer accepted")
+
+
+def _check_seed(seed: int) -> None:
+    limit = 2**31 - 1
+    if (
+        not isinstance(seed, (int, np.integer))
+        or isinstance(seed, bool)
+        or not 0 <= seed <= limit
+    ):
+        raise ValueError(f"seed: {seed!r} given, an integer from 0 to {limit} accepted")
+
+
+def _check_device(device: str | torch.device) -> str:
+    known = [wp.device_to_torch(d) for d in wp.get_devices()]
+    name = "cuda:0" if str(device) == "cuda" else str(device)
+    if name not in known:
+        raise ValueError(f"device: {str(device)!r} given, one of {known} accepted here")
+    return name
+
+
+def _check_tensor(name: str, value: Any, like: torch.Tensor) -> None:
+    if (
+        not isinstance(value, torch.Tensor)
+        or value.shape != like.shape
+        or value.dtype != like.dtype
+        or value.device != like.device
+    ):
+        given = (
+            f"{tuple(value.shape)}, {value.dtype} on {value.device}"
+            if isinstance(value, torch.Tensor)
+            else f"a {type(value).__name__}"
+        )
+        raise ValueError(
+            f"{name}: {given} given, a tensor {tuple(like.shape)}, {like.dtype} on {like.device} "
+            "accepted"
+        )
