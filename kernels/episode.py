@@ -57,7 +57,12 @@ def admit_action(
     env, i = wp.tid()
     a = gate(action_in[env, i], diverged_in[env])
     one = type(a)(1.0)
-    action_out[env, i] = wp.clamp(a, -one, one)
+    if a > one:
+        action_out[env, i] = one
+    elif a < -one:
+        action_out[env, i] = -one
+    else:
+        action_out[env, i] = a
 
 
 @wp.kernel(enable_backward=False)
