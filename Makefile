@@ -1,0 +1,61 @@
+# The two commands that matter:
+#   make train   set up .venv, train Cartpole with GI-PPO, say where curve, checkpoint, rollout lie
+#   make test    set up .venv, run all tests
+# Variables (make train EPOCHS=50 SEED=1):
+#   PYTHON   the interpreter that .venv is made with, 3.10 or newer
+#   TORCH    what pip installs first, see below
+#   VENV, ENV, ALGO, SEED, EPOCHS, DEVICE, RUN_DIR, PYTEST_ARGS
+
+PYTHON ?= python3
+VENV ?= .venv
+ENV ?= cartpole
+ALGO ?= gippo
+SEED ?= 0
+EPOCHS ?= 500
+DEVICE ?= cpu
+RUN_DIR ?= runs/$(ENV)_$(ALGO)_seed$(SEED)_$(shell date +%Y%m%d-%H%M%S)
+PYTEST_ARGS ?=
+
+# torch goes in first and pinned, so that nothing else chooses its build. Which build this is depends
+# on the platform's default: with an NVIDIA GPU on Linux it is the CUDA one. To choose another, name
+# it with its index: make train TORCH="torch==2.13.0 --index-url URL".
+TORCH ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help train test lint format types clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#\( \{0,1\}\)//p;/^$$/q' Makefile
+
+# Made again when the requirements or the choice of torch change; otherwise nothing is done.
+$(STAMP): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed" * (sys.version_info < (3, 10)))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then \
+	    $(BIN)/python -c 'import torch; ok = torch.cuda.is_available(); print("GPU: torch", torch.__version__, "sees it; train on it with DEVICE=cuda" if ok else "does not see it: see TORCH in the Makefile")'; \
+	fi
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/gippo train env=$(ENV) algo=$(ALGO) seed=$(SEED) num_epochs=$(EPOCHS) \
+	    device=$(DEVICE) run_dir=$(RUN_DIR)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
