@@ -32,10 +32,11 @@ help:
 
 # Made again when the requirements or the choice of torch change; otherwise nothing is done.
 $(STAMP): pyproject.toml Makefile
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed" * (sys.version_info < (3, 10)))'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed" if sys.version_info < (3, 10) else 0)'
+	@echo "Setting up $(VENV): $(TORCH) and the project (minutes the first time, then never again)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq $(TORCH)
+	@$(BIN)/python -m pip install -qq --editable '.[dev]'
 	@if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then \
 	    $(BIN)/python -c 'import torch; ok = torch.cuda.is_available(); print("GPU: torch", torch.__version__, "sees it; train on it with DEVICE=cuda" if ok else "does not see it: see TORCH in the Makefile")'; \
 	fi
@@ -51,7 +52,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
