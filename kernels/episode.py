@@ -12,22 +12,26 @@ import warp as wp
 
 @wp.func
 def gate(x: wp.float32, shut: wp.int32):
+    """Pass `x` on; pass its adjoint back only if not shut. One overload for each precision."""
     return x
 
 
 @wp.func_grad(gate)
 def adj_gate(x: wp.float32, shut: wp.int32, adj_ret: wp.float32):
+    """Adjoint of `gate`, single precision."""
     if shut == 0:
         wp.adjoint[x] += adj_ret
 
 
 @wp.func
 def gate(x: wp.float64, shut: wp.int32):
+    """Pass `x` on; pass its adjoint back only if not shut."""
     return x
 
 
 @wp.func_grad(gate)
 def adj_gate_double(x: wp.float64, shut: wp.int32, adj_ret: wp.float64):
+    """Adjoint of `gate`, double precision."""
     if shut == 0:
         wp.adjoint[x] += adj_ret
 

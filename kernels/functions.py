@@ -16,7 +16,7 @@ def scale_point(
     # Out:
     x_out: wp.array2d(dtype=Any),  # [num_envs, dim]
 ):
-    """x = scale * action."""
+    """Point = scale * action."""
     env, i = wp.tid()
     x_out[env, i] = scale * action_in[env, i]
 
@@ -107,6 +107,6 @@ def start_at_origin(
     # Out:
     x_out: wp.array2d(dtype=Any),  # [num_envs, dim]
 ):
-    """x = 0."""
+    """Start at zero."""
     env, i = wp.tid()
     x_out[env, i] = type(x_out[env, i])(0.0)

@@ -1,8 +1,8 @@
 """Differentiable environments in NVIDIA Warp, as Gymnasium vector environments over torch tensors.
 
-    env = warp_envs.make("cartpole", num_envs=64, device="cpu", seed=0)
-    obs, info = env.reset()
-    obs, reward, terminated, truncated, info = env.step(actions)
+env = warp_envs.make("cartpole", num_envs=64, device="cpu", seed=0)
+obs, info = env.reset()
+obs, reward, terminated, truncated, info = env.step(actions)
 """
 
 import warp as _wp
@@ -11,12 +11,12 @@ import kernels as _kernels
 
 if not getattr(_kernels, "GIPPO_KERNELS", False):
     raise ImportError(
-        f"the package 'kernels' at {_kernels.__file__} is not gippo's: another distribution of that "
-        "name shadows or has overwritten it; uninstall it ('pip uninstall kernels') and install "
+        f"the package 'kernels' at {_kernels.__file__} is not gippo's: another distribution of "
+        "that name shadows or overwrote it; uninstall it ('pip uninstall kernels') and install "
         "gippo again"
     )
 
-# Importing is silent: a machine without a GPU is nothing to warn of.
+# Warp greets with a list of devices; the one it finds missing it still names itself.
 if hasattr(_wp.config, "log_level"):
     _wp.config.log_level = _wp.LOG_ERROR
     _wp.init()
@@ -25,6 +25,6 @@ else:
     _wp.config.quiet = True
     _wp.init()
 
-from warp_envs.registry import env_ids, make  # noqa: E402 (Warp must be told before it starts)
+from warp_envs.registry import env_ids, make  # Warp is started before its kernels are
 
 __all__ = ["env_ids", "make"]

@@ -176,9 +176,7 @@ class _BoundProgram:
 
 class _RunProgram(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, bound: _BoundProgram, *tensors: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, bound: _BoundProgram, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = bound.run(tensors)
         ctx.bound = bound
         ctx.save_for_backward(*tensors)

@@ -74,7 +74,6 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self._state: State = {}
         self._previous_reward = torch.zeros(num_envs, dtype=dtype, device=self.device)
         self._previous_obs = torch.zeros(num_envs, num_obs, dtype=dtype, device=self.device)
-        self._prepare()
         self._build_programs()
         self.reset(seed=seed)
 
@@ -121,9 +120,6 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         The state of environment i may depend on `seed` (1,), i and `reset_count` (num_envs,) only,
         through `kernels.episode.random_state`. No gradient passes here.
         """
-
-    def _prepare(self) -> None:
-        """Hook for what a subclass must have allocated before its programs are recorded."""
 
     # Gymnasium's interface ----------------------------------------------------------------------
 
@@ -197,9 +193,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         info = {
             "final_obs": final_obs,
             "diverged": diverged,
-            "reward_terms": dict(
-                zip(self.reward_terms, terms.detach().unbind(1), strict=True)
-            ),
+            "reward_terms": dict(zip(self.reward_terms, terms.detach().unbind(1), strict=True)),
         }
         return obs, reward, terminated, truncated, info
 
@@ -304,9 +298,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         for rows in (*stepped.values(), raw_obs, terms):
             p.launch(episode.flag_nonfinite, n, [rows, diverged])
         p.launch(episode.sum_reward, n, [terms, last_reward, diverged, reward])
-        p.launch(
-            episode.select_rows, obs.shape, [raw_obs, previous_obs, diverged, final_obs]
-        )
+        p.launch(episode.select_rows, obs.shape, [raw_obs, previous_obs, diverged, final_obs])
         limit = self.spec.max_episode_steps
         verdict = [terminated, truncated, ended, done, steps, resets]
         p.launch(
@@ -323,8 +315,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         constants = [seed, step_count, reset_count, previous_obs, last_reward]
         self._step = p.function(
             [*state_in.values(), action_in, *constants],
-            [obs, reward, final_obs, terminated, truncated, ended, steps, resets, terms]
-            + list(next_state.values()),
+            [
+                *(obs, reward, final_obs, terminated, truncated, ended, steps, resets, terms),
+                *next_state.values(),
+            ],
         )
 
     def _state_arrays(self, program: Program, requires_grad: bool = True) -> Arrays:
@@ -375,11 +369,7 @@ def _check_count(name: str, value: int) -> None:
 
 def _check_seed(seed: int) -> None:
     limit = 2**31 - 1
-    if (
-        not isinstance(seed, (int, np.integer))
-        or isinstance(seed, bool)
-        or not 0 <= seed <= limit
-    ):
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= seed <= limit:
         raise ValueError(f"seed: {seed!r} given, an integer from 0 to {limit} accepted")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import warp as wp
 
-import warp_envs  # noqa: F401 (starts Warp quietly)
+import warp_envs
 from warp_envs.bridge import Program, scalar_type
 
 

@@ -18,7 +18,9 @@ def ackley(x):
     return -20 * torch.exp(-0.2 * radius) - torch.exp(ripples) + 20 + math.e
 
 
-@pytest.mark.parametrize(("name", "formula", "width"), [("dejong", dejong, 5.12), ("ackley", ackley, 32.768)])
+@pytest.mark.parametrize(
+    ("name", "formula", "width"), [("dejong", dejong, 5.12), ("ackley", ackley, 32.768)]
+)
 @pytest.mark.parametrize("dim", [1, 3, 64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_reward_and_gradient(name, formula, width, dim, dtype):
@@ -47,5 +49,5 @@ def test_optimum_is_zero_with_a_finite_gradient(name):
 
 @pytest.mark.parametrize("dim", [0, -1, 1.5, True])
 def test_dimension_out_of_range(dim):
-    with pytest.raises(ValueError, match="dim: .* given, a positive integer accepted"):
+    with pytest.raises(ValueError, match=r"dim: .* given, a positive integer accepted"):
         warp_envs.make("ackley", num_envs=2, dim=dim)

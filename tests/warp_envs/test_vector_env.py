@@ -297,5 +297,5 @@ def test_make_refuses(options, message):
 
 
 def test_unknown_id_names_the_near_match():
-    with pytest.raises(ValueError, match="'dejongg' given.*did you mean 'dejong'"):
+    with pytest.raises(ValueError, match=r"'dejongg' given.*did you mean 'dejong'"):
         warp_envs.make("dejongg", num_envs=1)

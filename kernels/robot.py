@@ -1,0 +1,85 @@
+"""What robot environments share: actuation, joint-space observation, random starts."""
+
+from typing import Any
+
+import warp as wp
+
+from kernels.episode import random_state
+
+
+@wp.kernel
+def drive_joints(
+    # Model:
+    actuator: wp.array(dtype=wp.int32),  # [nv], the action that drives a degree of freedom, or -1
+    gear: wp.array(dtype=Any),  # [nv], N or N m per unit of action
+    # In:
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions], in [-1, 1]
+    # Out:
+    joint_f_out: wp.array2d(dtype=Any),  # [num_envs, nv], N or N m
+):
+    """joint_f = gear * action on driven degrees of freedom, zero elsewhere."""
+    env, dof = wp.tid()
+    a = actuator[dof]
+    if a >= 0:
+        joint_f_out[env, dof] = gear[dof] * action_in[env, a]
+    else:
+        joint_f_out[env, dof] = type(gear[dof])(0.0)
+
+
+@wp.kernel
+def copy_rows(
+    # In:
+    rows_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    # Out:
+    rows_out: wp.array2d(dtype=Any),  # [num_envs, m >= offset + n]
+    offset: wp.int32,
+):
+    """Copy rows into the columns from `offset` on."""
+    env, i = wp.tid()
+    rows_out[env, offset + i] = rows_in[env, i]
+
+
+@wp.kernel
+def effort_and_progress(
+    # Model:
+    progress_dof: wp.int32,  # the degree of freedom whose velocity is rewarded, or -1
+    effort_weight: Any,
+    # In:
+    joint_qd_in: wp.array2d(dtype=Any),  # [num_envs, nv], after the step
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    # Out:
+    reward_terms_out: wp.array2d(dtype=Any),  # [num_envs, 2]: progress, effort
+    terminated_out: wp.array(dtype=wp.bool),  # [num_envs]
+):
+    """Velocity along x, and effort = -weight * |action|^2. Never terminates."""
+    env = wp.tid()
+    squares = type(effort_weight)(0.0)
+    for i in range(action_in.shape[1]):
+        a = action_in[env, i]
+        squares -= effort_weight * a * a
+    reward_terms_out[env, 1] = squares
+    if progress_dof >= 0:
+        reward_terms_out[env, 0] = joint_qd_in[env, progress_dof]
+    else:
+        reward_terms_out[env, 0] = type(effort_weight)(0.0)
+    terminated_out[env] = False
+
+
+@wp.kernel(enable_backward=False)
+def scatter_coordinates(
+    # Model:
+    rest: wp.array(dtype=Any),  # [n]
+    spread: wp.array(dtype=Any),  # [n]
+    stream: wp.int32,  # keeps the draws of two launches apart
+    # In:
+    seed: wp.array(dtype=wp.int32),  # [1]
+    reset_count: wp.array(dtype=wp.int32),  # [num_envs]
+    # Out:
+    rows_out: wp.array2d(dtype=Any),  # [num_envs, n]
+):
+    """Each coordinate = rest + spread * U(-1, 1)."""
+    env = wp.tid()
+    rng = wp.rand_init(wp.int32(random_state(seed[0], env, reset_count[env])), stream)
+    for i in range(rows_out.shape[1]):
+        draw = type(rest[i])(2.0) * type(rest[i])(wp.randf(rng)) - type(rest[i])(1.0)
+        rows_out[env, i] = rest[i] + spread[i] * draw
