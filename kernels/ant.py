@@ -4,8 +4,6 @@ from typing import Any
 
 import warp as wp
 
-from kernels.episode import random_state
-
 
 @wp.func
 def torso_orientation(joint_q: wp.array2d(dtype=Any), env: wp.int32):
@@ -70,14 +68,13 @@ def tilt_torso(
     largest_angle: Any,
     stream: wp.int32,
     # In:
-    seed: wp.array(dtype=wp.int32),  # [1]
-    reset_count: wp.array(dtype=wp.int32),  # [num_envs]
+    rng_in: wp.array(dtype=wp.uint32),  # [num_envs]
     # Out:
     joint_q_out: wp.array2d(dtype=Any),  # [num_envs, 15]
 ):
     """Turn the torso by U(-1, 1) * largest_angle about an axis drawn uniformly from the sphere."""
     env = wp.tid()
-    rng = wp.rand_init(wp.int32(random_state(seed[0], env, reset_count[env])), stream)
+    rng = wp.rand_init(wp.int32(rng_in[env]), stream)
     axis = wp.sample_unit_sphere_surface(rng)
     half = type(largest_angle)(0.5 * (2.0 * wp.randf(rng) - 1.0)) * largest_angle
     sine = wp.sin(half)

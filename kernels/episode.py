@@ -171,7 +171,16 @@ def select_rows(
         rows_out[env, i] = rows_in[env, i]
 
 
-@wp.func
-def random_state(seed: wp.int32, env: wp.int32, reset_count: wp.int32):
+@wp.kernel(enable_backward=False)
+def start_random_numbers(
+    # In:
+    seed_in: wp.array(dtype=wp.int32),  # [1]
+    env_index_in: wp.array(dtype=wp.int32),  # [num_envs]
+    reset_count_in: wp.array(dtype=wp.int32),  # [num_envs]
+    # Out:
+    rng_out: wp.array(dtype=wp.uint32),  # [num_envs]
+):
     """A random-number state of its own for every environment and every reset of it."""
-    return wp.rand_init(wp.int32(wp.rand_init(seed, env)), reset_count)
+    env = wp.tid()
+    own = wp.rand_init(seed_in[0], env_index_in[env])
+    rng_out[env] = wp.rand_init(wp.int32(own), reset_count_in[env])

@@ -4,8 +4,6 @@ from typing import Any
 
 import warp as wp
 
-from kernels.episode import random_state
-
 
 @wp.kernel
 def drive_joints(
@@ -72,14 +70,13 @@ def scatter_coordinates(
     spread: wp.array(dtype=Any),  # [n]
     stream: wp.int32,  # keeps the draws of two launches apart
     # In:
-    seed: wp.array(dtype=wp.int32),  # [1]
-    reset_count: wp.array(dtype=wp.int32),  # [num_envs]
+    rng_in: wp.array(dtype=wp.uint32),  # [num_envs]
     # Out:
     rows_out: wp.array2d(dtype=Any),  # [num_envs, n]
 ):
     """Each coordinate = rest + spread * U(-1, 1)."""
     env = wp.tid()
-    rng = wp.rand_init(wp.int32(random_state(seed[0], env, reset_count[env])), stream)
+    rng = wp.rand_init(wp.int32(rng_in[env]), stream)
     for i in range(rows_out.shape[1]):
         draw = type(rest[i])(2.0) * type(rest[i])(wp.randf(rng)) - type(rest[i])(1.0)
         rows_out[env, i] = rest[i] + spread[i] * draw

@@ -112,18 +112,14 @@ class AntEnv(ArticulatedEnv):
         inputs = [least, next_state["joint_q"], next_state["joint_qd"], reward_terms, terminated]
         program.launch(ant.reward, self.num_envs, inputs)
 
-    def record_initial_state(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
-    ) -> None:
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """Position ±0.1 m, tilt up to pi/24, hinges ±0.2 rad, velocities ±1/4; no last action."""
         rest = np.array([0.0, 0.0, START_HEIGHT, 0.0, 0.0, 0.0, 1.0, *START_HINGES])
         spread = np.array([0.1] * 3 + [0.0] * 4 + [0.2] * NUM_HINGES)
-        self.scatter(program, 0, rest, spread, seed, reset_count, state["joint_q"])
-        tilt = [self.scalar(math.pi / 24), 1, seed, reset_count, state["joint_q"]]
+        self.scatter(program, 0, rest, spread, rng, state["joint_q"])
+        tilt = [self.scalar(math.pi / 24), 1, rng, state["joint_q"]]
         program.launch(ant.tilt_torso, self.num_envs, tilt)
         nv = self.articulation.nv
-        self.scatter(
-            program, 2, np.zeros(nv), np.full(nv, 0.25), seed, reset_count, state["joint_qd"]
-        )
+        self.scatter(program, 2, np.zeros(nv), np.full(nv, 0.25), rng, state["joint_qd"])
         none = np.zeros(NUM_HINGES)
-        self.scatter(program, 3, none, none, seed, reset_count, state["last_action"])
+        self.scatter(program, 3, none, none, rng, state["last_action"])

@@ -132,8 +132,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         stream: int,
         rest: np.ndarray,
         spread: np.ndarray,
-        seed: wp.array,
-        reset_count: wp.array,
+        rng: wp.array,
         rows: wp.array,
     ) -> None:
         """Append the draw of `rows` (num_envs, n), uniform in rest ± spread; `stream` numbers it."""
@@ -141,7 +140,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             wp.array(np.asarray(values), dtype=self.scalar, device=program.device)
             for values in (rest, spread)
         ]
-        inputs = [*model, stream, seed, reset_count, rows]
+        inputs = [*model, stream, rng, rows]
         program.launch(robot.scatter_coordinates, self.num_envs, inputs)
 
     # What a recorder reads ----------------------------------------------------------------------

@@ -75,11 +75,9 @@ class CartpoleEnv(ArticulatedEnv):
         inputs = [next_state["joint_q"], next_state["joint_qd"], reward_terms, terminated]
         program.launch(cartpole.reward, self.num_envs, inputs)
 
-    def record_initial_state(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
-    ) -> None:
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """Hanging down: q += pi U(-1/2, 1/2), qd += 1/2 U(-1/2, 1/2)."""
         hanging, spread = np.array([0.0, -math.pi]), np.full(2, math.pi / 2)
-        self.scatter(program, 0, hanging, spread, seed, reset_count, state["joint_q"])
+        self.scatter(program, 0, hanging, spread, rng, state["joint_q"])
         still, spread = np.zeros(2), np.full(2, 0.25)
-        self.scatter(program, 1, still, spread, seed, reset_count, state["joint_qd"])
+        self.scatter(program, 1, still, spread, rng, state["joint_qd"])

@@ -77,8 +77,6 @@ class FunctionEnv(DifferentiableVectorEnv):
             program.launch(functions.ackley_reward, self.num_envs, [moments, reward_terms])
         program.launch(functions.never_terminate, self.num_envs, [terminated])
 
-    def record_initial_state(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
-    ) -> None:
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """The origin, which no action depends on."""
         program.launch(functions.start_at_origin, state["x"].shape, [state["x"]])

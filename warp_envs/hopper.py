@@ -84,10 +84,8 @@ class HopperEnv(ArticulatedEnv):
         ]
         program.launch(hopper.reward, self.num_envs, inputs)
 
-    def record_initial_state(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
-    ) -> None:
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """Standing; all coordinates and velocities ±0.05."""
         still, spread = np.zeros(6), np.full(6, 0.05)
-        self.scatter(program, 0, still, spread, seed, reset_count, state["joint_q"])
-        self.scatter(program, 1, still, spread, seed, reset_count, state["joint_qd"])
+        self.scatter(program, 0, still, spread, rng, state["joint_q"])
+        self.scatter(program, 1, still, spread, rng, state["joint_qd"])

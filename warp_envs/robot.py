@@ -97,9 +97,7 @@ class RobotEnv(ArticulatedEnv):
         inputs = [progress_dof, weight, next_state["joint_qd"], action, reward_terms, terminated]
         program.launch(robot.effort_and_progress, self.num_envs, inputs)
 
-    def record_initial_state(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
-    ) -> None:
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """The rest pose, hinges, slides and velocities scattered by ±0.1."""
         articulation = self.articulation
         q_spread = np.zeros(articulation.nq)
@@ -107,7 +105,7 @@ class RobotEnv(ArticulatedEnv):
             if body.joint.kind in ("revolute", "prismatic"):
                 q_spread[start] = 0.1
         rest = articulation.default_joint_q
-        self.scatter(program, 0, rest, q_spread, seed, reset_count, state["joint_q"])
+        self.scatter(program, 0, rest, q_spread, rng, state["joint_q"])
         nv = articulation.nv
         still, qd_spread = np.zeros(nv), np.full(nv, 0.1)
-        self.scatter(program, 1, still, qd_spread, seed, reset_count, state["joint_qd"])
+        self.scatter(program, 1, still, qd_spread, rng, state["joint_qd"])

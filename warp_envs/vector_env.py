@@ -112,13 +112,11 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         """
 
     @abstractmethod
-    def record_initial_state(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
-    ) -> None:
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """Append the launches that write a random initial state of every environment.
 
-        The state of environment i may depend on `seed` (1,), i and `reset_count` (num_envs,) only,
-        through `kernels.episode.random_state`. No gradient passes here.
+        `rng` (num_envs,), uint32, holds a fresh random-number state for every environment: copy it
+        to a local and draw, ``state = rng[env]; x = wp.randf(state)``. No gradient passes here.
         """
 
     # Gymnasium's interface ----------------------------------------------------------------------
@@ -254,8 +252,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         seed = program.array(1, wp.int32, requires_grad=False)
         reset_count = program.array(self.num_envs, wp.int32, requires_grad=False)
         state = self._state_arrays(program, requires_grad=False)
-        with program.without_gradient():
-            self.record_initial_state(program, seed, reset_count, state)
+        self._record_start(program, seed, reset_count, state)
         self._start = program.function([seed, reset_count], list(state.values()))
 
     def _build_observe(self) -> None:
@@ -306,8 +303,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             n,
             [diverged, own_terminated, step_count, reset_count, limit, *verdict],
         )
-        with p.without_gradient():
-            self.record_initial_state(p, seed, reset_count, fresh)
+        self._record_start(p, seed, reset_count, fresh)
         for name, rows in next_state.items():
             p.launch(episode.select_rows, rows.shape, [stepped[name], fresh[name], done, rows])
         self.record_observation(p, next_state, obs)
@@ -320,6 +316,17 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
                 *next_state.values(),
             ],
         )
+
+    def _record_start(
+        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
+    ) -> None:
+        """Append the random initial state of every environment."""
+        index = program.array(self.num_envs, wp.int32, requires_grad=False)
+        index.assign(np.arange(self.num_envs, dtype=np.int32))
+        rng = program.array(self.num_envs, wp.uint32, requires_grad=False)
+        program.launch(episode.start_random_numbers, self.num_envs, [seed, index, reset_count, rng])
+        with program.without_gradient():
+            self.record_initial_state(program, rng, state)
 
     def _state_arrays(self, program: Program, requires_grad: bool = True) -> Arrays:
         return {

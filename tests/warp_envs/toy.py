@@ -4,7 +4,6 @@ from typing import Any
 
 import warp as wp
 
-from kernels.episode import random_state
 from warp_envs.vector_env import DifferentiableVectorEnv
 
 
@@ -49,13 +48,12 @@ def judge(
 
 @wp.kernel(enable_backward=False)
 def begin(
-    seed: wp.array(dtype=wp.int32),
-    reset_count: wp.array(dtype=wp.int32),
+    rng: wp.array(dtype=wp.uint32),
     q: wp.array2d(dtype=Any),
     qd: wp.array2d(dtype=Any),
 ):
     e = wp.tid()
-    state = random_state(seed[0], e, reset_count[e])
+    state = rng[e]
     q[e, 0] = type(q[e, 0])(wp.randf(state))
     qd[e, 0] = type(q[e, 0])(0.0)
 
@@ -86,5 +84,5 @@ class Spring(DifferentiableVectorEnv):
         inputs = [next_state["q"], action, self.scalar(self.bound), reward_terms, terminated]
         program.launch(judge, self.num_envs, inputs)
 
-    def record_initial_state(self, program, seed, reset_count, state):
-        program.launch(begin, self.num_envs, [seed, reset_count, state["q"], state["qd"]])
+    def record_initial_state(self, program, rng, state):
+        program.launch(begin, self.num_envs, [rng, state["q"], state["qd"]])
