@@ -10,8 +10,9 @@ length, backward may run twice, and nothing of one window can leak into the next
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -40,12 +41,27 @@ class Program:
     The rules that keep the adjoints exact: within one run no array element is overwritten after a
     kernel has read it, and every kernel writes each scratch element that it or a later kernel
     reads (an accumulator is stored to before it is added to).
+
+    On a CPU the rows of a program, its environments, may be split into blocks that run on a thread
+    each, from the first launch to the last: Warp runs a launch on the calling thread and lets go of
+    the interpreter lock. Every row is computed alike in any block, so results do not depend on
+    their number.
     """
 
-    def __init__(self, device: str) -> None:
-        """Make an empty program on a Warp device, "cpu" or "cuda:0"."""
+    def __init__(self, device: str, *, num_rows: int | None = None, num_blocks: int = 1) -> None:
+        """Make an empty program.
+
+        Args:
+            device: a Warp device, "cpu" or "cuda:0".
+            num_rows: first dimension of every launch and of the arrays that blocks share out.
+            num_blocks: at most so many blocks of rows, a thread each.
+        """
         self.device = wp.get_device(device)
+        self._num_rows = num_rows
+        self._blocks = _blocks(num_rows, num_blocks)
         self._recorded: list[tuple[wp.Kernel, int | tuple[int, ...], list[Any], bool]] = []
+        self._rows: set[int] = set()
+        self._kept: list[wp.array] = []
         self._gradients: list[torch.Tensor] = []
         self._recording_adjoints = True
 
@@ -59,6 +75,9 @@ class Program:
         array = wp.zeros(shape, dtype=dtype, device=self.device, requires_grad=requires_grad)
         if requires_grad:
             self._gradients.append(wp.to_torch(array.grad, requires_grad=False))
+        if array.shape[0] == self._num_rows:
+            self._rows.add(id(array))
+            self._kept.append(array)  # so that its id stays its own
         return array
 
     def launch(self, kernel: wp.Kernel, dim: int | tuple[int, ...], inputs: Sequence[Any]) -> None:
@@ -71,29 +90,56 @@ class Program:
         self._recorded.append((kernel, dim, arguments, adjoint))
 
     @cached_property
-    def _forward(self) -> list[wp.Launch]:
+    def _forward(self) -> list[list[wp.Launch]]:
+        """The launches of every block."""
         return [
-            wp.launch(kernel, dim, inputs=arguments, device=self.device, record_cmd=True)
-            for kernel, dim, arguments, _ in self._recorded
+            [self._prepare(*launch[:3], block, adjoint=False) for launch in self._recorded]
+            for block in self._blocks
         ]
 
     @cached_property
-    def _adjoint(self) -> list[wp.Launch]:
-        """The adjoint launches, last kernel first."""
-        adjoint_of = wp.Tape().get_adjoint  # mirrors struct arguments with structs of gradients
+    def _adjoint(self) -> list[list[wp.Launch]]:
+        """The adjoint launches of every block, last kernel first."""
         return [
-            wp.launch(
-                kernel,
-                dim,
-                inputs=arguments,
-                adj_inputs=[adjoint_of(argument) for argument in arguments],
-                device=self.device,
-                adjoint=True,
-                record_cmd=True,
-            )
-            for kernel, dim, arguments, adjoint in reversed(self._recorded)
-            if adjoint
+            [
+                self._prepare(*launch[:3], block, adjoint=True)
+                for launch in reversed(self._recorded)
+                if launch[3]
+            ]
+            for block in self._blocks
         ]
+
+    def _prepare(
+        self,
+        kernel: wp.Kernel,
+        dim: int | tuple[int, ...],
+        arguments: list[Any],
+        block: slice | None,
+        adjoint: bool,
+    ) -> wp.Launch:
+        if block is not None:
+            sizes = (dim,) if isinstance(dim, int) else dim
+            dim = (block.stop - block.start, *sizes[1:])
+            arguments = [self._part(argument, block) for argument in arguments]
+        options: dict[str, Any] = {}
+        if adjoint:
+            # A struct argument gets a struct of gradients.
+            adjoint_of = wp.Tape().get_adjoint
+            options = {"adjoint": True, "adj_inputs": [adjoint_of(a) for a in arguments]}
+        return wp.launch(
+            kernel, dim, inputs=arguments, device=self.device, record_cmd=True, **options
+        )
+
+    def _part(self, argument: Any, block: slice) -> Any:
+        """The block's rows of an array, or of the arrays in a struct."""
+        if isinstance(argument, wp.array):
+            return argument[block] if id(argument) in self._rows else argument
+        if hasattr(argument, "_cls"):
+            part = argument._cls()
+            for name in argument._cls.vars:
+                setattr(part, name, self._part(getattr(argument, name), block))
+            return part
+        return argument
 
     @contextmanager
     def without_gradient(self) -> Iterator[None]:
@@ -118,21 +164,28 @@ class Program:
         return call
 
     def replay(self) -> None:
-        """Run the recorded launches on torch's current stream."""
+        """Run the recorded launches, on a GPU on torch's current stream."""
         self._run(self._forward)
 
     def replay_adjoint(self) -> None:
-        """Run the adjoints, last launch first, on torch's current stream."""
+        """Run the adjoints, last launch first."""
         self._run(self._adjoint)
 
     def zero_gradients(self) -> None:
         """Set the gradient of every array of this program to zero."""
         torch._foreach_zero_(self._gradients)
 
-    def _run(self, launches: list[wp.Launch]) -> None:
+    def _run(self, blocks: list[list[wp.Launch]]) -> None:
         stream = wp.stream_from_torch(self.torch_device) if self.device.is_cuda else None
-        for launch in launches:
-            launch.launch(stream=stream)
+
+        def run(launches: list[wp.Launch]) -> None:
+            for launch in launches:
+                launch.launch(stream=stream)
+
+        others = [_threads().submit(run, launches) for launches in blocks[1:]]
+        run(blocks[0])
+        for other in others:
+            other.result()
 
     @property
     def torch_device(self) -> torch.device:
@@ -202,3 +255,18 @@ def _view(array: wp.array) -> torch.Tensor:
 
 def _gradient_view(array: wp.array) -> torch.Tensor | None:
     return _view(array.grad) if array.requires_grad else None
+
+
+def _blocks(num_rows: int | None, num_blocks: int) -> list[slice | None]:
+    """Slices of rows, multiples of 16 long where possible: the width of the widest vector unit."""
+    if num_rows is None or num_blocks < 2 or num_rows <= 16:
+        return [None]
+    length = -(-num_rows // num_blocks)
+    length = -(-length // 16) * 16
+    starts = range(0, num_rows, length)
+    return [slice(start, min(start + length, num_rows)) for start in starts]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="warp")

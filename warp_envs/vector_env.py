@@ -52,6 +52,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
+        num_blocks: int = 1,
     ) -> None:
         """Allocate the environment and reset it.
 
@@ -66,6 +67,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.num_envs = num_envs
         self.num_obs = num_obs
         self.num_actions = num_actions
+        self.num_blocks = num_blocks
         self.state_layout = dict(state_layout)
         self.reward_terms = reward_terms
         self.spec = EnvSpec(id=f"gippo/{env_id}", max_episode_steps=max_episode_steps)
@@ -265,7 +267,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _build_step(self) -> None:
         """Record admission, the step, its outcome, the reset and both observations."""
         n = self.num_envs
-        p = Program(self.device)
+        p = Program(self.device, num_rows=n, num_blocks=self.num_blocks)
 
         def integers(length: int) -> wp.array:
             return p.array(length, wp.int32, requires_grad=False)

@@ -12,6 +12,8 @@ import warp as wp
 import warp_envs
 from warp_envs.bridge import Program, scalar_type
 
+from .toy import Spring
+
 
 @wp.kernel
 def square(x: wp.array2d(dtype=Any), y: wp.array2d(dtype=Any), count: wp.array(dtype=wp.int32)):
@@ -131,3 +133,18 @@ def test_graph_is_freed_and_memory_stays_flat_over_1000_windows():
 def test_unknown_precision_is_refused():
     with pytest.raises(ValueError, match=r"dtype: torch.float16 given.*float64 accepted"):
         scalar_type(torch.float16)
+
+
+@pytest.mark.parametrize("num_envs", [5, 40])
+@pytest.mark.parametrize("num_blocks", [2, 3])
+def test_blocks_on_threads_change_nothing(num_envs, num_blocks):
+    """Values and gradients are bit for bit those of one block, resets included."""
+
+    def run(num_blocks):
+        env = Spring(num_envs=num_envs, num_blocks=num_blocks, max_episode_steps=4)
+        actions = torch.linspace(-1, 1, 6 * num_envs).reshape(6, num_envs, 1).requires_grad_()
+        total = torch.stack([env.step(action)[1] for action in actions])
+        return total, torch.autograd.grad(total.sum(), actions)[0], env.observe()
+
+    for one, many in zip(run(1), run(num_blocks), strict=True):
+        assert torch.equal(one, many)
