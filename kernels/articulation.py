@@ -1,0 +1,546 @@
+"""Dynamics of trees of rigid bodies: kinematics, articulated-body algorithm, control step.
+
+One thread simulates one environment. All spatial quantities of a tree are in world-aligned axes
+about one origin, the centre of mass of the tree's root (see `kernels.spatial`), so children add to
+parents without transforms and nothing loses digits far from the world's origin.
+
+The articulated-body algorithm (Featherstone 2008, chapter 7) eliminates one degree of freedom at a
+time, which is exact for joints of any number and needs no block inverse. With I the inertia and p
+the bias force of what hangs on a joint, s a motion axis and c the joint's velocity-product bias:
+
+    inward    U = I s    d = s.U + armature    u = tau - s.p
+              I <- I - U U^T / d    p <- p + U u / d
+              and, after the joint's last axis,  I_parent += I    p_parent += p + I c
+    outward   a = a_parent + c    then per axis    qdd = (u - U.a) / d    a <- a + s qdd
+
+Every substep and every elimination has its own array elements: nothing that was read is
+overwritten, accumulators are complete before they are read, and Warp's adjoint is exact.
+"""
+
+from functools import cache
+from typing import Any
+
+import warp as wp
+
+from kernels.contact import apply_ground_contact
+from kernels.precision import precision_of, stores_only
+from kernels.spatial import (
+    angular,
+    cross_force,
+    cross_motion,
+    linear,
+    rigid_inertia,
+    spatial,
+    zero_motion,
+)
+
+FIXED = wp.constant(0)
+REVOLUTE = wp.constant(1)
+PRISMATIC = wp.constant(2)
+SPHERICAL = wp.constant(3)
+FREE = wp.constant(4)
+
+
+@cache
+def model_type(scalar: type) -> Any:
+    """The struct of a robot's constants, shared by all environments, on one scalar type.
+
+    Bodies are in topological order. Quaternions are (x, y, z, w). `slot` numbers the articulated
+    inertias: one per degree of freedom of the body's joint, at least one per body.
+    """
+    types = precision_of(scalar)
+
+    class Model:
+        num_bodies: wp.int32
+        num_coordinates: wp.int32
+        num_dofs: wp.int32
+        num_contacts: wp.int32
+        gravity: types.vec3  # [m/s^2]
+        # per body, and one end entry for the three starts
+        parent: wp.array(dtype=wp.int32)  # -1: the world
+        joint_kind: wp.array(dtype=wp.int32)
+        q_start: wp.array(dtype=wp.int32)
+        qd_start: wp.array(dtype=wp.int32)
+        slot: wp.array(dtype=wp.int32)
+        parent_position: wp.array(dtype=types.vec3)  # joint frame in the parent's frame [m]
+        parent_rotation: wp.array(dtype=types.quat)
+        child_position: wp.array(dtype=types.vec3)  # joint frame in the body's frame [m]
+        child_rotation: wp.array(dtype=types.quat)
+        axis: wp.array(dtype=types.vec3)  # unit, in the joint frame
+        mass: wp.array(dtype=scalar)  # [kg]
+        com: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        inertia: wp.array(dtype=types.mat33)  # about com, body axes [kg m^2]
+        # per degree of freedom
+        armature: wp.array(dtype=scalar)  # [kg m^2] or [kg]
+        damping: wp.array(dtype=scalar)  # limit damping included, it always acts
+        coordinate: wp.array(dtype=wp.int32)  # index in joint_q of a hinge or slide, else -1
+        stiffness: wp.array(dtype=scalar)
+        rest: wp.array(dtype=scalar)
+        lower: wp.array(dtype=scalar)
+        upper: wp.array(dtype=scalar)
+        limit_ke: wp.array(dtype=scalar)
+        moves: wp.array2d(dtype=wp.int32)  # (num_dofs, num_bodies): 1 where the dof moves the body
+        # per contact point, and the ground's material
+        contact_body: wp.array(dtype=wp.int32)
+        contact_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        contact_radius: wp.array(dtype=scalar)  # [m]
+        contact_ke: scalar
+        contact_kd: scalar
+        contact_kf: scalar
+        contact_mu: scalar
+
+    return _struct(Model, scalar)
+
+
+@cache
+def scratch_type(scalar: type) -> Any:
+    """The struct of what one run computes, on one scalar type.
+
+    Indices are (environment, substep, item). Vectors and inertias are spatial, in world-aligned axes
+    about the root's centre of mass.
+    """
+    types = precision_of(scalar)
+
+    class Scratch:
+        joint_q: wp.array3d(dtype=scalar)  # substeps + 1
+        joint_qd: wp.array3d(dtype=scalar)  # substeps + 1
+        # per body
+        orientation: wp.array3d(dtype=types.quat)
+        rotation: wp.array3d(dtype=types.mat33)
+        origin: wp.array3d(dtype=types.vec3)  # the tree's origin in the world [m]
+        position: wp.array3d(dtype=types.vec3)  # body frame relative to the origin [m]
+        velocity: wp.array3d(dtype=types.vec6)
+        velocity_product: wp.array3d(dtype=types.vec6)  # c
+        # per slot
+        inertia: wp.array3d(dtype=types.mat66)  # I
+        bias_force: wp.array3d(dtype=types.vec6)  # p
+        # per degree of freedom
+        axis: wp.array3d(dtype=types.vec6)  # s
+        joint_force: wp.array3d(dtype=scalar)  # tau
+        axis_force: wp.array3d(dtype=types.vec6)  # U
+        axis_inertia: wp.array3d(dtype=scalar)  # d
+        free_force: wp.array3d(dtype=scalar)  # u
+        joint_qdd: wp.array3d(dtype=scalar)
+        # per degree of freedom and body: before each axis, and after the joint's last
+        acceleration: wp.array3d(dtype=types.vec6)  # a, less gravity
+
+    return _struct(Scratch, scalar)
+
+
+def _struct(template: type, scalar: type) -> Any:
+    template.__name__ = template.__qualname__ = f"{template.__name__}_{scalar.__name__}"
+    return wp.struct(template)
+
+
+@wp.func
+def read_quaternion(joint_q: Any, env: int, step: int, start: int):
+    """The unit quaternion along four coordinates; its gradient is tangent to the sphere."""
+    return wp.normalize(
+        wp.quaternion(
+            joint_q[env, step, start],
+            joint_q[env, step, start + 1],
+            joint_q[env, step, start + 2],
+            joint_q[env, step, start + 3],
+        )
+    )
+
+
+@wp.func
+def read_vector(values: Any, env: int, step: int, start: int):
+    """The three-vector along three entries."""
+    return wp.vector(
+        values[env, step, start], values[env, step, start + 1], values[env, step, start + 2]
+    )
+
+
+@wp.func
+def joint_rotation(kind: int, axis: Any, joint_q: Any, env: int, step: int, start: int):
+    """Rotation of a joint's child frame against its parent frame, a unit quaternion."""
+    zero = type(axis[0])(0.0)
+    turn = wp.quaternion(zero, zero, zero, type(axis[0])(1.0))
+    if kind == REVOLUTE:
+        turn = wp.quat_from_axis_angle(axis, joint_q[env, step, start])
+    if kind == SPHERICAL:
+        turn = read_quaternion(joint_q, env, step, start)
+    if kind == FREE:
+        turn = read_quaternion(joint_q, env, step, start + 3)
+    return turn
+
+
+@wp.func
+def motion_axis(kind: int, k: int, axis: Any, frame: Any, center: Any):
+    """The spatial velocity of a body per unit speed of its joint's axis `k`.
+
+    Args:
+        kind: kind of joint.
+        k: number of the axis within the joint.
+        axis: axis of a hinge or slide in the joint frame.
+        frame: rotation from the joint frame (fixed in the parent) to the world, a quaternion.
+        center: the joint's anchor relative to the origin [m].
+    """
+    zero = type(axis[0])(0.0)
+    one = type(axis[0])(1.0)
+    none = wp.vector(zero, zero, zero)
+    unit = wp.vector(
+        wp.where(k % 3 == 0, one, zero),
+        wp.where(k % 3 == 1, one, zero),
+        wp.where(k % 3 == 2, one, zero),
+    )
+    s = spatial(none, unit)
+    if kind == FREE:
+        if k < 3:
+            s = spatial(unit, none)
+    if kind == PRISMATIC:
+        s = spatial(wp.quat_rotate(frame, axis), none)
+    if kind == REVOLUTE:
+        hinge = wp.quat_rotate(frame, axis)
+        s = spatial(wp.cross(center, hinge), hinge)
+    if kind == SPHERICAL:
+        pivot = wp.quat_rotate(frame, unit)
+        s = spatial(wp.cross(center, pivot), pivot)
+    return s
+
+
+@stores_only
+@wp.func
+def place_bodies(model: Any, scratch: Any, env: int, step: int):
+    """Poses of all bodies, motion axes of all joints and rigid inertias, roots to leaves."""
+    for body in range(model.num_bodies):
+        kind = model.joint_kind[body]
+        parent = model.parent[body]
+        q = model.q_start[body]
+        axis = model.axis[body]
+        com = model.com[body]
+        # the joint frame on the parent: relative to the origin, or in the world for a root
+        frame = model.parent_rotation[body]
+        anchor = model.parent_position[body]
+        if parent >= 0:
+            frame = scratch.orientation[env, step, parent] * frame
+            anchor = (
+                scratch.position[env, step, parent] + scratch.rotation[env, step, parent] * anchor
+            )
+        turn = joint_rotation(kind, axis, scratch.joint_q, env, step, q)
+        orientation = frame * turn * wp.quat_inverse(model.child_rotation[body])
+        if kind == FREE:
+            orientation = turn
+        rotation = wp.quat_to_matrix(orientation)
+        arm = rotation * model.child_position[body]
+        location = anchor - arm
+        if kind == PRISMATIC:
+            location = location + wp.quat_rotate(frame, axis) * scratch.joint_q[env, step, q]
+        if kind == FREE:
+            location = read_vector(scratch.joint_q, env, step, q)
+        position = location
+        if parent < 0:
+            position = -(rotation * com)
+            scratch.origin[env, step, body] = location - position
+        else:
+            scratch.origin[env, step, body] = scratch.origin[env, step, parent]
+        scratch.orientation[env, step, body] = orientation
+        scratch.rotation[env, step, body] = rotation
+        scratch.position[env, step, body] = position
+        for dof in range(model.qd_start[body], model.qd_start[body + 1]):
+            scratch.axis[env, step, dof] = motion_axis(
+                kind, dof - model.qd_start[body], axis, frame, position + arm
+            )
+        scratch.inertia[env, step, model.slot[body + 1] - 1] = rigid_inertia(
+            model.mass[body],
+            position + rotation * com,
+            rotation * model.inertia[body] * wp.transpose(rotation),
+        )
+
+
+@stores_only
+@wp.func
+def move_bodies(model: Any, scratch: Any, env: int, step: int):
+    """Velocities of all bodies, velocity products c and bias forces p = v x* (I v)."""
+    for body in range(model.num_bodies):
+        parent = model.parent[body]
+        joint_velocity = zero_motion(model.mass[body])
+        for dof in range(model.qd_start[body], model.qd_start[body + 1]):
+            joint_velocity += scratch.axis[env, step, dof] * scratch.joint_qd[env, step, dof]
+        velocity = joint_velocity
+        if parent >= 0:
+            velocity = scratch.velocity[env, step, parent] + joint_velocity
+        # axes fixed in the parent turn with it; those of a free joint keep their directions while
+        # their origin, the centre of mass, moves on
+        product = cross_motion(velocity, joint_velocity)
+        if model.joint_kind[body] == FREE:
+            product = spatial(
+                wp.cross(linear(velocity), angular(velocity)),
+                angular(zero_motion(model.mass[body])),
+            )
+        slot = model.slot[body + 1] - 1
+        momentum = scratch.inertia[env, step, slot] * velocity
+        scratch.velocity[env, step, body] = velocity
+        scratch.velocity_product[env, step, body] = product
+        scratch.bias_force[env, step, slot] = cross_force(velocity, momentum)
+
+
+@stores_only
+@wp.func
+def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: int):
+    """Forces on the joints' axes: applied, damping, spring and limits (hinges and slides)."""
+    for dof in range(model.num_dofs):
+        force = joint_f[env, dof] - model.damping[dof] * scratch.joint_qd[env, step, dof]
+        coordinate = model.coordinate[dof]
+        if coordinate >= 0:
+            q = scratch.joint_q[env, step, coordinate]
+            force = force - model.stiffness[dof] * (q - model.rest[dof])
+            if q < model.lower[dof]:
+                force = force + model.limit_ke[dof] * (model.lower[dof] - q)
+            if q > model.upper[dof]:
+                force = force + model.limit_ke[dof] * (model.upper[dof] - q)
+        scratch.joint_force[env, step, dof] = force
+
+
+@stores_only
+@wp.func
+def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
+    """Leaves to roots: articulated inertias and bias forces, one axis after the other."""
+    for i in range(model.num_bodies):
+        body = model.num_bodies - 1 - i
+        parent = model.parent[body]
+        first = model.qd_start[body]
+        slot = model.slot[body]
+        # where this body's articulated inertia is added; a root adds to nothing
+        target = model.slot[parent + 1] - 1
+        if model.joint_kind[body] == FIXED:
+            if parent >= 0:
+                scratch.inertia[env, step, target] += scratch.inertia[env, step, slot]
+                scratch.bias_force[env, step, target] += scratch.bias_force[env, step, slot]
+        for j in range(model.qd_start[body + 1] - first):
+            k = model.qd_start[body + 1] - first - 1 - j
+            dof = first + k
+            inertia = scratch.inertia[env, step, slot + k]
+            bias_force = scratch.bias_force[env, step, slot + k]
+            axis = scratch.axis[env, step, dof]
+            axis_force = inertia * axis
+            axis_inertia = wp.dot(axis, axis_force) + model.armature[dof]
+            free_force = scratch.joint_force[env, step, dof] - wp.dot(axis, bias_force)
+            scaled = axis_force / axis_inertia
+            rest_inertia = inertia - wp.outer(axis_force, scaled)
+            rest_force = bias_force + scaled * free_force
+            scratch.axis_force[env, step, dof] = axis_force
+            scratch.axis_inertia[env, step, dof] = axis_inertia
+            scratch.free_force[env, step, dof] = free_force
+            if k > 0:
+                scratch.inertia[env, step, slot + k - 1] = rest_inertia
+                scratch.bias_force[env, step, slot + k - 1] = rest_force
+            if k == 0:
+                if parent >= 0:
+                    product = scratch.velocity_product[env, step, body]
+                    scratch.inertia[env, step, target] += rest_inertia
+                    scratch.bias_force[env, step, target] += rest_force + rest_inertia * product
+
+
+@stores_only
+@wp.func
+def accelerate_bodies(model: Any, scratch: Any, env: int, step: int):
+    """Roots to leaves: joint accelerations."""
+    for body in range(model.num_bodies):
+        parent = model.parent[body]
+        first = model.qd_start[body]
+        # the root accelerates against gravity, which spares every body its weight
+        acceleration = scratch.velocity_product[env, step, body]
+        if parent >= 0:
+            acceleration = (
+                acceleration + scratch.acceleration[env, step, model.qd_start[parent + 1] + parent]
+            )
+        if parent < 0:
+            acceleration = acceleration - spatial(
+                model.gravity, angular(zero_motion(model.mass[body]))
+            )
+        scratch.acceleration[env, step, first + body] = acceleration
+        for dof in range(first, model.qd_start[body + 1]):
+            before = scratch.acceleration[env, step, dof + body]
+            qdd = (
+                scratch.free_force[env, step, dof]
+                - wp.dot(scratch.axis_force[env, step, dof], before)
+            ) / scratch.axis_inertia[env, step, dof]
+            scratch.joint_qdd[env, step, dof] = qdd
+            scratch.acceleration[env, step, dof + body + 1] = (
+                before + scratch.axis[env, step, dof] * qdd
+            )
+
+
+@wp.func
+def turned(orientation: Any, omega: Any, dt: Any):
+    """The unit quaternion `orientation` after `dt` at angular velocity `omega` (outer axes)."""
+    half = dt * type(dt)(0.5)
+    rate = wp.quaternion(half * omega[0], half * omega[1], half * omega[2], type(dt)(0.0))
+    return wp.normalize(orientation + rate * orientation)
+
+
+@stores_only
+@wp.func
+def integrate(model: Any, scratch: Any, env: int, step: int, dt: Any):
+    """Semi-implicit Euler: qd' = qd + dt qdd, then q' = q + dt qd' in the joint's own terms."""
+    for dof in range(model.num_dofs):
+        scratch.joint_qd[env, step + 1, dof] = (
+            scratch.joint_qd[env, step, dof] + dt * scratch.joint_qdd[env, step, dof]
+        )
+        coordinate = model.coordinate[dof]
+        if coordinate >= 0:
+            scratch.joint_q[env, step + 1, coordinate] = (
+                scratch.joint_q[env, step, coordinate] + dt * scratch.joint_qd[env, step + 1, dof]
+            )
+    for body in range(model.num_bodies):
+        kind = model.joint_kind[body]
+        first = model.qd_start[body]
+        q = model.q_start[body]
+        if kind == SPHERICAL:
+            omega = read_vector(scratch.joint_qd, env, step + 1, first)
+            orientation = turned(read_quaternion(scratch.joint_q, env, step, q), omega, dt)
+            for i in range(4):
+                scratch.joint_q[env, step + 1, q + i] = orientation[i]
+        if kind == FREE:
+            speed = read_vector(scratch.joint_qd, env, step + 1, first)
+            omega = read_vector(scratch.joint_qd, env, step + 1, first + 3)
+            orientation = turned(read_quaternion(scratch.joint_q, env, step, q + 3), omega, dt)
+            # the centre of mass moves with `speed`; put the frame back onto it
+            com = model.com[body]
+            location = read_vector(scratch.joint_q, env, step, q) + (
+                speed * dt
+                + scratch.rotation[env, step, body] * com
+                - wp.quat_to_matrix(orientation) * com
+            )
+            for i in range(3):
+                scratch.joint_q[env, step + 1, q + i] = location[i]
+            for i in range(4):
+                scratch.joint_q[env, step + 1, q + 3 + i] = orientation[i]
+
+
+@stores_only
+@wp.func
+def enter_state(model: Any, scratch: Any, joint_q: Any, joint_qd: Any, env: int):
+    """Copy a state into the first substep."""
+    for i in range(model.num_coordinates):
+        scratch.joint_q[env, 0, i] = joint_q[env, i]
+    for i in range(model.num_dofs):
+        scratch.joint_qd[env, 0, i] = joint_qd[env, i]
+
+
+@wp.kernel(module="unique")
+def control_step(
+    # Model:
+    model: Any,
+    dt: Any,
+    substeps: int,
+    # In:
+    joint_q: wp.array2d(dtype=Any),
+    joint_qd: wp.array2d(dtype=Any),
+    joint_f: wp.array2d(dtype=Any),
+    # Out:
+    scratch: Any,
+    next_joint_q: wp.array2d(dtype=Any),
+    next_joint_qd: wp.array2d(dtype=Any),
+):
+    """Simulate `substeps` steps of `dt` [s] under constant joint forces."""
+    env = wp.tid()
+    enter_state(model, scratch, joint_q, joint_qd, env)
+    for step in range(substeps):
+        place_bodies(model, scratch, env, step)
+        move_bodies(model, scratch, env, step)
+        apply_ground_contact(model, scratch, env, step)
+        apply_joint_forces(model, scratch, joint_f, env, step)
+        eliminate_axes(model, scratch, env, step)
+        accelerate_bodies(model, scratch, env, step)
+        integrate(model, scratch, env, step, dt)
+    for i in range(model.num_coordinates):
+        next_joint_q[env, i] = scratch.joint_q[env, substeps, i]
+    for i in range(model.num_dofs):
+        next_joint_qd[env, i] = scratch.joint_qd[env, substeps, i]
+
+
+@wp.kernel(module="unique")
+def forward_dynamics(
+    # Model:
+    model: Any,
+    # In:
+    joint_q: wp.array2d(dtype=Any),
+    joint_qd: wp.array2d(dtype=Any),
+    joint_f: wp.array2d(dtype=Any),
+    # Out:
+    scratch: Any,
+    joint_qdd: wp.array2d(dtype=Any),
+):
+    """Joint accelerations: M qdd + c(q, qd) = joint_f + gravity."""
+    env = wp.tid()
+    enter_state(model, scratch, joint_q, joint_qd, env)
+    place_bodies(model, scratch, env, 0)
+    move_bodies(model, scratch, env, 0)
+    for dof in range(model.num_dofs):
+        scratch.joint_force[env, 0, dof] = joint_f[env, dof]
+    eliminate_axes(model, scratch, env, 0)
+    accelerate_bodies(model, scratch, env, 0)
+    for dof in range(model.num_dofs):
+        joint_qdd[env, dof] = scratch.joint_qdd[env, 0, dof]
+
+
+@wp.kernel(module="unique")
+def mass_matrix(
+    # Model:
+    model: Any,
+    # In:
+    joint_q: wp.array2d(dtype=Any),
+    # Out:
+    scratch: Any,
+    matrix: wp.array3d(dtype=Any),
+):
+    """Joint-space inertia by composite rigid bodies (Featherstone 2008, section 6.2)."""
+    env = wp.tid()
+    for i in range(model.num_coordinates):
+        scratch.joint_q[env, 0, i] = joint_q[env, i]
+    place_bodies(model, scratch, env, 0)
+    for i in range(model.num_bodies):
+        body = model.num_bodies - 1 - i
+        parent = model.parent[body]
+        if parent >= 0:
+            scratch.inertia[env, 0, model.slot[parent + 1] - 1] += scratch.inertia[
+                env, 0, model.slot[body + 1] - 1
+            ]
+    for body in range(model.num_bodies):
+        composite = scratch.inertia[env, 0, model.slot[body + 1] - 1]
+        for column in range(model.qd_start[body], model.qd_start[body + 1]):
+            momentum = composite * scratch.axis[env, 0, column]
+            for row in range(column + 1):
+                entry = wp.dot(scratch.axis[env, 0, row], momentum)
+                entry = entry * type(entry)(model.moves[row, body])
+                if row == column:
+                    entry = entry + model.armature[row]
+                matrix[env, row, column] = entry
+                if row != column:
+                    matrix[env, column, row] = entry
+
+
+@wp.kernel(module="unique")
+def body_kinematics(
+    # Model:
+    model: Any,
+    # In:
+    joint_q: wp.array2d(dtype=Any),
+    joint_qd: wp.array2d(dtype=Any),
+    # Out:
+    scratch: Any,
+    body_q: wp.array3d(dtype=Any),
+    body_qd: wp.array3d(dtype=Any),
+):
+    """World poses (x, y, z, qx, qy, qz, qw) and velocities (of the centre of mass, angular)."""
+    env = wp.tid()
+    enter_state(model, scratch, joint_q, joint_qd, env)
+    place_bodies(model, scratch, env, 0)
+    move_bodies(model, scratch, env, 0)
+    for body in range(model.num_bodies):
+        position = scratch.position[env, 0, body]
+        location = scratch.origin[env, 0, body] + position
+        orientation = scratch.orientation[env, 0, body]
+        velocity = scratch.velocity[env, 0, body]
+        com = position + scratch.rotation[env, 0, body] * model.com[body]
+        speed = linear(velocity) + wp.cross(angular(velocity), com)
+        for i in range(3):
+            body_q[env, body, i] = location[i]
+            body_qd[env, body, i] = speed[i]
+            body_qd[env, body, i + 3] = velocity[i + 3]
+        for i in range(4):
+            body_q[env, body, i + 3] = orientation[i]
