@@ -1,0 +1,512 @@
+"""A differentiable microscopic traffic simulator: IDM car-following on multi-lane roads.
+
+    traffic = TrafficSim(num_envs=64, num_lanes=2, num_vehicles=40, ring_length=1000.0, dt=0.1)
+    for _ in range(600):
+        state = traffic.step()
+
+The equations are in `kernels.idm`, `kernels.traffic` and `kernels.mobil`; what the gradients mean is
+told in docs/traffic.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import warp as wp
+
+from kernels import traffic
+from warp_envs.bridge import Program, scalar_type
+from warp_envs.car_following import Number, check_positive, idm_acceleration
+from warp_envs.traffic_programs import (
+    DifferentiableAdvance,
+    LeaderSearch,
+    record_advance,
+)
+
+__all__ = ["TREIBER_2000", "Mobil", "TrafficSim", "idm_acceleration"]
+
+State = dict[str, torch.Tensor]
+
+INTEGRATORS = {
+    "euler": int(traffic.EULER),
+    "semi_implicit": int(traffic.SEMI_IMPLICIT),
+    "ballistic": int(traffic.BALLISTIC),
+}
+
+# Treiber, Hennecke and Helbing (2000), Table I; they do not bound emergency braking.
+TREIBER_2000: dict[str, float] = {
+    "v0": 120.0 / 3.6,
+    "T": 1.6,
+    "a": 0.73,
+    "b": 1.67,
+    "s0": 2.0,
+    "delta": 4.0,
+    "length": 5.0,
+    "emergency_decel": math.inf,
+}
+
+_MAY_BE_ZERO = ("T", "s0")
+
+
+@dataclass(frozen=True)
+class Mobil:
+    """MOBIL lane changes (Kesting, Treiber and Helbing 2007), evaluated once a step.
+
+    Odd steps look to the lane of lower index, even ones to that of higher index.
+
+    Attributes:
+        politeness: weight p of the others' accelerations, 0 (egoistic) to 1.
+        safe_decel: the hardest braking b_safe [m/s^2] a change may ask of anyone.
+        threshold: the least gain of acceleration [m/s^2].
+        bias: added to the threshold of a change to a higher lane, taken off it to a lower [m/s^2].
+    """
+
+    politeness: float = 0.2
+    safe_decel: float = 4.0
+    threshold: float = 0.1
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a non-finite value, or a negative politeness, safe_decel or threshold.
+        """
+        for name in ("politeness", "safe_decel", "threshold"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)} given, a number >= 0 accepted")
+        if not math.isfinite(self.bias):
+            raise ValueError(f"bias: {self.bias} given, a finite number accepted")
+
+
+class TrafficSim:
+    """Batches of straight multi-lane roads on which human vehicles follow the IDM.
+
+    State (`get_state`, `set_state`), all (num_envs, num_vehicles):
+
+    | name | what | unit | type |
+    |---|---|---|---|
+    | x | position of the vehicle's centre along the road | m | dtype |
+    | y | centre line of its lane, ``lane_width * lane`` | m | dtype |
+    | speed | along the road, never negative | m/s | dtype |
+    | lane | index of its lane, 0 the rightmost; -1 in a free slot | 1 | int32 |
+    | active | False for a free slot: its vehicle stands still and nobody sees it | 1 | bool |
+
+    `x` and `speed` are differentiable in the `x` and `speed` handed to `set_state`, in commanded
+    accelerations and in IDM parameters that require a gradient, through any number of steps. Lane
+    membership and the choice of the leader are discrete: no gradient passes through them. Where no
+    gradient is asked for, steps run in place and record nothing.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        num_lanes: int,
+        num_vehicles: int,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        integrator: str = "euler",
+        dt: float = 0.1,
+        ring_length: float | None = None,
+        road_length: float | None = None,
+        lane_width: float = 4.0,
+        mobil: Mobil | None = None,
+        idm_stepping: float = 0.25,
+        **idm: Number,
+    ) -> None:
+        """Put `num_vehicles` at rest on each of `num_envs` roads, spread evenly over the lanes.
+
+        On an open road they stand two lengths of the longest vehicle apart, from x = 0 on; on a
+        ring at equal distances.
+
+        Args:
+            num_envs: roads, stepped together.
+            num_lanes: lanes of each road.
+            num_vehicles: slots for vehicles on each road; all are taken at first.
+            device: "cpu" or "cuda:0".
+            dtype: torch.float32 or torch.float64. Positions beyond some 50 km want float64.
+            integrator: "euler" (position with the old speed), "semi_implicit" (with the new) or
+                "ballistic" (with their mean); the latter two with SUMO's speed bounds.
+            dt: step [s].
+            ring_length: length of a ring road [m]; None for an open road.
+            road_length: on an open road, where vehicles leave it [m]; None for an endless one.
+            lane_width: [m].
+            mobil: lane changes of human vehicles; None for none.
+            idm_stepping: with SUMO's integrators, plans are made in round(dt / this) parts [s].
+            idm: v0, T, a, b, s0, delta, length, emergency_decel, each a number or a tensor of
+                `dtype` that broadcasts to (num_envs, num_vehicles); `TREIBER_2000` where not given.
+
+        Raises:
+            ValueError: any of these out of range, or an unknown name.
+        """
+        counts = {"num_envs": num_envs, "num_lanes": num_lanes, "num_vehicles": num_vehicles}
+        for name, count in counts.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ValueError(f"{name}: {count!r} given, a positive integer accepted")
+        if integrator not in INTEGRATORS:
+            accepted = list(INTEGRATORS)
+            raise ValueError(f"integrator: {integrator!r} given, one of {accepted} accepted")
+        if ring_length is not None and road_length is not None:
+            raise ValueError(f"road_length: {road_length} given, None accepted on a ring")
+        lengths = {"ring_length": ring_length, "road_length": road_length}
+        given = {name: length for name, length in lengths.items() if length is not None}
+        _check_positive(dt=dt, lane_width=lane_width, idm_stepping=idm_stepping, **given)
+        self.num_envs, self.num_lanes, self.num_vehicles = num_envs, num_lanes, num_vehicles
+        self.shape = (num_envs, num_vehicles)
+        self.dtype, self.device = dtype, torch.device(device)
+        self.integrator, self.dt, self.lane_width = integrator, dt, lane_width
+        self.ring_length, self.road_length, self.mobil = ring_length, road_length, mobil
+        self._parameters = self._read_parameters(idm)
+        self._parts = 1 if integrator == "euler" else max(1, int(dt / idm_stepping + 0.5))
+        self._step_count = 0
+        self._differentiable: DifferentiableAdvance | None = None
+        self._build()
+        self._place_vehicles()
+
+    # State --------------------------------------------------------------------------------------
+
+    @property
+    def x(self) -> torch.Tensor:
+        """Positions along the road [m], (num_envs, num_vehicles)."""
+        return self._x.clone() if self._x is self._search.x else self._x
+
+    @property
+    def speed(self) -> torch.Tensor:
+        """Speeds [m/s], (num_envs, num_vehicles)."""
+        return self._speed.clone() if self._speed is self._search.speed else self._speed
+
+    @property
+    def y(self) -> torch.Tensor:
+        """Centre lines of the vehicles' lanes [m], (num_envs, num_vehicles); 0 in free slots."""
+        return self._search.lane.clamp(min=0).to(self.dtype) * self.lane_width
+
+    @property
+    def lane(self) -> torch.Tensor:
+        """Lanes, (num_envs, num_vehicles), int32; -1 in free slots."""
+        return self._search.lane.clone()
+
+    @property
+    def active(self) -> torch.Tensor:
+        """Which slots hold a vehicle, (num_envs, num_vehicles), bool."""
+        return self._search.lane >= 0
+
+    @property
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """The IDM parameters by name, each (num_envs, num_vehicles)."""
+        return dict(self._parameters)
+
+    @property
+    def leader(self) -> torch.Tensor:
+        """Whom each vehicle follows, (num_envs, num_vehicles), int32: an index within the road.
+
+        -1 without a leader, -2 in free slots.
+        """
+        self._find_leaders()
+        leader = self._search.leader
+        return torch.where(leader < 0, leader, leader % self.num_vehicles)
+
+    def get_state(self) -> State:
+        """The current state; x and speed carry their gradient, later steps do not change it."""
+        names = ("x", "y", "speed", "lane", "active")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from `state`; what it does not name stays. Gradients reach its x and speed.
+
+        Lanes are given as `lane` (any integer type), or as `y`, whose lane is that of the nearest
+        centre line. Any order of the vehicles is fine.
+
+        Raises:
+            ValueError: an unknown name; a tensor of wrong shape, dtype or device; a non-finite or
+                negative speed, a non-finite x or one off the ring; a lane that does not exist, or
+                lane and y that disagree. Nothing has been set then.
+        """
+        for name, value in state.items():
+            self._check_tensor(name, value)
+        x, speed = state.get("x", self._x), state.get("speed", self._speed)
+        lane = self._read_lane(state)
+        present = lane >= 0
+        self._check_all("x", x, torch.isfinite(x), "finite positions")
+        if self.ring_length is not None:
+            on_ring = (x >= 0.0) & (x < self.ring_length)
+            self._check_all("x", x, on_ring | ~present, f"0 <= x < {self.ring_length}")
+        self._check_all("speed", speed, torch.isfinite(speed) & (speed >= 0.0), "numbers >= 0")
+        self._x, self._speed = x, speed
+        self._search.lane.copy_(lane)
+
+    def detach(self) -> None:
+        """Start a new gradient window where the vehicles stand."""
+        self._x, self._speed = self._x.detach(), self._speed.detach()
+
+    # Time ---------------------------------------------------------------------------------------
+
+    def step(self, acceleration: torch.Tensor | None = None) -> State:
+        """Advance all roads by dt: lane changes, leaders, accelerations, speeds and positions.
+
+        Args:
+            acceleration: (num_envs, num_vehicles) [m/s^2]: drives a vehicle in the IDM's place
+                where it is not NaN. It does not reverse, whatever is asked of it.
+
+        Returns:
+            The new state, as `get_state` gives it.
+
+        Raises:
+            ValueError: acceleration of wrong shape, dtype or device.
+        """
+        self._advance(acceleration)
+        return self.get_state()
+
+    def run(self, num_steps: int) -> State:
+        """Advance by `num_steps` steps and return the state after the last."""
+        for _ in range(num_steps):
+            self._advance(None)
+        return self.get_state()
+
+    def enter(
+        self, road: torch.Tensor, lane: torch.Tensor, x: torch.Tensor, speed: torch.Tensor
+    ) -> torch.Tensor:
+        """Put vehicles into free slots; each brings nothing but the parameters of its slot.
+
+        Whether there is room on the road is the caller's care.
+
+        Args:
+            road: (n,) integers, which road each enters; roads may repeat.
+            lane: (n,) integers, which lane.
+            x: (n,) positions of their centres [m].
+            speed: (n,) [m/s].
+
+        Returns:
+            (n,) integers: the slots they took, in their roads.
+
+        Raises:
+            ValueError: no slot free on a road, or a value out of range. Nobody has entered then.
+        """
+        road, lane = road.long(), lane.to(torch.int32)
+        if not bool(((road >= 0) & (road < self.num_envs)).all()):
+            raise ValueError(f"road: {road.tolist()} given, 0 to {self.num_envs - 1} accepted")
+        if not bool((lane >= 0).all()):
+            raise ValueError(f"lane: {lane.tolist()} given, 0 to {self.num_lanes - 1} accepted")
+        slot = self._free_slots(road)
+        entered = {
+            "x": self._x.index_put((road, slot), x),
+            "speed": self._speed.index_put((road, slot), speed),
+            "lane": self._search.lane.index_put((road, slot), lane),
+        }
+        self.set_state(entered)
+        return slot
+
+    def leave(self, gone: torch.Tensor) -> None:
+        """Free slots: those where `gone` (num_envs, num_vehicles), bool, is True."""
+        self._check_tensor("active", gone)
+        self._search.lane.masked_fill_(gone, -1)
+
+    def _advance(self, acceleration: torch.Tensor | None) -> None:
+        if acceleration is not None:
+            self._check_tensor("acceleration", acceleration)
+        command = self._no_command if acceleration is None else acceleration
+        self._find_leaders()
+        if self.mobil is not None:
+            self._search.change_lanes(1 if self._step_count % 2 == 0 else -1)
+        inputs = (self._x, self._speed, command, *self._learned)
+        if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
+            self._advance_differentiably(command)
+        else:
+            if acceleration is not None:
+                self._command.copy_(acceleration)
+            self._in_place.replay()
+            if acceleration is not None:
+                self._command.fill_(math.nan)
+            self._x, self._speed = self._search.x, self._search.speed
+        self._step_count += 1
+        if self.road_length is not None:
+            self._search.lane.masked_fill_(self._x.detach() > self.road_length, -1)
+
+    def _advance_differentiably(self, command: torch.Tensor) -> None:
+        if self._differentiable is None:
+            self._differentiable = DifferentiableAdvance(
+                self.shape, self.dtype, str(self.device), **self._settings
+            )
+        driver = self._pack_parameters() if self._learned else self._search.driver
+        leader = self._search.leader.clone()
+        self._x, self._speed = self._differentiable(self.x, self.speed, command, driver, leader)
+
+    def _find_leaders(self) -> None:
+        """Let the search see the vehicles where they are, and find their leaders."""
+        if self._x is not self._search.x:
+            self._search.x.copy_(self._x.detach())
+        if self._speed is not self._search.speed:
+            self._search.speed.copy_(self._speed.detach())
+        if self._learned:
+            self._search.driver.copy_(self._pack_parameters().detach())
+        self._search.find_leaders()
+
+    # Construction and checks --------------------------------------------------------------------
+
+    def _build(self) -> None:
+        """Allocate, and record the step in place."""
+        scalar = scalar_type(self.dtype)
+        ring_length = self.ring_length or 0.0
+        self._settings = {
+            "integrator": INTEGRATORS[self.integrator],
+            "parts": self._parts,
+            "ring_length": ring_length,
+            "dt": self.dt,
+        }
+        search = LeaderSearch(
+            self.shape,
+            self.num_lanes,
+            scalar=scalar,
+            device=str(self.device),
+            ring_length=ring_length,
+        )
+        self._learned = [value for value in self._parameters.values() if value.requires_grad]
+        search.driver.copy_(self._pack_parameters().detach())
+        if self.mobil is not None:
+            search.record_lane_changes(self.mobil, self.integrator != "euler")
+        self._in_place = Program(str(self.device))
+        command = self._in_place.array(search.x.numel(), scalar, requires_grad=False)
+        record_advance(
+            self._in_place,
+            x=search.x_array,
+            speed=search.speed_array,
+            command=command,
+            leader=search.leader_array,
+            driver=search.driver_array,
+            next_x=search.x_array,
+            next_speed=search.speed_array,
+            **self._settings,
+        )
+        self._search = search
+        self._command = wp.to_torch(command, requires_grad=False).view(self.shape)
+        self._command.fill_(math.nan)
+        self._no_command = self._command.clone()
+        self._x, self._speed = search.x, search.speed
+
+    def _pack_parameters(self) -> torch.Tensor:
+        """(num_envs, num_vehicles, 8), in the order of `kernels.traffic.PARAMETER_NAMES`."""
+        return torch.stack([self._parameters[name] for name in traffic.PARAMETER_NAMES], dim=-1)
+
+    def _place_vehicles(self) -> None:
+        """Vehicles evenly over lanes, the remainder to the first; in a row from x = 0, at rest."""
+        per_lane = [len(part) for part in torch.arange(self.num_vehicles).tensor_split(self.num_lanes)]
+        lane = torch.cat([torch.full((n,), i) for i, n in enumerate(per_lane)])
+        place = torch.cat([torch.arange(n) for n in per_lane]).to(self.dtype)
+        if self.ring_length is None:
+            spacing = 2.0 * self._parameters["length"].detach().amax(dim=1, keepdim=True)
+        else:
+            counts = torch.tensor(per_lane, dtype=self.dtype).clamp(min=1.0)
+            spacing = self.ring_length / counts[lane].to(self.device)
+        self._x.copy_(place.to(self.device) * spacing)
+        self._search.lane.copy_(lane.to(torch.int32))
+
+    def _read_parameters(self, given: Mapping[str, Number]) -> dict[str, torch.Tensor]:
+        for name in given:
+            if name not in TREIBER_2000:
+                raise ValueError(f"{name}: not a parameter, any of {list(TREIBER_2000)} accepted")
+        parameters = {}
+        for name, default in TREIBER_2000.items():
+            value = given.get(name, default)
+            if isinstance(value, torch.Tensor):
+                if value.dtype != self.dtype or value.device != self.device:
+                    raise ValueError(
+                        f"{name}: {value.dtype} on {value.device} given, {self.dtype} on "
+                        f"{self.device} accepted"
+                    )
+            else:
+                value = torch.tensor(value, dtype=self.dtype, device=self.device)
+            _check_parameter(name, value)
+            try:
+                parameters[name] = value.expand(self.shape)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{name}: shape {tuple(value.shape)} given, one that broadcasts to "
+                    f"{self.shape} accepted"
+                ) from error
+        return parameters
+
+    def _read_lane(self, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        lane = state.get("lane", self._search.lane)
+        if "y" in state:
+            nearest = torch.round(state["y"].detach() / self.lane_width)
+            if "lane" in state:
+                agree = (nearest == lane) | (lane < 0)
+                self._check_all("y", state["y"], agree, f"y of lane {lane.tolist()}, or no lane")
+            else:
+                lane = nearest.to(torch.int64)
+        if "active" in state:
+            lane = torch.where(state["active"], lane, -1)
+            known = (lane >= 0) | ~state["active"]
+            self._check_all("lane", lane, known, f"0 to {self.num_lanes - 1} for active vehicles")
+        allowed = lane < self.num_lanes
+        if "y" in state and "lane" not in state and "active" not in state:
+            allowed = allowed & (lane >= 0)
+        self._check_all("lane", lane, allowed & (lane >= -1), f"-1 to {self.num_lanes - 1}")
+        return lane
+
+    def _free_slots(self, road: torch.Tensor) -> torch.Tensor:
+        """For each entry of `road` a free slot of that road, distinct where roads repeat."""
+        by_road = torch.argsort(road, stable=True)
+        grouped = road[by_road]
+        rank = torch.arange(len(road), device=road.device)
+        rank = rank - torch.searchsorted(grouped, grouped)
+        nth_free = torch.cumsum(self._search.lane[grouped] < 0, dim=1)
+        if len(road) and bool((nth_free[:, -1] <= rank).any()):
+            full = int(grouped[nth_free[:, -1] <= rank][0])
+            raise ValueError(f"road: {full} given more vehicles than its free slots can take")
+        slot = torch.empty_like(road)
+        slot[by_road] = torch.searchsorted(nth_free, (rank + 1)[:, None])[:, 0]
+        return slot
+
+    def _check_tensor(self, name: str, value: torch.Tensor) -> None:
+        """Right name, type, shape and place."""
+        dtypes = {
+            "x": (self.dtype,),
+            "y": (self.dtype,),
+            "speed": (self.dtype,),
+            "acceleration": (self.dtype,),
+            "lane": (torch.int32, torch.int64),
+            "active": (torch.bool,),
+        }
+        if name not in dtypes:
+            raise ValueError(f"state: {name!r} given, any of x, y, speed, lane, active accepted")
+        if (
+            not isinstance(value, torch.Tensor)
+            or value.shape != self.shape
+            or value.dtype not in dtypes[name]
+            or value.device.type != self.device.type
+        ):
+            given = (
+                f"{tuple(value.shape)}, {value.dtype} on {value.device}"
+                if isinstance(value, torch.Tensor)
+                else f"a {type(value).__name__}"
+            )
+            raise ValueError(
+                f"{name}: {given} given, a tensor {self.shape}, {dtypes[name][0]} on "
+                f"{self.device} accepted"
+            )
+
+    @staticmethod
+    def _check_all(name: str, value: torch.Tensor, fine: torch.Tensor, accepted: str) -> None:
+        if not bool(fine.all()):
+            wrong = value.detach()[~fine][0].item()
+            raise ValueError(f"{name}: {wrong} given, {accepted} accepted")
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0.0 < number < math.inf:
+            raise ValueError(f"{name}: {number} given, a positive number accepted")
+
+
+def _check_parameter(name: str, value: torch.Tensor) -> None:
+    if name in _MAY_BE_ZERO:
+        if not bool((value >= 0.0).all()):
+            raise ValueError(f"{name}: {float(value.min())} given, numbers >= 0 accepted")
+    else:
+        check_positive(name, value)
+    if name != "emergency_decel" and not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name}: {float(value.max())} given, finite numbers accepted")
