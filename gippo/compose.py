@@ -1,0 +1,210 @@
+"""From a command line to a checked configuration, through Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gippo.errors import UserError, near_matches
+from gippo.methods import config_classes
+from gippo.run_config import algo_schema, from_omegaconf, keys_of, one_line
+
+GROUPS = ("env", "algo", "experiment")
+
+T = TypeVar("T")
+
+
+def config_dir() -> Path:
+    """Where the configuration files lie: beside this file in a wheel, at a checkout's root else."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
+    """The configuration of `command` under command-line overrides ``key=value``.
+
+    The environment file's `presets`, an experiment's changes to them included, are laid under what
+    the experiment and the command line say.
+
+    Args:
+        command: the name of the command's primary configuration, and of its schema.
+        schema: its dataclass; fields `env` and `algo` are filled from the groups of these names.
+        overrides: in Hydra's grammar.
+
+    Raises:
+        UserError: an override that cannot be read, an unknown key, choice or value; the message
+            names it and what comes near.
+    """
+    _register(command, schema)
+    parsed = _parse(overrides)
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            groups = [override for override in parsed if override.key_or_group in GROUPS]
+            _check_choices(groups)
+            base = compose(command, [_text(override) for override in groups])
+            _check_keys(parsed, base)
+            _check_values(parsed, base)
+            selected = ["preset=selected"] if _store_preset(base) else []
+            config = compose(command, selected + [_text(override) for override in parsed])
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        raise UserError(one_line(cause if isinstance(cause, Exception) else error)) from error
+    return from_omegaconf(config, schema)
+
+
+def choices(group: str) -> list[str]:
+    """The files of a configuration group, by the names that select them."""
+    folder = config_dir() / group
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def is_sweep(overrides: Sequence[str]) -> bool:
+    """Whether an override names several values."""
+    return any(override.is_sweep_override() for override in _parse(overrides))
+
+
+def _register(command: str, schema: type) -> None:
+    store = ConfigStore.instance()
+    store.store(group="schema", name=command, node=schema)
+    store.store(group="preset", name="none", node={}, package="_global_")
+    for name in config_classes():
+        store.store(group="schema/algo", name=name, node=algo_schema(name))
+
+
+def _store_preset(base: DictConfig) -> bool:
+    """Hand Hydra the environment's preset for the chosen method; False: it has none."""
+    presets = OmegaConf.select(base, "env.presets")
+    if "algo" not in base or presets is None:
+        return False
+    node: dict[str, Any] = dict(OmegaConf.to_container(presets.get("run", {}) or {}, resolve=True))
+    for section, name in (("learner", "learner"), ("algo", base.algo.name)):
+        if name in presets:
+            node[section] = OmegaConf.to_container(presets[name], resolve=True)
+    ConfigStore.instance().store(group="preset", name="selected", node=node, package="_global_")
+    return True
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            raise UserError(f"{text!r}: key=value expected")
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(
+            f"{_culprit(overrides)}: cannot be read as key=value (a value with special characters is "
+            "quoted twice: \"key='a b=c'\")"
+        ) from error
+
+
+def _culprit(overrides: Sequence[str]) -> str:
+    """The first override that cannot be parsed."""
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            parser.parse_overrides([text])
+        except HydraException:
+            return repr(text)
+    return "overrides"
+
+
+def _check_choices(overrides: Sequence[Override]) -> None:
+    for override in overrides:
+        known = choices(override.key_or_group)
+        given = override.value()
+        if given is None and override.key_or_group == "experiment":
+            continue
+        if given not in known:
+            raise UserError(
+                f"{override.key_or_group}: {given!r} given, one of {known} accepted"
+                f"{near_matches(str(given), known)}"
+            )
+
+
+def _check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
+    """Refuse a key that the configuration has not, before Hydra does in its own words."""
+    plain = OmegaConf.to_container(base, resolve=False)
+    assert isinstance(plain, dict)
+    known = [k for k in keys_of(plain) if not k.startswith("env.presets") and k != "algo.name"]
+    for override in overrides:
+        key = override.key_or_group
+        if key in GROUPS or key.split(".")[0] == "hydra":
+            continue
+        if override.type is None or override.is_add() or override.is_delete():
+            raise UserError(f"{override.input_line!r}: only key=value is accepted")
+        if key.startswith("env.presets"):
+            raise UserError(f"{key}: presets are for files; set the key itself, as algo.X=value")
+        if key not in known:
+            listed = near_matches(key, known) or f"; there are {_siblings(key, known)}"
+            raise UserError(f"{key}: no such key{listed}")
+
+
+def _siblings(key: str, known: Sequence[str]) -> str:
+    """The keys of the deepest section of `key` that exists."""
+    section = key.rpartition(".")[0]
+    while section and section not in known:
+        section = section.rpartition(".")[0]
+    prefix = f"{section}." if section else ""
+    names = [k for k in known if k.startswith(prefix) and "." not in k[len(prefix) :]]
+    return ", ".join(names)
+
+
+def _check_values(overrides: Sequence[Override], base: DictConfig) -> None:
+    """Refuse a sweep, and a value of the wrong type."""
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line}: several values need -m (gippo train -m ...); a list is "
+                "written [a,b]"
+            )
+        key = override.key_or_group
+        if key in GROUPS or key.split(".")[0] == "hydra":
+            continue
+        try:
+            OmegaConf.update(base.copy(), key, override.value(), merge=True)
+        except OmegaConfBaseException as error:
+            reason = one_line(error).removeprefix(f"{key}: ")
+            raise UserError(f"{key}: {override.get_value_string()} given; {reason}") from error
+
+
+def _text(override: Override) -> str:
+    return override.input_line or ""
+
+
+def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -> None:
+    """Let Hydra's sweeper and launcher call `task` once for every combination of values.
+
+    `task` gets Hydra's configuration of its job; what it makes of it is its own matter.
+    """
+    # Hydra's public entry, hydra.main, reads sys.argv, prints tracebacks and ends the process; this
+    # is what it calls. The requirement on hydra-core is bounded accordingly.
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+
+    _register(command, schema)
+    GlobalHydra.instance().clear()
+    try:
+        hydra = Hydra.create_main_hydra2(
+            task_name="gippo",
+            config_search_path=create_config_search_path(str(config_dir().resolve())),
+        )
+        hydra.multirun(
+            config_name=command,
+            task_function=task,
+            overrides=list(overrides),
+            with_log_configuration=True,
+        )
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+    finally:
+        GlobalHydra.instance().clear()

@@ -1,0 +1,32 @@
+"""The error that a user can mend: shown as one line, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake on the command line, in a configuration or in a file; the message says which.
+
+    The command line prints the message alone and leaves with status 2.
+    """
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?" with up to three names like `name`, or nothing.
+
+    Dotted keys are compared by their last part, those of the same section first, so that
+    ``algo.alhpa_0`` and ``alpha_0`` both lead to ``algo.alpha.alpha_0``.
+    """
+    section, _, tail = name.rpartition(".")
+
+    def likeness(candidate: str) -> tuple[float, float]:
+        head, _, end = candidate.rpartition(".")
+        return (
+            difflib.SequenceMatcher(None, tail, end).ratio(),
+            difflib.SequenceMatcher(None, section, head).ratio(),
+        )
+
+    near = sorted((c for c in known if likeness(c)[0] >= 0.65), key=likeness, reverse=True)[:3]
+    return f"; did you mean {' or '.join(repr(match) for match in near)}?" if near else ""

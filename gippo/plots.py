@@ -1,0 +1,177 @@
+"""Pictures of runs: one run's curve.png, and learning curves of several compared."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Columns = Mapping[str, np.ndarray]
+
+# Okabe and Ito's colours, told apart by colour-blind readers.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_SMOOTHING = 25
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What GI-PPO compares with to raise or lower alpha, drawn as dashed lines."""
+
+    delta_det: float
+    delta_oorr: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The runs of one setting: for each, its epochs' environment steps and returns."""
+
+    label: str
+    env_steps: list[np.ndarray]
+    returns: list[np.ndarray]
+
+
+def plot_run(columns: Columns, path: Path, title: str, limits: Limits | None = None) -> None:
+    """Draw a run's return and, for GI-PPO, alpha, determinant range and out-of-range ratio.
+
+    Args:
+        columns: name -> (epochs,), as `gippo.metrics.read_metrics` gives them.
+        path: of the PNG.
+        title: what was run.
+        limits: of GI-PPO's alpha control; None for other methods.
+    """
+    informed = limits is not None and "alpha" in columns
+    figure = Figure(figsize=(11, 6.6) if informed else (7.5, 4.2), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True).ravel() if informed else [figure.subplots()]
+    epoch = columns["epoch"]
+    _draw_return(axes[0], columns)
+    if informed and limits is not None:
+        _draw_alpha(axes[1], epoch, columns["alpha"])
+        _draw_determinant(axes[2], columns, limits)
+        _draw_out_of_range(axes[3], columns, limits)
+    for axis in axes[-2:]:
+        axis.set_xlabel("epoch")
+    for axis in axes:
+        _tidy(axis)
+        axis.set_xlim(0, max(float(epoch[-1]), 1.0))
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_comparison(curves: Sequence[Curve], path: Path) -> None:
+    """Draw the mean return over seeds against environment steps, and its spread.
+
+    The band is one standard deviation of the seeds to either side. Beside the picture the same
+    numbers are written as a csv file.
+    """
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axis = figure.subplots()
+    rows: list[list[Any]] = []
+    floor: list[float] = []
+    for curve, colour in zip(curves, _cycle(len(curves)), strict=True):
+        steps, mean, spread = _mean_and_spread(curve)
+        count = len(curve.returns)
+        seeds = "" if count == 1 else f" ({count} runs)"
+        axis.plot(steps, mean, color=colour, label=f"{curve.label}{seeds}")
+        if count > 1:
+            axis.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
+        rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
+        floor.append(float(np.nanmax(mean)))
+    axis.set_xlabel("environment steps")
+    axis.set_ylabel("episode return (mean of the last 100)")
+    axis.legend(frameon=False)
+    _tidy(axis)
+    axis.set_xlim(left=0)
+    _save(figure, path)
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "runs", "env_steps", "mean_return", "std_return"])
+        writer.writerows(rows)
+
+
+def smooth(values: np.ndarray, window: int = _SMOOTHING) -> np.ndarray:
+    """The mean over the last `window` values, NaN ones left out; NaN where there is none."""
+    known = np.isfinite(values)
+    total = np.cumsum(np.where(known, values, 0.0))
+    count = np.cumsum(known)
+    total[window:] -= total[:-window].copy()
+    count[window:] -= count[:-window].copy()
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+def _draw_return(axis: Axes, columns: Columns) -> None:
+    epoch, smoothed = columns["epoch"], columns["episode_return"]
+    raw = columns.get("episode_return_raw")
+    if raw is not None and np.isfinite(raw).any():
+        seen = np.isfinite(raw)
+        axis.plot(epoch[seen], raw[seen], ".", ms=3, color="#9ecae1", label="episodes of the epoch")
+    axis.plot(epoch, smoothed, color=_COLOURS[0], label="mean of the last 100 episodes")
+    axis.set_ylabel("episode return")
+    axis.legend(frameon=False, loc="best")
+
+
+def _draw_alpha(axis: Axes, epoch: np.ndarray, alpha: np.ndarray) -> None:
+    axis.plot(epoch, alpha, color=_COLOURS[1])
+    axis.set_yscale("log")
+    axis.set_ylabel("alpha")
+
+
+def _draw_determinant(axis: Axes, columns: Columns, limits: Limits) -> None:
+    epoch = columns["epoch"]
+    low, high = columns["det_min"], columns["det_max"]
+    axis.fill_between(epoch, low, high, color=_COLOURS[2], alpha=0.25, lw=0, label="min to max")
+    axis.plot(epoch, smooth(low), color=_COLOURS[2], lw=1)
+    axis.plot(epoch, smooth(high), color=_COLOURS[2], lw=1, label="smoothed")
+    for bound in (1 - limits.delta_det, 1 + limits.delta_det):
+        axis.axhline(bound, ls="--", lw=1, color="0.4")
+    top = np.nanpercentile(high, 98) if np.isfinite(high).any() else 2.0
+    axis.set_ylim(0, max(1.2 * (1 + limits.delta_det), 1.1 * float(top)))
+    axis.set_ylabel("determinant ratio")
+    axis.legend(frameon=False, loc="best")
+
+
+def _draw_out_of_range(axis: Axes, columns: Columns, limits: Limits) -> None:
+    epoch, ratio = columns["epoch"], columns["oorr"]
+    axis.plot(epoch, ratio, color=_COLOURS[3], alpha=0.35, lw=0.8)
+    axis.plot(epoch, smooth(ratio), color=_COLOURS[3], label="smoothed")
+    axis.axhline(limits.delta_oorr, ls="--", lw=1, color="0.4", label="limit")
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("out-of-range ratio")
+    axis.legend(frameon=False, loc="best")
+
+
+def _mean_and_spread(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps common to all runs, mean and standard deviation of the returns there."""
+    last = min(steps[-1] for steps in curve.env_steps)
+    longest = curve.env_steps[0]
+    steps = longest[longest <= last]
+    at_steps = np.stack(
+        [
+            np.interp(steps, own_steps[np.isfinite(own)], own[np.isfinite(own)], left=np.nan)
+            for own_steps, own in zip(curve.env_steps, curve.returns, strict=True)
+        ]
+    )
+    return steps, at_steps.mean(axis=0), at_steps.std(axis=0)
+
+
+def _cycle(count: int) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
+
+
+def _tidy(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, lw=0.6)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write the picture in one step, so that no half of one is ever there."""
+    unfinished = path.with_name(f".{path.name}")
+    FigureCanvasAgg(figure)
+    figure.savefig(unfinished, format=path.suffix.lstrip(".") or "png", dpi=150)
+    unfinished.replace(path)

@@ -1,0 +1,105 @@
+"""How a run shows itself while it trains: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+_LINE_SECONDS = 5.0
+_REFRESH_SECONDS = 0.25
+
+Numbers = Mapping[str, float | int | None]
+
+
+class TrainingProgress:
+    """Shows epochs, return, alpha, steps per second and time left."""
+
+    def __init__(self, console: Console, total: int, done: int = 0) -> None:
+        """Start at epoch `done` of `total`."""
+        self._console = console
+        self._total = total
+        self._first = done
+        self._started = time.monotonic()
+        self._shown = -math.inf
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[numbers]}"),
+                console=console,
+                auto_refresh=False,
+                expand=True,
+            )
+            self._task = self._bar.add_task("", total=total, completed=done, numbers="")
+
+    def __enter__(self) -> TrainingProgress:
+        """Show the bar."""
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.stop()
+
+    def update(self, epoch: int, env_steps: int, numbers: Numbers) -> None:
+        """Show the epoch just done.
+
+        Args:
+            epoch: how many are done.
+            env_steps: environment steps since this started.
+            numbers: its metrics.
+        """
+        now = time.monotonic()
+        last = epoch == self._total
+        elapsed = max(now - self._started, 1e-9)
+        left = elapsed / max(epoch - self._first, 1) * (self._total - epoch)
+        if self._bar is not None:
+            self._bar.update(
+                self._task, completed=epoch, numbers=_describe(numbers, env_steps / elapsed, left)
+            )
+            if last or now - self._shown >= _REFRESH_SECONDS:
+                self._bar.refresh()
+                self._shown = now
+        elif last or now - self._shown >= _LINE_SECONDS:
+            text = _describe(numbers, env_steps / elapsed, left)
+            self._console.print(f"epoch {epoch}/{self._total}  {text}", soft_wrap=True)
+            self._shown = now
+
+
+def _describe(numbers: Numbers, speed: float, left: float) -> str:
+    parts = [f"return {number(numbers.get('episode_return'))}"]
+    if numbers.get("best_return") is not None:
+        parts.append(f"best {number(numbers['best_return'])}")
+    if numbers.get("alpha") is not None:
+        parts.append(f"alpha {number(numbers['alpha'])}")
+    parts += [f"{speed:,.0f} steps/s", f"{duration(left)} left"]
+    return "  ".join(parts)
+
+
+def number(value: float | int | None) -> str:
+    """A number in four significant digits; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.1f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    clock = f"{rest // 60:02d}:{rest % 60:02d}"
+    return f"{hours}:{clock}" if hours else clock.removeprefix("0")

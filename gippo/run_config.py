@@ -1,0 +1,211 @@
+"""What a training run is made of, and how it is checked and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from gippo.config import LearnerConfig
+from gippo.errors import UserError
+from gippo.methods import config_classes
+
+CONFIG_FILE = "config.yaml"
+
+T = TypeVar("T")
+
+
+@dataclass
+class RolloutConfig:
+    """The motion recorded as rollout.usdc when training ends."""
+
+    num_envs: int = 4
+    """Environments recorded; 0 records nothing."""
+    num_steps: int = 480
+    """Control steps recorded."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        _check_integer("rollout.num_envs", self.num_envs, 0)
+        _check_integer("rollout.num_steps", self.num_steps, 1)
+
+
+@dataclass
+class TrainConfig:
+    """All of a training run."""
+
+    env: dict[str, Any] = MISSING
+    """id and num_envs, and the environment's own options; from configs/env/."""
+    algo: Any = MISSING
+    """name, and the method's hyperparameters; from configs/algo/."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """What all methods share."""
+    seed: int = 0
+    """Of everything random: networks, exploration, initial states."""
+    device: str = "cpu"
+    """"cpu" or "cuda" ("cuda:1", ...)."""
+    num_epochs: int = MISSING
+    """Updates; one window of num_envs * horizon steps each. From the environment's preset."""
+    num_threads: int | None = None
+    """Of torch on the CPU; null: half the cores, as the networks are small and two threads work at
+    a time."""
+    run_dir: str | None = None
+    """Where the run is kept; null: a new folder in runs/."""
+    resume: bool = False
+    """Continue the run in run_dir from its last checkpoint."""
+    checkpoint_every: int = 50
+    """Epochs between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept, beside the best policy's."""
+    tensorboard: bool = True
+    """Write TensorBoard events."""
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        _check_integer("seed", self.seed, 0, 2**31 - 1)
+        _check_integer("num_epochs", self.num_epochs, 1)
+        _check_integer("checkpoint_every", self.checkpoint_every, 1)
+        _check_integer("keep_last", self.keep_last, 1)
+        if self.num_threads is not None:
+            _check_integer("num_threads", self.num_threads, 1)
+        if self.run_dir is not None and not self.run_dir.strip():
+            raise ValueError("run_dir: '' given, a folder accepted")
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """What the environment takes beyond its id and the number of copies."""
+        return {name: v for name, v in self.env.items() if name not in ("id", "num_envs")}
+
+    @property
+    def method_config(self) -> Any:
+        """The method's hyperparameters as the class that the method itself declares."""
+        method_class = config_classes()[self.algo.name]
+        names = [entry.name for entry in dataclasses.fields(method_class)]
+        return method_class(**{name: getattr(self.algo, name) for name in names})
+
+
+@functools.cache
+def algo_schema(name: str) -> type:
+    """The method's hyperparameters with its name, as a structured config."""
+    named = [("name", str, field(default=name))]
+    return dataclasses.make_dataclass(f"{name}_schema", named, bases=(config_classes()[name],))
+
+
+def from_omegaconf(config: DictConfig, schema: type[T]) -> T:
+    """The typed, checked object that a composed configuration describes.
+
+    Raises:
+        UserError: naming the key that is missing or out of range.
+    """
+    try:
+        OmegaConf.resolve(config)
+        if OmegaConf.select(config, "env.presets") is not None:
+            with open_dict(config):
+                del config.env.presets
+        missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"{missing[0]}: no value given, one is needed")
+        return schema(**{str(key): _to_object(config, str(key)) for key in config})
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write every value of a run as YAML."""
+    path.write_text(OmegaConf.to_yaml(to_omegaconf(config)), encoding="utf-8")
+
+
+def to_omegaconf(config: TrainConfig) -> DictConfig:
+    """Every value of a run as plain OmegaConf nodes."""
+    return OmegaConf.create(dataclasses.asdict(config))
+
+
+def load_config(run_dir: Path) -> TrainConfig:
+    """The configuration of the run kept in `run_dir`.
+
+    Raises:
+        UserError: there is none, or it does not fit this release.
+    """
+    path = run_dir / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"run_dir: {str(run_dir)!r} holds no run (no {CONFIG_FILE})")
+    try:
+        loaded = OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"{path}: not a mapping")
+        name = OmegaConf.select(loaded, "algo.name")
+        if name not in config_classes():
+            raise UserError(f"{path}: algo.name: {name!r} is none of {list(config_classes())}")
+        schema = OmegaConf.structured(TrainConfig)
+        schema.algo = OmegaConf.structured(algo_schema(name))
+        merged = OmegaConf.merge(schema, loaded)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: {one_line(error)}") from error
+    assert isinstance(merged, DictConfig)
+    return from_omegaconf(merged, TrainConfig)
+
+
+def keys_of(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all values and sections."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        yield name
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{name}.")
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without its context lines."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    context = ("object_type=", "reference_type=")
+    kept = [line for line in lines if line and not line.startswith(context)]
+    text = " ".join(kept) or type(error).__name__
+    match = re.search(r"full_key: (\S+)", text)
+    text = re.sub(r"\s*full_key: \S*", "", text)
+    return f"{match.group(1)}: {text}" if match else text
+
+
+def _to_object(config: DictConfig, section: str) -> Any:
+    """One section as an object; what it refuses is named by its whole key."""
+    node = config._get_node(section)
+    if not isinstance(node, DictConfig):
+        return config[section]
+    try:
+        return OmegaConf.to_object(node)
+    except UserError:
+        raise
+    except ValueError as error:
+        name, separator, rest = str(error).partition(":")
+        keys = list(keys_of(OmegaConf.to_container(node), f"{section}."))  # type: ignore[arg-type]
+        raise UserError(f"{_whole_key(name, keys)}{separator}{rest}") from error
+
+
+def _whole_key(name: str, keys: list[str]) -> str:
+    """The key that a dataclass, which does not know where it stands, called `name`."""
+    while name:
+        for key in keys:
+            if key == name or key.endswith(f".{name}"):
+                return key
+        name = name.partition(".")[2]
+    return keys[0].partition(".")[0]
+
+
+def _check_integer(key: str, value: int, low: int, high: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{key}: {value!r} given, an integer of at least {low} accepted")
+    if high is not None and value > high:
+        raise ValueError(f"{key}: {value!r} given, an integer of at most {high} accepted")
