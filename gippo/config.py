@@ -264,9 +264,7 @@ class AlphaConfig:
     delta_det: float = 0.4
     """The determinant of Lemma 4.4 may differ from 1 by this much."""
     delta_oorr: float = 0.75
-    """Share of samples whose probability ratio may lie outside the clip interval (Eq. 12)."""
-    clip: float = 0.2
-    """The half-width of that interval."""
+    """Share of samples whose probability ratio may lie outside PPO's clip interval (Eq. 12)."""
     bias_test: str = "normalized"
     """"strict": the surrogate must not fall (paper); "normalized": its change, shifted and scaled
     by its running statistics, must not fall below -1 (the authors' runs)."""
@@ -285,7 +283,6 @@ class AlphaConfig:
         _check_number("alpha.beta", self.beta, 1.0, open_low=True)
         _check_number("alpha.delta_det", self.delta_det, 0.0, 1.0, open_low=True)
         _check_number("alpha.delta_oorr", self.delta_oorr, 0.0, 1.0)
-        _check_number("alpha.clip", self.clip, 0.0, 1.0, open_low=True, open_high=True)
         _check_choice("alpha.bias_test", self.bias_test, ("strict", "normalized"))
 
 

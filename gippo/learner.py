@@ -2,41 +2,349 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 
+from gippo.advantages import action_gradients, evaluate, generalized_advantage, subtrajectory_steps
 from gippo.config import LearnerConfig
+from gippo.critic import Critic
+from gippo.methods import method_of
+from gippo.methods.base import Context, Metrics, UpdateReport, Window
+from gippo.networks import GaussianActor, ValueNetwork
+from gippo.normalization import Normalizer, RunningStatistics, identity
+from gippo.optimization import ParameterVector
+from gippo.rollout import Rollout, collect
+from gippo.statistics import EpisodeStatistics
+
+_log = logging.getLogger(__name__)
+
+_INIT_STREAM = 2**32  # seeds are below 2**31: the generators of one run never share a seed
+_ACT_STREAM = 2**33
 
 
-class Learner:
-    """Trains a policy on a differentiable vector environment."""
-
-    num_epochs: int
-    epoch: int
-    """Epochs done."""
-    env_steps: int
-    """Environment steps done, over all environments."""
-
-    def train_epoch(self) -> dict[str, float]:
-        """Collect one window and update; see `gippo.learner` for the names returned."""
-        raise NotImplementedError
-
-    def act(self, obs: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
-        """Actions in [-1, 1], (n, num_actions), for raw observations (n, num_obs)."""
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a bit-for-bit continuation needs: tensors and plain Python types."""
-        raise NotImplementedError
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        raise NotImplementedError
+class NonFiniteError(RuntimeError):
+    """Too many updates in a row had to be skipped for non-finite numbers."""
 
 
 def make_learner(
     env: Any, config: LearnerConfig, method_config: Any, *, num_epochs: int, seed: int
 ) -> Learner:
-    """A learner of the method whose config is given (LRConfig, RPConfig, PPOConfig, GIPPOConfig)."""
-    raise NotImplementedError
+    """Make a learner of the method that `method_config` belongs to.
+
+    Args:
+        env: a differentiable vector environment (`warp_envs`); it is reset here.
+        config: what all methods share.
+        method_config: LRConfig, RPConfig, PPOConfig or GIPPOConfig (`gippo.methods`).
+        num_epochs: of the whole training: falling learning rates reach their end with it.
+        seed: of initial weights, exploration and, through the environment's reset, its starts.
+
+    Raises:
+        ValueError: a config of no method, `num_epochs` below 1 or a seed out of range.
+    """
+    if not isinstance(num_epochs, int) or isinstance(num_epochs, bool) or num_epochs < 1:
+        raise ValueError(f"num_epochs: {num_epochs!r} given, an integer of at least 1 accepted")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise ValueError(f"seed: {seed!r} given, an integer from 0 to {2**31 - 1} accepted")
+    return Learner(env, config, method_config, num_epochs=num_epochs, seed=seed)
+
+
+class Learner:
+    """Trains a policy on a differentiable vector environment."""
+
+    def __init__(
+        self, env: Any, config: LearnerConfig, method_config: Any, *, num_epochs: int, seed: int
+    ) -> None:
+        """Make networks, method and normalisers, and reset the environment (see `make_learner`)."""
+        self.env = env
+        self.config = config
+        self.num_epochs = num_epochs
+        self.epoch = 0
+        """Epochs done."""
+        self.env_steps = 0
+        """Environment steps done, over all environments."""
+        self.stage_seconds: dict[str, float] = {}
+        """Wall time of the last epoch's stages."""
+        self._device = torch.device(env.device)
+        self._dtype: torch.dtype = env.dtype
+        (self._num_obs,) = env.single_observation_space.shape
+        (self._num_actions,) = env.single_action_space.shape
+        self._make_networks(seed)
+        context = Context(self.actor, self._parameters, num_epochs, config.gae_lambda)
+        self.method = method_of(method_config)(context, method_config)
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._act_generator = torch.Generator(self._device).manual_seed(_ACT_STREAM + seed)
+        self._obs_statistics = RunningStatistics((self._num_obs,), self._device)
+        self._episodes = EpisodeStatistics(env.num_envs)
+        self._num_diverged = 0
+        self._skipped_in_a_row = 0
+        self._skipped = 0
+        self._pool: ThreadPoolExecutor | None = None
+        if config.parallel_updates and self._device.type == "cpu":
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="critic")
+        self._obs, _ = env.reset(seed=seed)
+
+    def _make_networks(self, seed: int) -> None:
+        config = self.config
+        generator = torch.Generator().manual_seed(_INIT_STREAM + seed)
+        self.actor = GaussianActor(
+            self._num_obs,
+            config.actor.hidden,
+            self._num_actions,
+            generator=generator,
+            dtype=self._dtype,
+        ).to(self._device)
+        network = ValueNetwork(
+            self._num_obs,
+            config.critic.hidden,
+            config.critic.init_gain,
+            generator=generator,
+            dtype=self._dtype,
+        ).to(self._device)
+        self._parameters = ParameterVector(self.actor)
+        self.critic = Critic(
+            network,
+            config.critic,
+            normalize_value=config.normalize_value,
+            num_epochs=self.num_epochs,
+        )
+
+    # Training -----------------------------------------------------------------------------------
+
+    def train_epoch(self) -> dict[str, float]:
+        """Collect one window and update actor and critic from it.
+
+        Returns:
+            Numbers by name: ``episode_return`` and ``episode_length`` (smoothed over about 100
+            finished episodes), ``best_return`` (the highest smoothed return so far) - NaN before an
+            episode has ended -, ``num_episodes``, ``num_diverged``, ``skipped_updates``,
+            ``sigma_mean``, ``critic_loss``, ``critic_learning_rate``, ``actor_loss``,
+            ``actor_learning_rate``, and the method's own.
+
+        Raises:
+            NonFiniteError: more than `max_skipped_updates` updates in a row were skipped.
+        """
+        started = time.perf_counter()
+        normalizer = self._frozen_normalizer()
+        rollout = self._collect(normalizer)
+        collected = time.perf_counter()
+        window, value_target = self._judge(rollout, normalizer)
+        judged = time.perf_counter()
+        report, critic_metrics, critic_problem = self._update(window, value_target)
+        updated = time.perf_counter()
+
+        if self.config.normalize_obs:
+            self._obs_statistics.update(rollout.raw_obs.flatten(0, 1))
+        self._episodes.update(rollout)
+        self._num_diverged += int(rollout.diverged.sum())
+        self._count_problems([report.problem, critic_problem], window)
+        self.epoch += 1
+        self.env_steps += rollout.reward.numel()
+        metrics = self._episodes.metrics()
+        metrics["num_diverged"] = float(self._num_diverged)
+        metrics["skipped_updates"] = float(self._skipped)
+        sigma_mean = torch.exp(rollout.log_sigma).mean()
+        metrics.update(
+            _as_floats({**report.metrics, **critic_metrics, "sigma_mean": sigma_mean})
+        )
+        self.stage_seconds.update(
+            rollout=collected - started,
+            gradient=judged - collected,
+            update=updated - judged,
+            rest=time.perf_counter() - updated,
+        )
+        return metrics
+
+    def _frozen_normalizer(self) -> Normalizer:
+        """The observation normaliser of the coming window: of all windows before, not of itself.
+
+        Were the statistics to move inside a window, one policy would act differently on the same
+        state at two of its steps, and the update's recomputed log-probabilities would belong to
+        neither. In the first window nothing is known and nothing is normalised.
+        """
+        if not self.config.normalize_obs:
+            return identity(self._dtype, self._device)
+        return self._obs_statistics.frozen(self._dtype)
+
+    def _collect(self, normalizer: Normalizer) -> Rollout:
+        shape = (self.config.horizon, self.env.num_envs, self._num_actions)
+        eps = torch.randn(
+            shape, dtype=self._dtype, device=self._device, generator=self._generator
+        )
+        record = self.method.gradient_lambda is not None
+        rollout = collect(
+            self.env, self._obs, self.actor, normalizer, eps, record_gradient=record
+        )
+        self._obs = rollout.next_obs
+        return rollout
+
+    def _judge(self, rollout: Rollout, normalizer: Normalizer) -> tuple[Window, torch.Tensor]:
+        """Advantages, their action gradients if the method wants them, and the critic's target."""
+        config = self.config
+        value_function = self.critic.target_value()
+        values = evaluate(rollout, value_function, normalizer)
+
+        def advantage_for(gae_lambda: float) -> torch.Tensor:
+            done, terminated = rollout.done, rollout.terminated
+            return generalized_advantage(
+                rollout.reward, values, terminated, done, config.gamma, gae_lambda
+            )
+
+        gradient_lambda = self.method.gradient_lambda
+        advantage = advantage_for(config.gae_lambda)
+        objective_lambda = config.gae_lambda if gradient_lambda is None else gradient_lambda
+        gain = (
+            advantage
+            if objective_lambda == config.gae_lambda
+            else advantage_for(objective_lambda)
+        )
+        first = (subtrajectory_steps(rollout.done) == 0).to(gain.dtype)
+        objective = ((gain + values.value) * first).sum() / first.sum()
+        gradients = None
+        if gradient_lambda is not None:
+            gradients = action_gradients(
+                rollout, value_function, normalizer, config.gamma, gradient_lambda
+            )
+            rollout.forget_graph()
+        return Window(rollout, advantage, gradients, objective), advantage + values.value
+
+    def _update(
+        self, window: Window, value_target: torch.Tensor
+    ) -> tuple[UpdateReport, Metrics, str | None]:
+        """Update actor and critic, which do not depend on each other."""
+        obs, epoch = window.rollout.obs, self.epoch
+
+        def fit_critic() -> tuple[Metrics, str | None]:
+            return self.critic.fit(obs, value_target, epoch)
+
+        critic = _start(self._pool, fit_critic)
+        try:
+            report = self.method.update(window, epoch)
+        finally:
+            critic_metrics, critic_problem = critic.result()
+        return report, critic_metrics, critic_problem
+
+    def _count_problems(self, problems: list[str | None], window: Window) -> None:
+        """Log skipped updates; give up after too many epochs in a row with one."""
+        present = [problem for problem in problems if problem is not None]
+        if not present:
+            self._skipped_in_a_row = 0
+            return
+        self._skipped += 1
+        self._skipped_in_a_row += 1
+        text = f"epoch {self.epoch}: {' and '.join(present)}"
+        name = _nonfinite_input(window)
+        if name is not None:
+            text += f" (the window's {name} is not finite)"
+        text += "; the update was skipped and the last good one restored"
+        if self._skipped_in_a_row > self.config.max_skipped_updates:
+            raise NonFiniteError(f"{text}, {self._skipped_in_a_row} times in a row")
+        _log.warning(text)
+
+    # Acting -------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(self, obs: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
+        """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs) as the env gives them.
+
+        Training does not notice: noise comes from a generator of its own.
+        """
+        mu, log_sigma = self.actor.forward(self._frozen_normalizer().normalize(obs))
+        if deterministic:
+            return torch.tanh(mu)
+        noise = torch.randn(
+            mu.shape, dtype=mu.dtype, device=mu.device, generator=self._act_generator
+        )
+        return torch.tanh(mu + torch.exp(log_sigma) * noise)
+
+    # State --------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything a bit-for-bit continuation needs: tensors and plain Python types.
+
+        ``torch.load(..., weights_only=True)`` reads it back.
+        """
+        return {
+            "epoch": self.epoch,
+            "env_steps": self.env_steps,
+            "num_diverged": self._num_diverged,
+            "skipped": self._skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "method_name": self.method.name,
+            "method": self.method.state_dict(),
+            "actor": self._parameters.state_dict(),
+            "critic": self.critic.state_dict(),
+            "obs_statistics": self._obs_statistics.state_dict(),
+            "episodes": self._episodes.state_dict(),
+            "generator": self._generator.get_state(),
+            "act_generator": self._act_generator.get_state(),
+            "env": self.env.get_state(),
+            "obs": self._obs.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, made by a learner with the same configs and environment.
+
+        Raises:
+            ValueError: the state is of another method or of networks of other sizes.
+        """
+        if state["method_name"] != self.method.name:
+            raise ValueError(
+                f"state: of method {state['method_name']!r}, {self.method.name!r} accepted"
+            )
+        self._parameters.load_state_dict(state["actor"])
+        self.critic.load_state_dict(state["critic"])
+        self.method.load_state_dict(state["method"])
+        self._obs_statistics.load_state_dict(state["obs_statistics"])
+        self._episodes.load_state_dict(state["episodes"])
+        self._generator.set_state(state["generator"].cpu())
+        self._act_generator.set_state(state["act_generator"].cpu())
+        self.env.set_state(
+            {name: value.to(self._device) for name, value in state["env"].items()}
+        )
+        self._obs = state["obs"].to(self._device).clone()
+        self.epoch = int(state["epoch"])
+        self.env_steps = int(state["env_steps"])
+        self._num_diverged = int(state["num_diverged"])
+        self._skipped = int(state["skipped"])
+        self._skipped_in_a_row = int(state["skipped_in_a_row"])
+
+
+def _start(pool: ThreadPoolExecutor | None, work: Callable[[], Any]) -> Future[Any]:
+    """Begin `work` on the pool, or do it at once without one."""
+    if pool is not None:
+        return pool.submit(work)
+    future: Future[Any] = Future()
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+    return future
+
+
+def _nonfinite_input(window: Window) -> str | None:
+    rollout, gradients = window.rollout, window.gradients
+    tensors = {
+        "observation": rollout.raw_obs,
+        "reward": rollout.reward,
+        "action": rollout.action,
+        "advantage": window.advantage,
+    }
+    if gradients is not None:
+        tensors["advantage's action gradient"] = gradients.of_own
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            return name
+    return None
+
+
+def _as_floats(metrics: Metrics) -> dict[str, float]:
+    """All at once, so that the device is waited for once."""
+    tensors = {name: value for name, value in metrics.items() if isinstance(value, torch.Tensor)}
+    values = torch.stack([t.detach().double().cpu() for t in tensors.values()]).tolist()
+    floats = {name: float(v) for name, v in metrics.items() if not isinstance(v, torch.Tensor)}
+    return {**floats, **dict(zip(tensors, values, strict=True))}

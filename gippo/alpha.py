@@ -1,0 +1,197 @@
+"""The alpha-policy: its fit, its statistics and the control of alpha (paper, sections 4.1 to 4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gippo.config import AlphaConfig
+from gippo.methods.base import Context, Metrics, Samples
+from gippo.networks import log_prob
+from gippo.normalization import VARIANCE_EPS, RunningStatistics
+from gippo.optimization import Optimizer, Outcome, update_with_retries
+
+ALPHA_FLOOR = 1e-4
+"""Of alpha_0: from lower, alpha would need hundreds of epochs to matter again."""
+BIAS_THRESHOLD = -1.0
+"""Of the normalised bias test."""
+
+
+def determinant_ratio(log_sigma_new: torch.Tensor, log_sigma_old: torch.Tensor) -> torch.Tensor:
+    """det(dg_new/deps) / det(dg_old/deps) per sample (Lemma 4.4), psi.
+
+    g(s, eps) = mu(s) + sigma(s) eps has the Jacobian diag(sigma).
+    """
+    return torch.exp((log_sigma_new - log_sigma_old).sum(-1))
+
+
+@dataclass
+class AlphaStatistics:
+    """What the new policy tells of the gradients that led to it; 0-d tensors on the CPU."""
+
+    det_min: torch.Tensor
+    det_mean: torch.Tensor
+    det_max: torch.Tensor
+    bias: torch.Tensor
+    """R_alpha = mean(rho A) - mean(A), rho = pi_new/pi_old (Eq. 16)."""
+    out_of_range_ratio: torch.Tensor
+    """Share of samples with |rho - 1| > clip (Eq. 12)."""
+
+
+def alpha_statistics(
+    samples: Samples, mu: torch.Tensor, log_sigma: torch.Tensor, clip: float, log_ratio_clamp: float
+) -> AlphaStatistics:
+    """Compare the policy (mu, log_sigma), (B, num_actions) each, with the one that acted.
+
+    Args:
+        samples: the window.
+        mu: of the new policy.
+        log_sigma: of the new policy.
+        clip: half-width of the interval about 1 in which probability ratios are in range.
+        log_ratio_clamp: bound on their logarithms.
+    """
+    psi = determinant_ratio(log_sigma, samples.log_sigma)
+    log_ratio = log_prob(samples.action, mu, log_sigma) - samples.log_prob
+    ratio = torch.exp(log_ratio.clamp(-log_ratio_clamp, log_ratio_clamp))
+    outside = (ratio - 1.0).abs() > clip
+    values = torch.stack(
+        [
+            psi.min(),
+            psi.mean(),
+            psi.max(),
+            ((ratio - 1.0) * samples.advantage).mean(),
+            outside.to(psi.dtype).mean(),
+        ]
+    )
+    return AlphaStatistics(*values.cpu().unbind())
+
+
+class AlphaControl:
+    """Raises alpha while the analytical gradients prove good, lowers it when they do not."""
+
+    def __init__(self, config: AlphaConfig) -> None:
+        """Start at alpha_0."""
+        self.config = config
+        self.alpha = config.alpha_0
+        self._bias_statistics = RunningStatistics((), "cpu")
+
+    def adjust(self, statistics: AlphaStatistics, batch_size: int) -> Metrics:
+        """Set alpha for the next epoch (Algorithm 1): divided by beta if a criterion binds.
+
+        The criteria: the determinant outside 1 +- delta_det for any sample; the bias test; too many
+        samples out of range. A value that is not a number binds.
+
+        Returns:
+            Which criteria bound (0 or 1), and the normalised bias.
+        """
+        config = self.config
+        det_binds = not (
+            statistics.det_min >= 1.0 - config.delta_det
+            and statistics.det_max <= 1.0 + config.delta_det
+        )
+        bias = statistics.bias.double() * batch_size
+        running = self._bias_statistics
+        normalized = ((bias - running.mean) / torch.sqrt(running.variance + VARIANCE_EPS)).item()
+        if torch.isfinite(bias):
+            running.update(bias.reshape(1))
+        bias_binds = not bias >= 0.0
+        if config.bias_test == "normalized":
+            bias_binds = bias_binds and not normalized >= BIAS_THRESHOLD
+        oorr_binds = not statistics.out_of_range_ratio <= config.delta_oorr
+        binds = det_binds or bias_binds or oorr_binds
+        alpha = self.alpha / config.beta if binds else self.alpha * config.beta
+        self.alpha = min(max(alpha, ALPHA_FLOOR * config.alpha_0), config.max_alpha)
+        return {
+            "bias_normalized": normalized,
+            "det_binds": float(det_binds),
+            "bias_binds": float(bias_binds),
+            "out_of_range_binds": float(oorr_binds),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of alpha and the statistics of the bias."""
+        return {"alpha": self.alpha, "bias_statistics": self._bias_statistics.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.alpha = float(state["alpha"])
+        self._bias_statistics.load_state_dict(state["bias_statistics"])
+
+
+@dataclass
+class AlphaPolicy:
+    """The policy after the fit, at the window's samples."""
+
+    mu: torch.Tensor
+    log_sigma: torch.Tensor
+    outcome: Outcome
+    loss: torch.Tensor
+    """The fit's, 0-d."""
+
+
+class AlphaFit:
+    """Fits g_theta(s, eps) to a + alpha dA/da (Eq. 10) by full-batch Adam steps."""
+
+    def __init__(self, context: Context, config: AlphaConfig) -> None:
+        """Prepare fits of the context's actor."""
+        self.config = config
+        self._actor = context.actor
+        self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+        self.learning_rate = config.learning_rate
+        """The base rate; lower after an epoch in which every attempt failed."""
+
+    def fit(self, samples: Samples, alpha: float) -> AlphaPolicy:
+        """Move the actor to its alpha-policy; it stays what it was if no attempt lowers the loss."""
+        config = self.config
+        assert samples.action_gradient is not None
+        goal = samples.action + alpha * samples.action_gradient
+        policy = [samples.mu, samples.log_sigma]
+        loss = torch.zeros(())
+
+        def attempt(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+            nonlocal loss
+            first = None
+            for _ in range(config.iterations):
+                distance, _ = self._distance(samples, goal)
+                self._optimizer.step(distance, rate)
+                first = distance.detach() if first is None else first
+            assert first is not None
+            with torch.no_grad():
+                loss, policy[:] = self._distance(samples, goal)
+            return first, loss
+
+        outcome = update_with_retries(
+            attempt,
+            "alpha-policy's loss",
+            self._optimizer,
+            learning_rate=self.learning_rate,
+            retry_factor=config.retry_factor,
+            retries=config.retries,
+        )
+        if not outcome.succeeded:
+            policy = [samples.mu, samples.log_sigma]
+            if outcome.problem is None:
+                lower = self.learning_rate / config.retry_factor
+                self.learning_rate = min(
+                    self.learning_rate, max(lower, config.min_learning_rate)
+                )
+        return AlphaPolicy(policy[0], policy[1], outcome, loss)
+
+    def _distance(
+        self, samples: Samples, goal: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """E ||g_theta(s, eps) - goal||^2 and the policy (mu, log sigma) that it was taken of."""
+        mu, log_sigma = self._actor.forward(samples.obs)
+        error = mu + torch.exp(log_sigma) * samples.eps - goal
+        return (error * error).sum(-1).mean(), (mu, log_sigma)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the optimiser's state and the base rate."""
+        return {"optimizer": self._optimizer.state_dict(), "learning_rate": self.learning_rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.learning_rate = float(state["learning_rate"])

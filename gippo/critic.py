@@ -1,0 +1,127 @@
+"""The critic: a value network, its slowly following target, and their fit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gippo.config import CriticConfig
+from gippo.networks import ValueNetwork
+from gippo.normalization import Normalizer, RunningStatistics, identity
+from gippo.optimization import Optimizer, ParameterVector, scheduled_rate
+
+
+class Critic:
+    """Estimates values of normalised observations, in units of the reward."""
+
+    def __init__(
+        self,
+        network: ValueNetwork,
+        config: CriticConfig,
+        *,
+        normalize_value: bool,
+        num_epochs: int,
+    ) -> None:
+        """Own `network` and start the target as its copy."""
+        self.config = config
+        self.num_epochs = num_epochs
+        self.network = network
+        self.target = copy.deepcopy(network)
+        self._parameters = ParameterVector(self.network)
+        self._target_parameters = ParameterVector(self.target)
+        self._optimizer = Optimizer(self._parameters, config.betas, config.max_grad_norm)
+        vector = self._parameters.vector
+        self._statistics = RunningStatistics((), vector.device) if normalize_value else None
+        self._normalizer = identity(vector.dtype, vector.device)
+        self._refresh()
+
+    def target_value(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The target critic as it stands: normalised observations (..., num_obs) -> values (...).
+
+        The fit changes the statistics of the values beside whoever uses this function; it goes on
+        with those from before.
+        """
+        network = self.target
+        if self._statistics is None:
+            return network.forward
+        normalizer = self._normalizer
+        return lambda obs: normalizer.denormalize(network.forward(obs))
+
+    def fit(
+        self, obs: torch.Tensor, target: torch.Tensor, epoch: int
+    ) -> tuple[dict[str, torch.Tensor | float], str | None]:
+        """Fit `target` by mean squared error, then move the target critic towards the critic.
+
+        Args:
+            obs: normalised, time-major, (H, N, num_obs).
+            target: advantage + value, (H, N).
+            epoch: counted from zero, for the learning rate.
+
+        Returns:
+            Metrics, and a sentence on what was not finite: then nothing has changed. None: all was.
+        """
+        config = self.config
+        before = self.state_dict()
+        if self._statistics is not None:
+            self._statistics.update(target.reshape(-1))
+            self._refresh()
+        rate = scheduled_rate(
+            "linear", config.learning_rate, config.final_learning_rate, epoch, self.num_epochs
+        )
+        loss = self._descend(obs.flatten(0, 1), target.flatten(), rate)
+        self._target_parameters.vector.lerp_(self._parameters.vector, config.target_rate)
+        metrics: dict[str, torch.Tensor | float] = {
+            "critic_loss": loss,
+            "critic_learning_rate": rate,
+        }
+        finite = torch.isfinite(self._parameters.vector).all() & torch.isfinite(loss)
+        if bool(finite):
+            return metrics, None
+        name = self._parameters.nonfinite()
+        problem = f"the critic's loss is {loss.item()}"
+        if name is not None:
+            problem += f" and its parameter {name!r} is not finite"
+        self.load_state_dict(before)
+        return metrics, problem
+
+    def _descend(self, obs: torch.Tensor, target: torch.Tensor, rate: float) -> torch.Tensor:
+        """All iterations over contiguous minibatches; the mean loss over the last one."""
+        config = self.config
+        size = -(-len(target) // config.num_minibatches)
+        minibatches = list(zip(obs.split(size), target.split(size), strict=True))
+        losses: list[torch.Tensor] = []
+        for _ in range(config.iterations):
+            losses.clear()
+            for inputs, wanted in minibatches:
+                prediction = self.network.forward(inputs)
+                if self._statistics is not None:
+                    prediction = self._normalizer.denormalize(prediction)
+                loss = torch.nn.functional.mse_loss(prediction, wanted)
+                self._optimizer.step(loss, rate)
+                losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+    def _refresh(self) -> None:
+        if self._statistics is not None:
+            self._normalizer = self._statistics.frozen(self._parameters.vector.dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of both networks, the optimiser and the statistics."""
+        return {
+            "network": self._parameters.state_dict(),
+            "target": self._target_parameters.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "statistics": self._statistics.state_dict() if self._statistics else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._parameters.load_state_dict(state["network"])
+        self._target_parameters.load_state_dict(state["target"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._statistics is not None:
+            self._statistics.load_state_dict(state["statistics"])
+            self._refresh()

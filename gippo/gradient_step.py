@@ -1,0 +1,53 @@
+"""One Adam step per epoch along a gradient estimate: what LR and RP, and mixtures of them, do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gippo.config import GradientStepConfig
+from gippo.methods.base import Context, UpdateReport
+from gippo.optimization import Optimizer, scheduled_rate, step_once
+
+
+class GradientStep:
+    """The step, its learning rate's schedule and Adam's moments."""
+
+    def __init__(self, context: Context, config: GradientStepConfig) -> None:
+        """Prepare steps of the context's actor."""
+        self._config = config
+        self._num_epochs = context.num_epochs
+        self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+
+    def step(
+        self, loss: torch.Tensor, gradient: torch.Tensor, what: str, epoch: int
+    ) -> UpdateReport:
+        """Descend along `gradient`; undone if the loss or a parameter is not finite then.
+
+        Args:
+            loss: to be reported, 0-d.
+            gradient: laid out as the actor's parameter vector.
+            what: names the loss in the report.
+            epoch: counted from zero.
+        """
+        config = self._config
+        rate = scheduled_rate(
+            config.schedule,
+            config.learning_rate,
+            config.final_learning_rate,
+            epoch,
+            self._num_epochs,
+        )
+        norm = torch.linalg.vector_norm(gradient)
+        problem = step_once(self._optimizer, loss, gradient, what, rate)
+        metrics = {"actor_loss": loss, "actor_learning_rate": rate, "actor_gradient_norm": norm}
+        return UpdateReport(metrics, problem)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of Adam's moments."""
+        return {"optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,126 @@
+"""What every method is given, and what it must do with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+
+from gippo.advantages import ActionGradients
+from gippo.networks import GaussianActor, log_prob
+from gippo.optimization import ParameterVector
+from gippo.rollout import Rollout
+
+Metrics = dict[str, torch.Tensor | float]
+
+
+@dataclass
+class Window:
+    """A rollout with its advantages: all that an actor's update may use."""
+
+    rollout: Rollout
+    advantage: torch.Tensor
+    """(H, N)."""
+    gradients: ActionGradients | None
+    """Present if the method has a `gradient_lambda`."""
+    objective: torch.Tensor
+    """Sum over sub-trajectories of A_first + V_first, over their number, 0-d."""
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The window as one batch."""
+        r = self.rollout
+        obs, eps, action, mu, log_sigma = (
+            _by_environment(x) for x in (r.obs, r.eps, r.action, r.mu, r.log_sigma)
+        )
+        own = self.gradients.of_own if self.gradients is not None else None
+        return Samples(
+            obs=obs,
+            eps=eps,
+            action=action,
+            mu=mu,
+            log_sigma=log_sigma,
+            log_prob=log_prob(action, mu, log_sigma),
+            advantage=_by_environment(self.advantage),
+            action_gradient=_by_environment(own) if own is not None else None,
+        )
+
+
+@dataclass
+class Samples:
+    """A window flattened to B = N H samples, each environment's steps together.
+
+    A minibatch of neighbours then spans all times of some environments rather than some times of
+    all: robots that started together would fill the latter with one phase of their episode.
+    """
+
+    obs: torch.Tensor
+    """Normalised, (B, num_obs)."""
+    eps: torch.Tensor
+    """(B, num_actions)."""
+    action: torch.Tensor
+    mu: torch.Tensor
+    log_sigma: torch.Tensor
+    log_prob: torch.Tensor
+    """Of the action under the policy that took it, (B,)."""
+    advantage: torch.Tensor
+    """(B,), not normalised."""
+    action_gradient: torch.Tensor | None
+    """dA_t/da_t, (B, num_actions)."""
+
+
+def _by_environment(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(0, 1).flatten(0, 1)
+
+
+@dataclass
+class UpdateReport:
+    """How an actor's update went."""
+
+    metrics: Metrics
+    problem: str | None = None
+    """A sentence on what was not finite, the actor then being as before; None if all was."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is made for."""
+
+    actor: GaussianActor
+    parameters: ParameterVector
+    """The actor's."""
+    num_epochs: int
+    """Of the whole training, for falling rates."""
+    gae_lambda: float
+    """The learner's."""
+
+
+class Method(ABC):
+    """A way to update the actor from a window. A subclass names itself and its config."""
+
+    name: ClassVar[str]
+    config_class: ClassVar[type]
+
+    @abstractmethod
+    def __init__(self, context: Context, config: Any) -> None:
+        """Make the method for an actor, with a `config_class`."""
+
+    @property
+    def gradient_lambda(self) -> float | None:
+        """The lambda of the advantages whose action gradients are wanted; None: no gradients."""
+        return None
+
+    @abstractmethod
+    def update(self, window: Window, epoch: int) -> UpdateReport:
+        """Update the actor's parameters in place; `epoch` counts from zero."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything but the actor that the next update depends on."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""

@@ -1,0 +1,58 @@
+"""RP: the reparameterised gradient through a truncated window, as SHAC (Xu et al. 2022).
+
+Maximises the mean over sub-trajectories of A_first + V_first, in one Adam step per epoch. Where the
+paper and SHAC part is lambda, 0.95 and 1 (paper, 7.4.1; spec, baselines).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from gippo.config import RPConfig
+from gippo.gradient_step import GradientStep
+from gippo.methods.base import Context, Method, UpdateReport, Window
+
+
+class RP(Method):
+    """Follows the gradient of the window's return."""
+
+    name: ClassVar[str] = "rp"
+    config_class: ClassVar[type] = RPConfig
+
+    def __init__(self, context: Context, config: RPConfig) -> None:
+        """Make the method for an actor."""
+        self._actor = context.actor
+        self._parameters = context.parameters
+        self._lambda = config.gae_lambda
+        self._step = GradientStep(context, config)
+
+    @property
+    def gradient_lambda(self) -> float | None:
+        """The objective's lambda."""
+        return self._lambda
+
+    def update(self, window: Window, epoch: int) -> UpdateReport:
+        """Ascend the objective J once.
+
+        The window was passed back once already, to dJ/da_t, in which a later action's dependence
+        on an earlier one through the states is contained. So dJ/dtheta = sum_t dJ/da_t
+        dg_theta(s_t, eps_t)/dtheta with s_t held, one batched pass through the actor. V_first does
+        not depend on the window's actions.
+        """
+        rollout, gradients = window.rollout, window.gradients
+        assert gradients is not None
+        mu, log_sigma = self._actor.forward(rollout.obs)
+        action = mu + torch.exp(log_sigma) * rollout.eps
+        pull = (gradients.of_first * action).sum() / gradients.num_subtrajectories
+        gradient = self._parameters.gradient(-pull)
+        return self._step.step(-window.objective, gradient, "window's loss", epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the optimiser's state."""
+        return self._step.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._step.load_state_dict(state)

@@ -1,0 +1,131 @@
+"""The policy and value networks, and the arithmetic of a diagonal Gaussian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class Mlp(nn.Module):
+    """Hidden layers Linear -> ELU -> LayerNorm, then one linear layer.
+
+    Weights start as torch's linear layers do, uniform within 1/sqrt(inputs), biases too; or
+    orthogonal with zero biases when `orthogonal_gain` is given. They are drawn from `generator`
+    alone.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        hidden: Sequence[int],
+        num_outputs: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+        orthogonal_gain: float | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = [num_inputs, *hidden, num_outputs]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.norm_weights = nn.ParameterList()
+        self.norm_biases = nn.ParameterList()
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            weight = torch.empty(fan_out, fan_in, dtype=dtype)
+            bias = torch.zeros(fan_out, dtype=dtype)
+            if orthogonal_gain is None:
+                bound = 1.0 / math.sqrt(fan_in)
+                weight.uniform_(-bound, bound, generator=generator)
+                bias.uniform_(-bound, bound, generator=generator)
+            else:
+                nn.init.orthogonal_(weight, orthogonal_gain, generator=generator)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(bias))
+        for size in hidden:
+            self.norm_weights.append(nn.Parameter(torch.ones(size, dtype=dtype)))
+            self.norm_biases.append(nn.Parameter(torch.zeros(size, dtype=dtype)))
+        self._collect()
+
+    def _collect(self) -> None:
+        """Keep the layers' tensors in tuples: looking them up in the lists costs as the layers do."""
+        self._hidden = tuple(
+            zip(self.weights, self.biases, self.norm_weights, self.norm_biases, strict=False)
+        )
+        self._output = (self.weights[-1], self.biases[-1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., num_inputs) to (..., num_outputs)."""
+        for weight, bias, norm_weight, norm_bias in self._hidden:
+            x = F.elu(F.linear(x, weight, bias))
+            x = F.layer_norm(x, norm_bias.shape, norm_weight, norm_bias)
+        return F.linear(x, *self._output)
+
+
+class GaussianActor(nn.Module):
+    """A diagonal Gaussian over actions before the squashing tanh, g(s, eps) = mu(s) + sigma(s) eps.
+
+    mu and log sigma are two linear heads on the same hidden layers (one matrix, two halves).
+    """
+
+    def __init__(
+        self,
+        num_obs: int,
+        hidden: Sequence[int],
+        num_actions: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.mlp = Mlp(num_obs, hidden, 2 * num_actions, generator=generator, dtype=dtype)
+
+    def forward(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log standard deviation, (..., num_actions) each, for normalised `obs`."""
+        mu, log_sigma = self.mlp.forward(obs).chunk(2, dim=-1)
+        return mu, log_sigma
+
+
+class ValueNetwork(nn.Module):
+    """The value of a normalised observation."""
+
+    def __init__(
+        self,
+        num_obs: int,
+        hidden: Sequence[int],
+        gain: float,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.mlp = Mlp(
+            num_obs, hidden, 1, generator=generator, dtype=dtype, orthogonal_gain=gain
+        )
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """Map (..., num_obs) to (...)."""
+        return self.mlp.forward(obs).squeeze(-1)
+
+
+def log_prob(action: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
+    """The Gaussian's log density at `action`, summed over the last axis."""
+    z = (action - mu) * torch.exp(-log_sigma)
+    return -(0.5 * z * z + log_sigma).sum(-1) - action.shape[-1] * _HALF_LOG_TWO_PI
+
+
+def kl_divergence(
+    mu: torch.Tensor,
+    log_sigma: torch.Tensor,
+    other_mu: torch.Tensor,
+    other_log_sigma: torch.Tensor,
+) -> torch.Tensor:
+    """KL(N(mu, sigma) || N(other_mu, other_sigma)), in nats, summed over the last axis."""
+    scaled = torch.exp(2.0 * (log_sigma - other_log_sigma))
+    shift = (mu - other_mu) * torch.exp(-other_log_sigma)
+    return (other_log_sigma - log_sigma + 0.5 * (scaled + shift * shift - 1.0)).sum(-1)

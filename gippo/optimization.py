@@ -1,0 +1,211 @@
+"""Parameters as one vector, their Adam steps, and the rule of restoring and retrying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+GRAD_NORM_EPS = 1e-6
+
+
+class ParameterVector:
+    """A module's parameters laid into one tensor, of which they become views.
+
+    Clipping, Adam, keeping a copy and going back to it are then one operation each instead of one
+    per parameter, and small networks spend their time on arithmetic.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.names, parameters = zip(*module.named_parameters(), strict=True)
+        self.parameters: tuple[nn.Parameter, ...] = parameters
+        self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
+        views = self.vector.split([p.numel() for p in parameters])
+        for parameter, view in zip(parameters, views, strict=True):
+            parameter.data = view.view(parameter.shape)
+
+    def gradient(self, loss: torch.Tensor) -> torch.Tensor:
+        """The gradient of a scalar, laid out as `vector`."""
+        return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, self.parameters)])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """A copy of the parameters by name."""
+        return {
+            name: parameter.detach().clone()
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+        }
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over the parameters that `state_dict` returned.
+
+        Raises:
+            ValueError: a parameter is missing, unknown or of another shape; nothing has changed.
+        """
+        given = {name: tuple(value.shape) for name, value in state.items()}
+        accepted = {
+            name: tuple(parameter.shape)
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+        }
+        if given != accepted:
+            raise ValueError(f"parameters: shapes {given} given, {accepted} accepted")
+        with torch.no_grad():
+            for name, parameter in zip(self.names, self.parameters, strict=True):
+                parameter.copy_(state[name])
+
+    def nonfinite(self) -> str | None:
+        """The name of a parameter that is not finite, None if all are."""
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            if not bool(torch.isfinite(parameter).all()):
+                return name
+        return None
+
+
+class Optimizer:
+    """Adam on a parameter vector, with the gradient's norm bounded."""
+
+    def __init__(
+        self, parameters: ParameterVector, betas: Sequence[float], max_grad_norm: float
+    ) -> None:
+        self.parameters = parameters
+        self.max_grad_norm = max_grad_norm
+        self._leaf = nn.Parameter(parameters.vector)  # shares the vector's memory
+        self._adam = torch.optim.Adam([self._leaf], betas=(betas[0], betas[1]), fused=True)
+
+    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
+        """Descend `loss` once."""
+        self.step_along(self.parameters.gradient(loss), learning_rate)
+
+    def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
+        """Descend once along `gradient`, which is scaled in place."""
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_((self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0))
+        self._leaf.grad = gradient
+        self._adam.param_groups[0]["lr"] = learning_rate
+        self._adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of Adam's moments and step count, and the last rate."""
+        state = self._adam.state_dict()
+        moments = state["state"].get(0, {})
+        return {
+            "learning_rate": float(self._adam.param_groups[0]["lr"]),
+            "moments": {name: value.clone() for name, value in moments.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        own = self._adam.state_dict()
+        moments = {name: value.clone() for name, value in state["moments"].items()}
+        own["state"] = {0: moments} if moments else {}
+        own["param_groups"][0]["lr"] = state["learning_rate"]
+        self._adam.load_state_dict(own)
+
+
+@dataclass
+class Outcome:
+    """How an update that may be retried went."""
+
+    succeeded: bool
+    retries: int
+    problem: str | None
+    """A sentence on what was not finite in the last attempt, None if everything was."""
+
+
+def update_with_retries(
+    attempt: Callable[[float], tuple[torch.Tensor, torch.Tensor]],
+    what: str,
+    optimizer: Optimizer,
+    *,
+    learning_rate: float,
+    retry_factor: float,
+    retries: int,
+) -> Outcome:
+    """Update until the loss has not risen; go back to the old parameters after each failure.
+
+    Every attempt after the first takes ``learning_rate / retry_factor``: the divisions do not
+    compound, but Adam's moments are kept, so that attempts differ. Only non-finite numbers take the
+    moments back with the parameters.
+
+    Args:
+        attempt: updates the parameters at the given rate and returns the loss (0-d) before and
+            after.
+        what: names the loss in `Outcome.problem`.
+        optimizer: the attempt's.
+        learning_rate: of the first attempt.
+        retry_factor: above 1.
+        retries: further attempts at most.
+    """
+    parameters = optimizer.parameters
+    weights_before = parameters.vector.clone()
+    moments_before = optimizer.state_dict()
+    problem = None
+    for retry in range(retries + 1):
+        first, last = attempt(learning_rate if retry == 0 else learning_rate / retry_factor)
+        weights_finite = torch.isfinite(parameters.vector).all()
+        first_finite, last_finite = torch.isfinite(first), torch.isfinite(last)
+        first_ok, last_ok, weights_ok, improved = torch.stack(
+            [first_finite, last_finite, weights_finite, last <= first]
+        ).tolist()  # the attempt's only wait for the device
+        if first_ok and last_ok and weights_ok:
+            if improved:
+                return Outcome(True, retry, None)
+            problem = None
+            parameters.vector.copy_(weights_before)
+            continue
+        problem = _problem(what, first_ok, parameters, first, last)
+        parameters.vector.copy_(weights_before)
+        optimizer.load_state_dict(moments_before)
+        if not first_ok:  # the data are at fault, which no smaller step mends
+            return Outcome(False, retry, problem)
+    return Outcome(False, retries, problem)
+
+
+def step_once(
+    optimizer: Optimizer, loss: torch.Tensor, gradient: torch.Tensor, what: str, rate: float
+) -> str | None:
+    """One step along `gradient`, undone if the loss or a parameter is not finite then.
+
+    Returns:
+        A sentence that says what was not finite, None if everything was.
+    """
+    parameters = optimizer.parameters
+    weights_before = parameters.vector.clone()
+    moments_before = optimizer.state_dict()
+    optimizer.step_along(gradient, rate)
+    loss_ok, weights_ok = torch.stack(
+        [torch.isfinite(loss), torch.isfinite(parameters.vector).all()]
+    ).tolist()
+    if loss_ok and weights_ok:
+        return None
+    problem = _problem(what, loss_ok, parameters, loss, loss)
+    parameters.vector.copy_(weights_before)
+    optimizer.load_state_dict(moments_before)
+    return problem
+
+
+def scheduled_rate(
+    schedule: str, first: float, final: float, epoch: int, num_epochs: int
+) -> float:
+    """The learning rate of an epoch: `first` throughout, or falling linearly from it to `final`."""
+    if schedule != "linear":
+        return first
+    progress = min(epoch / num_epochs, 1.0)
+    return first + (min(first, final) - first) * progress
+
+
+def _problem(
+    what: str,
+    first_ok: bool,
+    parameters: ParameterVector,
+    first: torch.Tensor,
+    last: torch.Tensor,
+) -> str:
+    if not first_ok:
+        return f"the {what} is {first.item()} before its first step"
+    name = parameters.nonfinite()
+    if name is not None:
+        return f"the parameter {name!r} is not finite after descending the {what}"
+    return f"the {what} is {last.item()} after its last step"

@@ -1,0 +1,199 @@
+"""The ascent of PPO's clipped surrogate (Schulman et al. 2017; paper, Eq. 17 and 18)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gippo.advantages import normalized
+from gippo.config import PPOConfig
+from gippo.methods.base import Context, Metrics, Samples, UpdateReport
+from gippo.networks import kl_divergence, log_prob
+from gippo.optimization import Optimizer, scheduled_rate, update_with_retries
+
+
+@dataclass
+class Reference:
+    """What probability ratios are taken against, and where the ascent starts."""
+
+    log_prob: torch.Tensor
+    """Of the actions under the reference policy, (B,)."""
+    mu: torch.Tensor
+    """Of the actor at the start of the ascent, (B, num_actions)."""
+    log_sigma: torch.Tensor
+
+
+def num_minibatches(batch_size: int, minibatch_size: int) -> int:
+    """How many near-equal minibatches of at most `minibatch_size` a batch makes."""
+    return -(-batch_size // minibatch_size)
+
+
+def hybrid_log_prob(
+    log_prob_old: torch.Tensor,
+    log_prob_alpha: torch.Tensor,
+    limit: float,
+    minibatches: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log pi_h, pi_h = (pi_old + pi_alpha) / 2 (paper, 4.3.2), and the share of the exception.
+
+    A minibatch in which any |log pi_old - log pi_alpha| exceeds `limit` takes log pi_alpha
+    throughout (spec, 1.5): where the policies lie far apart, the mean would hold the ascent near the
+    old policy.
+
+    Returns:
+        (B,), and the share of minibatches under the exception, 0-d.
+    """
+    mixture = torch.logaddexp(log_prob_old, log_prob_alpha) - math.log(2.0)
+    apart = (log_prob_old - log_prob_alpha).abs()
+    # Written so that a NaN counts as far apart.
+    far = torch.stack([~(part.max() <= limit) for part in apart.tensor_split(minibatches)])
+    choice = [
+        torch.where(flag, alpha, mixed)
+        for flag, alpha, mixed in zip(
+            far,
+            log_prob_alpha.tensor_split(minibatches),
+            mixture.tensor_split(minibatches),
+            strict=True,
+        )
+    ]
+    return torch.cat(choice), far.to(mixture.dtype).mean()
+
+
+class SurrogateAscent:
+    """Several passes of clipped ascent, with PPO's own optimiser and learning rate."""
+
+    def __init__(self, context: Context, config: PPOConfig) -> None:
+        """Prepare ascents of the context's actor."""
+        self.config = config
+        self._actor = context.actor
+        self._num_epochs = context.num_epochs
+        self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+        self._rate = config.learning_rate
+
+    def update(self, samples: Samples, reference: Reference, epoch: int) -> UpdateReport:
+        """Ascend, and once more from the start at a lower rate if the loss has risen.
+
+        The losses compared are the means over the first and the last pass, each minibatch's taken
+        before its step.
+
+        Args:
+            samples: the window.
+            reference: of the ratios, and the actor's present output.
+            epoch: counted from zero.
+        """
+        config = self.config
+        rate = self._initial_rate(epoch)
+        attempt = _Attempt(self, samples, reference)
+        outcome = update_with_retries(
+            attempt.run,
+            "surrogate loss",
+            self._optimizer,
+            learning_rate=rate,
+            retry_factor=config.retry_factor,
+            retries=config.retries,
+        )
+        metrics: Metrics = {
+            "actor_loss": attempt.last_loss,
+            "actor_learning_rate": attempt.rate,
+            "actor_retries": float(outcome.retries),
+            "actor_failed": float(not outcome.succeeded),
+            "kl": attempt.kl,
+        }
+        if config.schedule == "adaptive" and outcome.succeeded:
+            self._rate = attempt.rate
+        return UpdateReport(metrics, outcome.problem)
+
+    def _initial_rate(self, epoch: int) -> float:
+        config = self.config
+        if config.schedule == "adaptive":
+            return self._rate
+        return scheduled_rate(
+            config.schedule,
+            config.learning_rate,
+            config.final_learning_rate,
+            epoch,
+            self._num_epochs,
+        )
+
+    def loss(
+        self,
+        mu: torch.Tensor,
+        log_sigma: torch.Tensor,
+        action: torch.Tensor,
+        reference_log_prob: torch.Tensor,
+        advantage: torch.Tensor,
+    ) -> torch.Tensor:
+        """-mean(min(rho A, clip(rho, 1 - clip, 1 + clip) A)), rho = pi/pi_reference (Eq. 18)."""
+        config = self.config
+        log_ratio = log_prob(action, mu, log_sigma) - reference_log_prob
+        ratio = torch.exp(log_ratio.clamp(-config.log_ratio_clamp, config.log_ratio_clamp))
+        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+        return -torch.minimum(ratio * advantage, clipped * advantage).mean()
+
+    def adapted_rate(self, rate: float, kl: float) -> float:
+        """Lower after a divergence of over twice the target, higher after one below half."""
+        config = self.config
+        if kl > 2.0 * config.kl_target:
+            return max(rate / 1.5, config.min_learning_rate)
+        if kl < 0.5 * config.kl_target:
+            return min(rate * 1.5, config.max_learning_rate)
+        return rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the optimiser's state and the adaptive rate."""
+        return {"optimizer": self._optimizer.state_dict(), "learning_rate": self._rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._rate = float(state["learning_rate"])
+
+
+class _Attempt:
+    """One try at the ascent, from `samples` split into minibatches."""
+
+    def __init__(self, ascent: SurrogateAscent, samples: Samples, reference: Reference) -> None:
+        self._ascent = ascent
+        parts = num_minibatches(len(samples.obs), ascent.config.minibatch_size)
+        columns = (
+            samples.obs,
+            samples.action,
+            reference.log_prob,
+            normalized(samples.advantage),
+        )
+        self._minibatches = list(zip(*(c.tensor_split(parts) for c in columns), strict=True))
+        self._start = list(
+            zip(
+                reference.mu.tensor_split(parts),
+                reference.log_sigma.tensor_split(parts),
+                strict=True,
+            )
+        )
+        self.rate = 0.0
+        self.kl = torch.zeros(())
+        self.last_loss = torch.zeros(())
+
+    def run(self, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ascend from the present parameters; mean loss of the first and of the last pass."""
+        ascent, config = self._ascent, self._ascent.config
+        visited = list(self._start)
+        passes: list[torch.Tensor] = []
+        for _ in range(config.num_epochs):
+            losses: list[torch.Tensor] = []
+            for i, (obs, action, reference_log_prob, advantage) in enumerate(self._minibatches):
+                mu, log_sigma = ascent._actor.forward(obs)
+                loss = ascent.loss(mu, log_sigma, action, reference_log_prob, advantage)
+                ascent._optimizer.step(loss, rate)
+                losses.append(loss.detach())
+                mu, log_sigma = mu.detach(), log_sigma.detach()
+                self.kl = kl_divergence(mu, log_sigma, *visited[i]).mean()
+                visited[i] = (mu, log_sigma)
+                if config.schedule == "adaptive":
+                    rate = ascent.adapted_rate(rate, self.kl.item())
+            passes.append(torch.stack(losses).mean())
+        self.rate = rate
+        self.last_loss = passes[-1]
+        return passes[0], passes[-1]
