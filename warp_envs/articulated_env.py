@@ -98,6 +98,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             device=device,
             dtype=dtype,
             seed=seed,
+            num_blocks=torch.get_num_threads(),
         )
 
     def record_step(

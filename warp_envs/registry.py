@@ -10,7 +10,11 @@ from typing import Any
 
 import torch
 
+from warp_envs.ant import AntEnv
+from warp_envs.cartpole import CartpoleEnv
 from warp_envs.function import FunctionEnv
+from warp_envs.hopper import HopperEnv
+from warp_envs.robot import RobotEnv
 from warp_envs.vector_env import DifferentiableVectorEnv
 
 EnvFactory = Callable[..., DifferentiableVectorEnv]
@@ -20,6 +24,11 @@ _BASE_OPTIONS = ("num_envs", "device", "dtype", "seed")
 _FACTORIES: dict[str, EnvFactory] = {
     "dejong": partial(FunctionEnv, "dejong"),
     "ackley": partial(FunctionEnv, "ackley"),
+    "cartpole": CartpoleEnv,
+    "ant": partial(AntEnv, "ant"),
+    "ant_dflex": partial(AntEnv, "ant_dflex"),
+    "hopper": HopperEnv,
+    "robot": RobotEnv,
 }
 
 

@@ -39,7 +39,7 @@ def start_indices(bodies: Sequence[Body]) -> tuple[list[int], list[int]]:
 
 
 def count_slots(bodies: Sequence[Body]) -> int:
-    """Articulated inertias per substep: one per degree of freedom, at least one per body."""
+    """Articulated inertias per substep: one per axis of a joint, one per fixed or free body."""
     return _slot_starts(bodies)[-1]
 
 
@@ -86,7 +86,7 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
 def _slot_starts(bodies: Sequence[Body]) -> list[int]:
     starts = [0]
     for body in bodies:
-        starts.append(starts[-1] + max(body.joint.nv, 1))
+        starts.append(starts[-1] + (3 if body.joint.kind == "spherical" else 1))
     return starts
 
 

@@ -12,7 +12,7 @@ What is read
 
     As in UsdPhysics and Newton's published schema, angular limits, gains and damping are authored
     for each degree and come out for each radian; armature has no angle in it. A joint with limits
-    but without a limit stiffness gets `DEFAULT_LIMIT_KE`.
+    but without a limit stiffness gets `warp_envs.usd_joints.DEFAULT_LIMIT_KE`.
 
 How the tree is rooted
     A joint's side that names no body, or a prim outside the bodies, is the world: so is a body that
@@ -39,6 +39,7 @@ from warp_envs.robot_description import (
     RobotDescription,
     rotation_matrix,
 )
+from warp_envs.usd_joints import read_kind, read_parameters
 from warp_envs.usd_shapes import read_contact, read_mass, read_shape
 from warp_envs.usd_stage import (
     IDENTITY,
@@ -46,7 +47,6 @@ from warp_envs.usd_stage import (
     Stage,
     read_axis,
     read_flag,
-    read_gain,
     read_numbers,
     read_quat,
     read_vector,
@@ -54,20 +54,8 @@ from warp_envs.usd_stage import (
 )
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
-DEFAULT_LIMIT_KE = 1e3  # [N m/rad or N/m], where a joint has limits and no stiffness for them
 
 WORLD = -1
-
-_JOINT_KINDS = {
-    "PhysicsFixedJoint": "fixed",
-    "PhysicsRevoluteJoint": "revolute",
-    "PhysicsPrismaticJoint": "prismatic",
-    "PhysicsSphericalJoint": "spherical",
-}
-_ARMATURES = ("newton:armature", "physxJoint:armature", "mjc:armature")
-_DEGREE = np.pi / 180.0
-# Files write "unbreakable" as infinity or as the greatest float.
-_UNBREAKABLE = 1e30
 
 
 def load_robot(path: str | Path) -> RobotDescription:
@@ -170,8 +158,8 @@ class _Loader:
             return False
         if read_flag(prim, "physics:kinematicEnabled", False):
             return False
-        if prim.IsInstanceProxy():
-            raise refuse(prim, "a rigid body inside an instance; one that is not is accepted")
+        if prim.IsInstance() or prim.IsInstanceProxy():
+            raise refuse(prim, "an instanced rigid body; one that is not instanced is accepted")
         return True
 
     def _body_of(self, prim: Usd.Prim) -> int:
@@ -186,11 +174,7 @@ class _Loader:
         """A joint's two sides, None for a joint that does nothing."""
         if not read_flag(prim, "physics:jointEnabled", True):
             return None
-        kind = _JOINT_KINDS.get(str(prim.GetTypeName()))
-        if kind is None:
-            accepted = ", ".join(_JOINT_KINDS)
-            raise refuse(prim, f"a joint of type {prim.GetTypeName()}; accepted: {accepted}")
-        _refuse_unsupported(prim)
+        kind = read_kind(prim)
         (body0, anchor0), (body1, anchor1) = (self._side(prim, side) for side in (0, 1))
         if body0 == WORLD and body1 == WORLD:
             return None
@@ -263,9 +247,6 @@ class _Loader:
         parent_anchor, child_anchor = link.anchors if forward else link.anchors[::-1]
         # X1 = X0 A0 J(q) A1^-1  <=>  X0 = X1 A1 J(q)^-1 A0^-1, and J(q)^-1 has the opposite axis.
         axis = read_axis(prim, "physics:axis", "X") * (1.0 if forward else -1.0)
-        single = kind in ("revolute", "prismatic")
-        armature = self._armature(prim, kind) if kind != "fixed" else 0.0
-        passive = self._passive(prim, angular=kind == "revolute") if single else {}
         return Joint(
             name=str(prim.GetName()),
             path=str(prim.GetPath()),
@@ -275,50 +256,8 @@ class _Loader:
             child_position=child_anchor.position,
             child_rotation=child_anchor.quat(),
             axis=axis,
-            armature=armature,
-            **passive,
+            **read_parameters(prim, kind, self.stage.units),
         )
-
-    def _armature(self, prim: Usd.Prim, kind: str) -> float:
-        """The first armature authored [kg m^2 or kg]; it has no angle in it."""
-        unit = self.stage.units.mass if kind == "prismatic" else self.stage.units.inertia
-        for name in _ARMATURES:
-            value = read_gain(prim, name)
-            if value is not None:
-                return value * unit
-        return 0.0
-
-    def _passive(self, prim: Usd.Prim, *, angular: bool) -> dict[str, float]:
-        """Limits, springs and damping of a hinge or slide in SI units and radians."""
-        units = self.stage.units
-        coordinate = _DEGREE if angular else units.length
-        gain = units.inertia / _DEGREE if angular else units.mass
-        stiffness, damping, rest = _drive(prim, "angular" if angular else "linear")
-        lower, upper = (
-            _limit(prim, f"physics:{side}Limit", default)
-            for side, default in (("lower", -np.inf), ("upper", np.inf))
-        )
-        if lower > upper:
-            raise refuse(
-                prim,
-                f"physics:lowerLimit {lower} above physics:upperLimit {upper}; for a locked "
-                f"joint a PhysicsFixedJoint is accepted",
-            )
-        limit_ke = read_gain(prim, "newton:limitStiffness")
-        if limit_ke is not None:
-            limit_ke *= gain
-        else:
-            limited = np.isfinite(lower) or np.isfinite(upper)
-            limit_ke = DEFAULT_LIMIT_KE if limited else 0.0
-        return {
-            "lower": lower * coordinate,
-            "upper": upper * coordinate,
-            "damping": (damping + (read_gain(prim, "newton:damping") or 0.0)) * gain,
-            "stiffness": stiffness * gain,
-            "rest": rest * coordinate,
-            "limit_ke": limit_ke,
-            "limit_kd": (read_gain(prim, "newton:limitDamping") or 0.0) * gain,
-        }
 
     def _gravity(self, scenes: list[Usd.Prim]) -> np.ndarray:
         """Gravity of the file's scene in the z-up world [m/s^2], the Earth's where none is told."""
@@ -353,81 +292,6 @@ class _Loader:
                 )
             found = found or material
         return found
-
-
-def _limit(prim: Usd.Prim, name: str, default: float) -> float:
-    value = read_numbers(prim, name, 1)
-    return default if value is None else float(value[0])
-
-
-def _refuse_unsupported(prim: Usd.Prim) -> None:
-    """Refuse what a joint of an accepted kind asks for beyond this project's means."""
-    if read_flag(prim, "physics:excludeFromArticulation", False):
-        raise refuse(prim, "excluded from the articulation; joints of the tree are accepted")
-    for name in ("physics:breakForce", "physics:breakTorque"):
-        value = read_numbers(prim, name, 1)
-        if value is not None and value[0] < _UNBREAKABLE:
-            raise refuse(prim, f"{name} is {value[0]}, joints that do not break are accepted")
-    if read_gain(prim, "newton:friction"):
-        raise refuse(prim, "newton:friction is dry friction; viscous newton:damping is accepted")
-    schemas = [str(name) for name in prim.GetPrimTypeInfo().GetAppliedAPISchemas()]
-    type_name = str(prim.GetTypeName())
-    accepted = {"PhysicsRevoluteJoint": "angular", "PhysicsPrismaticJoint": "linear"}.get(type_name)
-    for schema in schemas:
-        api, _, instance = schema.partition(":")
-        if "Mimic" in api:
-            raise refuse(prim, f"{schema} couples joints; independent joints are accepted")
-        if api == "PhysicsDriveAPI" and instance != accepted and any(_gains(prim, instance)):
-            raise refuse(
-                prim, f"a drive {instance!r} on a {type_name}; {accepted or 'none'} is accepted"
-            )
-    if type_name == "PhysicsSphericalJoint":
-        _refuse_ball_limits(prim)
-
-
-def _refuse_ball_limits(prim: Usd.Prim) -> None:
-    """Refuse limits and damping of a ball joint: this project's are free."""
-    for name in ("physics:coneAngle0Limit", "physics:coneAngle1Limit"):
-        angle = read_numbers(prim, name, 1)
-        if angle is not None and 0.0 <= angle[0] < np.inf:
-            raise refuse(prim, f"{name} is {angle[0]}; ball joints without limit are accepted")
-    for name in ("newton:damping", "newton:limitDamping"):
-        if read_gain(prim, name):
-            raise refuse(prim, f"{name} on a ball joint; ball joints without it are accepted")
-
-
-def _gains(prim: Usd.Prim, drive: str) -> tuple[float, float]:
-    """Stiffness and damping of a drive in the stage's units."""
-    prefix = f"drive:{drive}:physics:"
-    return (
-        read_gain(prim, prefix + "stiffness") or 0.0,
-        read_gain(prim, prefix + "damping") or 0.0,
-    )
-
-
-def _drive(prim: Usd.Prim, name: str) -> tuple[float, float, float]:
-    """Stiffness, damping and target of a joint's drive, zeros where it has none.
-
-    Raises:
-        ValueError: a drive by acceleration, or with a target velocity: neither is passive.
-    """
-    if f"PhysicsDriveAPI:{name}" not in map(str, prim.GetPrimTypeInfo().GetAppliedAPISchemas()):
-        return 0.0, 0.0, 0.0
-    stiffness, damping = _gains(prim, name)
-    if not (stiffness or damping):
-        return 0.0, 0.0, 0.0
-    prefix = f"drive:{name}:physics:"
-    kind = prim.GetAttribute(prefix + "type").Get()
-    if kind not in (None, "force"):
-        raise refuse(prim, f"{prefix}type is {kind!r}, 'force' is accepted")
-    speed = read_numbers(prim, prefix + "targetVelocity", 1)
-    if speed is not None and speed[0] != 0.0:
-        raise refuse(prim, f"{prefix}targetVelocity is {speed[0]}, 0 is accepted")
-    target = read_numbers(prim, prefix + "targetPosition", 1)
-    rest = 0.0 if target is None else float(target[0])
-    if not np.isfinite(rest):
-        raise refuse(prim, f"{prefix}targetPosition is {rest}, a finite number is accepted")
-    return stiffness, damping, rest
 
 
 def _order(links: list[_Link], prims: list[Usd.Prim]) -> list[tuple[int, _Link | None]]:

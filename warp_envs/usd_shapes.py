@@ -175,9 +175,11 @@ def _explicit_inertia(stage: Stage, body: Usd.Prim) -> np.ndarray | None:
         return tensor * stage.units.inertia
     diagonal = read_vector(body, "physics:diagonalInertia")
     axes = read_numbers(body, "physics:principalAxes", 4)
-    turned = axes is not None and bool(np.any(axes != 0.0))
+    if axes is None or not np.any(axes):
+        axes = np.array([0.0, 0.0, 0.0, 1.0])
+    turned = bool(np.any(axes[:3]))
     if diagonal is None or not np.any(diagonal):
-        if turned and not np.allclose(np.abs(axes), (0.0, 0.0, 0.0, 1.0)):
+        if turned:
             raise refuse(
                 body, "physics:principalAxes without physics:diagonalInertia; both are accepted"
             )

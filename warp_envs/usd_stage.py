@@ -254,15 +254,11 @@ def quat_of_matrix(matrix: np.ndarray) -> np.ndarray:
     Each of the four columns below is the quaternion times one of its own components; the longest
     is the accurate one.
     """
-    m = matrix
-    columns = np.array(
-        [
-            [1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
-            [m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
-            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 - m[0, 0] - m[1, 1] + m[2, 2], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + np.trace(m)],
-        ]
-    )  # fmt: skip
+    m, trace = matrix, np.trace(matrix)
+    columns = np.empty((4, 4))
+    columns[:3, :3] = m + m.T + (1.0 - trace) * np.eye(3)
+    columns[3, :3] = columns[:3, 3] = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    columns[3, 3] = 1.0 + trace
     quat = columns[int(np.argmax(np.diag(columns)))]
     quat = quat / np.linalg.norm(quat)
     return -quat if quat[3] < 0.0 else quat
