@@ -75,7 +75,10 @@ def is_sweep(overrides: Sequence[str]) -> bool:
 
 def _register(command: str, schema: type) -> None:
     store = ConfigStore.instance()
-    store.store(group="schema", name=command, node=schema)
+    if (config_dir() / f"{command}.yaml").exists():
+        store.store(group="schema", name=command, node=schema)
+    else:
+        store.store(name=command, node=schema)
     store.store(group="preset", name="none", node={}, package="_global_")
     for name in config_classes():
         store.store(group="schema/algo", name=name, node=algo_schema(name))

@@ -14,7 +14,7 @@ class UserError(ValueError):
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" with up to three names like `name`, or nothing.
+    """Ask for up to three names like `name`: "; did you mean ...?", or nothing if none is.
 
     Dotted keys are compared by their last part, those of the same section first, so that
     ``algo.alhpa_0`` and ``alpha_0`` both lead to ``algo.alpha.alpha_0``.

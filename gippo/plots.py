@@ -137,7 +137,7 @@ def _draw_determinant(axis: Axes, columns: Columns, limits: Limits) -> None:
 
 
 def _draw_out_of_range(axis: Axes, columns: Columns, limits: Limits) -> None:
-    epoch, ratio = columns["epoch"], columns["oorr"]
+    epoch, ratio = columns["epoch"], columns["out_of_range_ratio"]
     axis.plot(epoch, ratio, color=_COLOURS[3], alpha=0.35, lw=0.8)
     axis.plot(epoch, smooth(ratio), color=_COLOURS[3], label="smoothed")
     axis.axhline(limits.delta_oorr, ls="--", lw=1, color="0.4", label="limit")

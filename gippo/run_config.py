@@ -33,8 +33,8 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
-        _check_integer("rollout.num_envs", self.num_envs, 0)
-        _check_integer("rollout.num_steps", self.num_steps, 1)
+        check_integer("rollout.num_envs", self.num_envs, 0)
+        check_integer("rollout.num_steps", self.num_steps, 1)
 
 
 @dataclass
@@ -54,8 +54,7 @@ class TrainConfig:
     num_epochs: int = MISSING
     """Updates; one window of num_envs * horizon steps each. From the environment's preset."""
     num_threads: int | None = None
-    """Of torch on the CPU; null: half the cores, as the networks are small and two threads work at
-    a time."""
+    """Of torch on the CPU; null: half the cores, four at most."""
     run_dir: str | None = None
     """Where the run is kept; null: a new folder in runs/."""
     resume: bool = False
@@ -70,12 +69,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
-        _check_integer("seed", self.seed, 0, 2**31 - 1)
-        _check_integer("num_epochs", self.num_epochs, 1)
-        _check_integer("checkpoint_every", self.checkpoint_every, 1)
-        _check_integer("keep_last", self.keep_last, 1)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+        check_integer("num_epochs", self.num_epochs, 1)
+        check_integer("checkpoint_every", self.checkpoint_every, 1)
+        check_integer("keep_last", self.keep_last, 1)
         if self.num_threads is not None:
-            _check_integer("num_threads", self.num_threads, 1)
+            check_integer("num_threads", self.num_threads, 1)
         if self.run_dir is not None and not self.run_dir.strip():
             raise ValueError("run_dir: '' given, a folder accepted")
 
@@ -204,7 +203,8 @@ def _whole_key(name: str, keys: list[str]) -> str:
     return keys[0].partition(".")[0]
 
 
-def _check_integer(key: str, value: int, low: int, high: int | None = None) -> None:
+def check_integer(key: str, value: int, low: int, high: int | None = None) -> None:
+    """Raise ValueError unless `value` is an integer from `low` to `high`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise ValueError(f"{key}: {value!r} given, an integer of at least {low} accepted")
     if high is not None and value > high:

@@ -1,0 +1,84 @@
+"""The command line: finds the command, and turns what goes wrong into one line and a status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gippo import __version__
+from gippo.errors import UserError, near_matches
+
+COMMANDS = {
+    "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
+    "play": "let a trained policy act: print its returns, record the motion as USD",
+    "plot": "draw the learning curves of several runs in one figure",
+    "check-gradients": "compare an environment's gradients with central differences",
+    "bench": "measure environment steps and training epochs per second",
+}
+
+HELP = """\
+gippo: gradient-informed PPO on differentiable environments in NVIDIA Warp and OpenUSD.
+
+Usage: gippo COMMAND [key=value ...]
+
+Commands:
+{commands}
+
+  gippo COMMAND --help    what a command does, its keys and defaults, examples, files
+  gippo --version
+
+Any command takes --debug, which shows the traceback of an error.
+
+Exit status: 0 all done; 1 the command found or met a failure; 2 a mistake in what was asked, and
+nothing was written; 130 and 143 stopped by Ctrl-C or SIGTERM, with everything saved.
+
+First steps:
+  gippo train env=cartpole
+  gippo train --help"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    rest = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in rest
+    rest = [argument for argument in rest if argument != "--debug"]
+    try:
+        return _dispatch(rest)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"gippo: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("gippo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output, as `head`, has left: nothing to tell, and nobody to tell it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS)) + 2
+        listed = "\n".join(f"  {name.ljust(width)}{what}" for name, what in COMMANDS.items())
+        print(HELP.format(commands=listed))
+        return 0
+    if arguments[0] == "--version":
+        print(f"gippo {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(
+            f"{name!r}: no such command; there are {', '.join(COMMANDS)}"
+            f"{near_matches(name, COMMANDS)}"
+        )
+    command = importlib.import_module(f"gippo.commands.{name.replace('-', '_')}")
+    if "-h" in rest or "--help" in rest:
+        print(command.help_text())
+        return 0
+    return command.run(rest)

@@ -1,0 +1,139 @@
+"""`gippo play`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+from rich.console import Console
+from rich.table import Table
+
+from gippo.checkpoint import CheckpointFolder
+from gippo.compose import configure
+from gippo.environment import use_threads
+from gippo.errors import UserError
+from gippo.help_text import describe_keys
+from gippo.progress import number
+from gippo.recording import Played, play_policy
+from gippo.run_config import check_integer, load_config
+from gippo.trainer import CHECKPOINTS
+
+HELP = """\
+gippo play: let a trained policy act, print its returns, and record the motion as USD.
+
+Usage: gippo play run_dir=FOLDER [key=value ...]
+
+Keys:
+{keys}
+
+The motion opens in usdview and Omniverse. Environments without a body, the functions, print their
+returns only.
+
+Examples:
+  gippo play run_dir=runs/first
+  gippo play run_dir=runs/first num_envs=64 num_steps=1000 deterministic=false out=crowd.usdc"""
+
+
+@dataclass
+class PlayConfig:
+    """What to play."""
+
+    run_dir: str = MISSING
+    """The run, as `gippo train` left it."""
+    checkpoint: str = "best"
+    """best, newest, or the path of a checkpoint."""
+    num_envs: int = 16
+    """Copies of the environment."""
+    num_steps: int = 500
+    """Control steps."""
+    deterministic: bool = True
+    """Act by the policy's mean; false: sample as in training."""
+    seed: int = 0
+    """Of initial states and sampling."""
+    device: str | None = None
+    """cpu, cuda, ...; null: as in training."""
+    out: str | None = "rollout.usdc"
+    """USD file to write, .usdc or .usda; null: none."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("num_envs", self.num_envs, 1)
+        check_integer("num_steps", self.num_steps, 1)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+        if self.out is not None and Path(self.out).suffix not in (".usdc", ".usda", ".usd"):
+            raise ValueError(f"out: {self.out!r} given, a .usdc, .usda or .usd file accepted")
+
+
+def help_text() -> str:
+    """What `gippo play --help` prints."""
+    return HELP.format(keys=describe_keys(PlayConfig))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Play as the arguments say."""
+    settings = configure("play", PlayConfig, arguments)
+    run_dir = Path(settings.run_dir)
+    config = load_config(run_dir)
+    out = None if settings.out is None else Path(settings.out)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    use_threads(config.num_threads)
+    played = play_policy(
+        config,
+        _checkpoint(run_dir, settings.checkpoint),
+        num_envs=settings.num_envs,
+        num_steps=settings.num_steps,
+        out=out,
+        seed=settings.seed,
+        device=settings.device,
+        deterministic=settings.deterministic,
+    )
+    console = Console(highlight=False)
+    console.print(_table(played))
+    _print_mean(played, console)
+    if out is not None:
+        said = f"motion: {out}" if played.recorded else "this environment has no body to record"
+        console.print(said, soft_wrap=True)
+    return 0
+
+
+def _checkpoint(run_dir: Path, choice: str) -> Path:
+    folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
+    if choice not in ("best", "newest"):
+        return Path(choice)
+    numbered = list(folder.epochs().values())
+    if choice == "best" and folder.best.exists():
+        return folder.best
+    if not numbered:
+        raise UserError(f"run_dir: {str(run_dir)!r} holds no checkpoint")
+    return numbered[0]
+
+
+def _table(played: Played, limit: int = 16) -> Table:
+    """One row per environment, `limit` at most."""
+    table = Table("environment", "episodes", "mean return", "mean length", "under way", box=None)
+    for column in table.columns:
+        column.justify = "right"
+    rows = zip(played.returns, played.lengths, played.unfinished, strict=True)
+    for i, (returns, lengths, unfinished) in enumerate(rows):
+        if i == limit:
+            table.add_row("...")
+            break
+        means = [number(statistics.fmean(v)) if v else "-" for v in (returns, lengths)]
+        table.add_row(str(i), str(len(returns)), *means, number(unfinished))
+    return table
+
+
+def _print_mean(played: Played, console: Console) -> None:
+    finished = [value for returns in played.returns for value in returns]
+    if not finished:
+        console.print("no episode ended; a larger num_steps would see their ends")
+        return
+    spread = f" +- {number(statistics.stdev(finished))}" if len(finished) > 1 else ""
+    console.print(
+        f"{len(finished)} episodes: mean return {number(statistics.fmean(finished))}{spread}, "
+        f"lowest {number(min(finished))}, highest {number(max(finished))}"
+    )

@@ -1,0 +1,48 @@
+"""Environments as the commands make them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+import warp_envs
+from gippo.errors import UserError
+
+
+def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: Any) -> Any:
+    """The environment that a configuration's `env` section describes.
+
+    Args:
+        settings: id, num_envs and the environment's own options.
+        num_envs: instead of the section's.
+        base: device, seed, dtype.
+
+    Raises:
+        UserError: something is not accepted; the message names it.
+    """
+    options = {name: value for name, value in settings.items() if name not in ("id", "num_envs")}
+    count = settings["num_envs"] if num_envs is None else num_envs
+    try:
+        return warp_envs.make(settings["id"], num_envs=count, **base, **options)
+    except ValueError as error:
+        raise UserError(f"env.{error}" if _is_option(error, settings) else str(error)) from error
+
+
+def use_threads(num_threads: int | None) -> int:
+    """Set the threads of torch's operations on the CPU and return how many.
+
+    The networks are small and the learner keeps two threads busy by itself, so by default it is
+    half of the cores that this process may use, four at most.
+    """
+    if num_threads is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        num_threads = min(4, max(1, (cores or 1) // 2))
+    torch.set_num_threads(num_threads)
+    return num_threads
+
+
+def _is_option(error: ValueError, settings: dict[str, Any]) -> bool:
+    """Whether the error is about a key of the `env` section."""
+    return str(error).partition(":")[0] in settings

@@ -1,0 +1,100 @@
+"""The keys of a command, told from the dataclass that holds them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+
+from omegaconf import MISSING
+
+_COLUMN = 21
+_WIDTH = 96
+
+
+def describe_keys(
+    schema: type,
+    *,
+    skip: Collection[str] = (),
+    prefix: str = "",
+    values: Mapping[str, Any] | None = None,
+) -> str:
+    """One paragraph per key: its name, what it is, and its default.
+
+    Args:
+        schema: a configuration dataclass; its keys' strings are their explanation.
+        skip: keys left out.
+        prefix: of the names.
+        values: shown as ``name=value`` in place of the defaults.
+    """
+    lines: list[str] = []
+    for entry in dataclasses.fields(schema):
+        if entry.name in skip:
+            continue
+        name, default = f"{prefix}{entry.name}", _default(entry)
+        given = None if values is None else values[entry.name]
+        if dataclasses.is_dataclass(default):
+            lines.append(describe_keys(type(default), prefix=f"{name}.", values=given))
+            continue
+        text = _documentation(schema).get(entry.name, "")
+        if values is not None:
+            lines.append(_paragraph(f"{name}={_plain(given)}", text))
+        elif default is MISSING:
+            lines.append(_paragraph(name, text))
+        else:
+            lines.append(_paragraph(name, f"{text} Default {_plain(default)}."))
+    return "\n".join(lines)
+
+
+def _paragraph(name: str, text: str) -> str:
+    head = f"  {name}"
+    indent = " " * _COLUMN
+    body = textwrap.wrap(text.strip(), _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if body and len(head) < _COLUMN - 1:
+        body[0] = head.ljust(_COLUMN) + body[0].lstrip()
+        return "\n".join(body)
+    return "\n".join([head, *body])
+
+
+def _default(entry: dataclasses.Field[Any]) -> Any:
+    if entry.default_factory is not dataclasses.MISSING:
+        return entry.default_factory()
+    return MISSING if entry.default is dataclasses.MISSING else entry.default
+
+
+def _plain(value: Any) -> str:
+    """As the command line has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).replace(" ", "").replace("'", "")
+
+
+@cache
+def _documentation(schema: type) -> dict[str, str]:
+    """The string that follows each attribute in the source, its base classes' included."""
+    found: dict[str, str] = {}
+    for cls in reversed(schema.__mro__):
+        if not dataclasses.is_dataclass(cls):
+            continue
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        except OSError:  # no source: made at run time, or shipped without
+            continue
+        assert isinstance(tree, ast.ClassDef)
+        for statement, following in zip(tree.body, tree.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+            ):
+                found[statement.target.id] = " ".join(str(following.value.value).split())
+    return found

@@ -1,0 +1,59 @@
+"""A trained policy by itself, as a checkpoint holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gippo.config import LearnerConfig
+from gippo.errors import UserError
+from gippo.networks import GaussianActor
+from gippo.normalization import RunningStatistics, identity
+from gippo.optimization import ParameterVector
+
+
+class Policy:
+    """Actions for the observations of any number of copies of the environment it was trained on."""
+
+    def __init__(self, env: Any, config: LearnerConfig, state: dict[str, Any], seed: int) -> None:
+        """Take the policy out of a learner's state.
+
+        Args:
+            env: gives sizes, dtype and device.
+            config: the one it was trained with.
+            state: `gippo.learner.Learner.state_dict`'s.
+            seed: of the exploration, when it is asked for.
+
+        Raises:
+            UserError: the state does not fit the environment.
+        """
+        device, dtype = torch.device(env.device), env.dtype
+        (num_obs,) = env.single_observation_space.shape
+        (num_actions,) = env.single_action_space.shape
+        self.actor = GaussianActor(
+            num_obs,
+            config.actor.hidden,
+            num_actions,
+            generator=torch.Generator().manual_seed(seed),
+            dtype=dtype,
+        ).to(device)
+        self._normalizer = identity(dtype, device)
+        self._generator = torch.Generator(device).manual_seed(seed)
+        try:
+            ParameterVector(self.actor).load_state_dict(state["actor"])
+            if config.normalize_obs:
+                statistics = RunningStatistics((num_obs,), device)
+                statistics.load_state_dict(state["obs_statistics"])
+                self._normalizer = statistics.frozen(dtype)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise UserError(f"checkpoint: it does not fit this environment ({error})") from error
+
+    @torch.no_grad()
+    def act(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
+        """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs)."""
+        mu, log_sigma = self.actor.forward(self._normalizer.normalize(obs))
+        if not deterministic:
+            noise = torch.empty_like(mu).normal_(generator=self._generator)
+            mu = mu + torch.exp(log_sigma) * noise
+        return torch.tanh(mu)
