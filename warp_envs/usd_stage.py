@@ -6,6 +6,8 @@ kilograms, seconds and radians with z up.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,32 @@ _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 # Relative difference below which the scales along two axes count as equal, and the cosine below
 # which two axes count as orthogonal: quaternions of transforms are authored in float32.
 SCALE_TOLERANCE = 1e-5
+
+# Opens a file and looks at every value in it, in a process of its own that may crash, stall or run
+# out of memory: a damaged binary file does that to USD's reader, and so does text nested without
+# end. Costs about 0.2 s.
+_TRIAL = """
+import sys
+try:
+    import resource
+    limit = int(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+except (ImportError, OSError, ValueError):
+    pass  # a system without such limits: the time limit remains
+from pxr import Usd, UsdGeom
+stage = Usd.Stage.Open(sys.argv[1])
+xforms = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
+for prim in stage.Traverse(Usd.TraverseInstanceProxies()):
+    xforms.GetLocalToWorldTransform(prim)
+    for attribute in prim.GetAttributes():
+        attribute.Get(Usd.TimeCode.EarliestTime())
+    for relationship in prim.GetRelationships():
+        relationship.GetForwardedTargets()
+"""
+_TRIAL_SECONDS = 30.0
+_TRIAL_BYTES = 4 << 30
+# Text with fewer brackets than this cannot be nested deep enough to overflow the reader's stack.
+_HARMLESS_BRACKETS = 4_000
 
 
 def refuse(prim: Usd.Prim, reason: str) -> ValueError:
@@ -144,6 +172,8 @@ def _open(path: Path) -> Usd.Stage:
         raise ValueError(f"path: {str(path)!r} given, an existing USD file accepted")
     if path.suffix.lower() not in USD_SUFFIXES:
         raise ValueError(f"path: {str(path)!r} given, a file ending in {USD_SUFFIXES} accepted")
+    if not _is_harmless(path):
+        _try_out(path)
     try:
         stage = Usd.Stage.Open(str(path))
         errors = stage.GetCompositionErrors()
@@ -153,6 +183,36 @@ def _open(path: Path) -> Usd.Stage:
     if errors:
         raise ValueError(f"{path}: a part of it cannot be read: {errors[0]}")
     return stage
+
+
+def _is_harmless(path: Path) -> bool:
+    """Whether a file is text of little depth that draws in no other file."""
+    content = path.read_bytes()
+    brackets = sum(content.count(bracket) for bracket in (b"{", b"[", b"("))
+    return content.startswith(b"#usda") and b"@" not in content and brackets < _HARMLESS_BRACKETS
+
+
+def _try_out(path: Path) -> None:
+    """Open a file in another process first.
+
+    Raises:
+        ValueError: that process did not end well.
+    """
+    limit = _TRIAL_BYTES + path.stat().st_size
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", _TRIAL, str(path), str(limit)],
+            capture_output=True,
+            timeout=_TRIAL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"its reader does not end within {_TRIAL_SECONDS:.0f} s"
+        raise ValueError(f"{path}: not a readable USD file: {reason}") from None
+    if trial.returncode != 0:
+        lines = trial.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1].strip() if lines and trial.returncode > 0 else "its reader crashes"
+        raise ValueError(f"{path}: not a readable USD file: {reason}")
 
 
 def read_numbers(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:
