@@ -5,7 +5,8 @@ about one origin, the centre of mass of the tree's root (see `kernels.spatial`),
 parents without transforms and nothing loses digits far from the world's origin.
 
 The articulated-body algorithm (Featherstone 2008, chapter 7) eliminates one degree of freedom at a
-time, which is exact for joints of any number and needs no block inverse. With I the inertia and p
+time, which is exact for joints with any number of them and needs no block inverse; a free root,
+above which nothing is left, is solved at once. With I the inertia and p
 the bias force of what hangs on a joint, s a motion axis and c the joint's velocity-product bias:
 
     inward    U = I s    d = s.U + armature    u = tau - s.p
@@ -30,7 +31,9 @@ from kernels.spatial import (
     cross_motion,
     linear,
     rigid_inertia,
+    solve_spatial,
     spatial,
+    unit_motion,
     zero_motion,
 )
 
@@ -46,7 +49,7 @@ def model_type(scalar: type) -> Any:
     """The struct of a robot's constants, shared by all environments, on one scalar type.
 
     Bodies are in topological order. Quaternions are (x, y, z, w). `slot` numbers the articulated
-    inertias: one per degree of freedom of the body's joint, at least one per body.
+    inertias: one per axis that is eliminated, at least one per body.
     """
     types = precision_of(scalar)
 
@@ -62,11 +65,11 @@ def model_type(scalar: type) -> Any:
         q_start: wp.array(dtype=wp.int32)
         qd_start: wp.array(dtype=wp.int32)
         slot: wp.array(dtype=wp.int32)
-        parent_position: wp.array(dtype=types.vec3)  # joint frame in the parent's frame [m]
-        parent_rotation: wp.array(dtype=types.quat)
-        child_position: wp.array(dtype=types.vec3)  # joint frame in the body's frame [m]
-        child_rotation: wp.array(dtype=types.quat)
-        axis: wp.array(dtype=types.vec3)  # unit, in the joint frame
+        parent_position: wp.array(dtype=types.vec3)  # the joint's anchor in the parent's frame [m]
+        child_position: wp.array(dtype=types.vec3)  # the same in the body's frame [m]
+        child_rotation: wp.array(dtype=types.quat)  # joint frame in the body's frame
+        rest_rotation: wp.array(dtype=types.quat)  # body in the parent's frame at coordinate zero
+        axis: wp.array(dtype=types.vec3)  # unit, in the body's frame
         mass: wp.array(dtype=scalar)  # [kg]
         com: wp.array(dtype=types.vec3)  # in the body's frame [m]
         inertia: wp.array(dtype=types.mat33)  # about com, body axes [kg m^2]
@@ -154,100 +157,99 @@ def read_vector(values: Any, env: int, step: int, start: int):
 
 
 @wp.func
-def joint_rotation(kind: int, axis: Any, joint_q: Any, env: int, step: int, start: int):
-    """Rotation of a joint's child frame against its parent frame, a unit quaternion."""
+def joint_turn(kind: int, axis: Any, frame: Any, joint_q: Any, env: int, step: int, start: int):
+    """Rotation of a body by its joint, in the body's axes, a unit quaternion.
+
+    Args:
+        kind: kind of joint.
+        axis: of a hinge, in the body's axes.
+        frame: orientation of a ball's frame in the body's axes.
+        joint_q: coordinates.
+        env: environment.
+        step: substep.
+        start: first coordinate of the joint.
+    """
     zero = type(axis[0])(0.0)
     turn = wp.quaternion(zero, zero, zero, type(axis[0])(1.0))
     if kind == REVOLUTE:
-        turn = wp.quat_from_axis_angle(axis, joint_q[env, step, start])
+        half = type(axis[0])(0.5) * joint_q[env, step, start]
+        sine = wp.sin(half)
+        turn = wp.quaternion(sine * axis[0], sine * axis[1], sine * axis[2], wp.cos(half))
     if kind == SPHERICAL:
-        turn = read_quaternion(joint_q, env, step, start)
+        turn = frame * read_quaternion(joint_q, env, step, start) * wp.quat_inverse(frame)
     if kind == FREE:
         turn = read_quaternion(joint_q, env, step, start + 3)
     return turn
 
 
-@wp.func
-def motion_axis(kind: int, k: int, axis: Any, frame: Any, center: Any):
-    """The spatial velocity of a body per unit speed of its joint's axis `k`.
-
-    Args:
-        kind: kind of joint.
-        k: number of the axis within the joint.
-        axis: axis of a hinge or slide in the joint frame.
-        frame: rotation from the joint frame (fixed in the parent) to the world, a quaternion.
-        center: the joint's anchor relative to the origin [m].
-    """
-    zero = type(axis[0])(0.0)
-    one = type(axis[0])(1.0)
-    none = wp.vector(zero, zero, zero)
-    unit = wp.vector(
-        wp.where(k % 3 == 0, one, zero),
-        wp.where(k % 3 == 1, one, zero),
-        wp.where(k % 3 == 2, one, zero),
-    )
-    s = spatial(none, unit)
-    if kind == FREE:
-        if k < 3:
-            s = spatial(unit, none)
-    if kind == PRISMATIC:
-        s = spatial(wp.quat_rotate(frame, axis), none)
-    if kind == REVOLUTE:
-        hinge = wp.quat_rotate(frame, axis)
-        s = spatial(wp.cross(center, hinge), hinge)
-    if kind == SPHERICAL:
-        pivot = wp.quat_rotate(frame, unit)
-        s = spatial(wp.cross(center, pivot), pivot)
-    return s
-
-
 @stores_only
 @wp.func
 def place_bodies(model: Any, scratch: Any, env: int, step: int):
-    """Poses of all bodies, motion axes of all joints and rigid inertias, roots to leaves."""
+    """Poses and rigid inertias of all bodies, roots to leaves."""
     for body in range(model.num_bodies):
         kind = model.joint_kind[body]
         parent = model.parent[body]
         q = model.q_start[body]
         axis = model.axis[body]
         com = model.com[body]
-        # the joint frame on the parent: relative to the origin, or in the world for a root
-        frame = model.parent_rotation[body]
+        turn = joint_turn(kind, axis, model.child_rotation[body], scratch.joint_q, env, step, q)
+        orientation = model.rest_rotation[body] * turn
+        # where the joint's anchor is: relative to the origin, or in the world for a root
         anchor = model.parent_position[body]
+        arm = -model.child_position[body]
+        if kind == PRISMATIC:
+            arm = arm + axis * scratch.joint_q[env, step, q]
+        if kind == FREE:
+            anchor = read_vector(scratch.joint_q, env, step, q)
         if parent >= 0:
-            frame = scratch.orientation[env, step, parent] * frame
+            orientation = scratch.orientation[env, step, parent] * orientation
             anchor = (
                 scratch.position[env, step, parent] + scratch.rotation[env, step, parent] * anchor
             )
-        turn = joint_rotation(kind, axis, scratch.joint_q, env, step, q)
-        orientation = frame * turn * wp.quat_inverse(model.child_rotation[body])
-        if kind == FREE:
-            orientation = turn
         rotation = wp.quat_to_matrix(orientation)
-        arm = rotation * model.child_position[body]
-        location = anchor - arm
-        if kind == PRISMATIC:
-            location = location + wp.quat_rotate(frame, axis) * scratch.joint_q[env, step, q]
-        if kind == FREE:
-            location = read_vector(scratch.joint_q, env, step, q)
-        position = location
+        center = rotation * com
+        position = anchor + rotation * arm
         if parent < 0:
-            position = -(rotation * com)
-            scratch.origin[env, step, body] = location - position
-        else:
+            scratch.origin[env, step, body] = position + center
+            position = -center
+        if parent >= 0:
             scratch.origin[env, step, body] = scratch.origin[env, step, parent]
         scratch.orientation[env, step, body] = orientation
         scratch.rotation[env, step, body] = rotation
         scratch.position[env, step, body] = position
-        for dof in range(model.qd_start[body], model.qd_start[body + 1]):
-            scratch.axis[env, step, dof] = motion_axis(
-                kind, dof - model.qd_start[body], axis, frame, position + arm
-            )
         scratch.inertia[env, step, model.slot[body + 1] - 1] = rigid_inertia(
             model.mass[body],
-            position + rotation * com,
+            position + center,
             rotation * model.inertia[body] * wp.transpose(rotation),
         )
+
+
+@stores_only
+@wp.func
+def place_axes(model: Any, scratch: Any, env: int, step: int):
+    """Motion axes s: the spatial velocity of a joint's body per unit speed of each axis."""
+    for body in range(model.num_bodies):
+        kind = model.joint_kind[body]
+        dof = model.qd_start[body]
+        rotation = scratch.rotation[env, step, body]
+        anchor = scratch.position[env, step, body] + rotation * model.child_position[body]
+        direction = rotation * model.axis[body]
+        if kind == REVOLUTE:
+            scratch.axis[env, step, dof] = spatial(wp.cross(anchor, direction), direction)
+        if kind == PRISMATIC:
+            scratch.axis[env, step, dof] = spatial(direction, angular(zero_motion(direction[0])))
+        if kind == SPHERICAL:
+            # the frame on the parent: the body's, turned back
+            frame = model.child_rotation[body]
+            q = read_quaternion(scratch.joint_q, env, step, model.q_start[body])
+            frame = scratch.orientation[env, step, body] * frame * wp.quat_inverse(q)
+            axes = wp.quat_to_matrix(frame)
+            for k in range(3):
+                pivot = wp.vector(axes[0, k], axes[1, k], axes[2, k])
+                scratch.axis[env, step, dof + k] = spatial(wp.cross(anchor, pivot), pivot)
+        if kind == FREE:
+            for k in range(6):
+                scratch.axis[env, step, dof + k] = unit_motion(k, direction[0])
 
 
 @stores_only
@@ -256,23 +258,34 @@ def move_bodies(model: Any, scratch: Any, env: int, step: int):
     """Velocities of all bodies, velocity products c and bias forces p = v x* (I v)."""
     for body in range(model.num_bodies):
         parent = model.parent[body]
-        joint_velocity = zero_motion(model.mass[body])
-        for dof in range(model.qd_start[body], model.qd_start[body + 1]):
-            joint_velocity += scratch.axis[env, step, dof] * scratch.joint_qd[env, step, dof]
-        velocity = joint_velocity
+        carried = zero_motion(model.mass[body])
         if parent >= 0:
-            velocity = scratch.velocity[env, step, parent] + joint_velocity
+            carried = scratch.velocity[env, step, parent]
+        # summed in an array: an adjoint does not run a loop of unknown length again, so a local
+        # would have its first value where the products below are differentiated
+        scratch.velocity[env, step, body] = carried
+        for dof in range(model.qd_start[body], model.qd_start[body + 1]):
+            scratch.velocity[env, step, body] += (
+                scratch.axis[env, step, dof] * scratch.joint_qd[env, step, dof]
+            )
+        velocity = scratch.velocity[env, step, body]
         # axes fixed in the parent turn with it; those of a free joint keep their directions while
         # their origin, the centre of mass, moves on
-        product = cross_motion(velocity, joint_velocity)
+        product = cross_motion(carried, velocity)
         if model.joint_kind[body] == FREE:
             product = spatial(
                 wp.cross(linear(velocity), angular(velocity)),
                 angular(zero_motion(model.mass[body])),
             )
         slot = model.slot[body + 1] - 1
-        momentum = scratch.inertia[env, step, slot] * velocity
-        scratch.velocity[env, step, body] = velocity
+        # not read from scratch.inertia, which holds articulated inertias when an adjoint reads it
+        rotation = scratch.rotation[env, step, body]
+        own_inertia = rigid_inertia(
+            model.mass[body],
+            scratch.position[env, step, body] + rotation * model.com[body],
+            rotation * model.inertia[body] * wp.transpose(rotation),
+        )
+        momentum = own_inertia * velocity
         scratch.velocity_product[env, step, body] = product
         scratch.bias_force[env, step, slot] = cross_force(velocity, momentum)
 
@@ -309,8 +322,11 @@ def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
             if parent >= 0:
                 scratch.inertia[env, step, target] += scratch.inertia[env, step, slot]
                 scratch.bias_force[env, step, target] += scratch.bias_force[env, step, slot]
-        for j in range(model.qd_start[body + 1] - first):
-            k = model.qd_start[body + 1] - first - 1 - j
+        axes = model.qd_start[body + 1] - first
+        if model.joint_kind[body] == FREE:
+            axes = 0  # nothing above takes its inertia: solved at once on the way out
+        for j in range(axes):
+            k = axes - 1 - j
             dof = first + k
             inertia = scratch.inertia[env, step, slot + k]
             bias_force = scratch.bias_force[env, step, slot + k]
@@ -318,7 +334,7 @@ def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
             axis_force = inertia * axis
             axis_inertia = wp.dot(axis, axis_force) + model.armature[dof]
             free_force = scratch.joint_force[env, step, dof] - wp.dot(axis, bias_force)
-            scaled = axis_force / axis_inertia
+            scaled = axis_force * (type(axis_inertia)(1.0) / axis_inertia)
             rest_inertia = inertia - wp.outer(axis_force, scaled)
             rest_force = bias_force + scaled * free_force
             scratch.axis_force[env, step, dof] = axis_force
@@ -352,7 +368,22 @@ def accelerate_bodies(model: Any, scratch: Any, env: int, step: int):
                 model.gravity, angular(zero_motion(model.mass[body]))
             )
         scratch.acceleration[env, step, first + body] = acceleration
-        for dof in range(first, model.qd_start[body + 1]):
+        axes = model.qd_start[body + 1] - first
+        if model.joint_kind[body] == FREE:
+            axes = 0
+            joint_force = spatial(
+                read_vector(scratch.joint_force, env, step, first),
+                read_vector(scratch.joint_force, env, step, first + 3),
+            )
+            inertia = scratch.inertia[env, step, model.slot[body]]
+            bias_force = scratch.bias_force[env, step, model.slot[body]]
+            free_qdd = solve_spatial(
+                inertia, model.armature[first], joint_force - bias_force - inertia * acceleration
+            )
+            for i in range(6):
+                scratch.joint_qdd[env, step, first + i] = free_qdd[i]
+            scratch.acceleration[env, step, first + 6 + body] = acceleration + free_qdd
+        for dof in range(first, first + axes):
             before = scratch.acceleration[env, step, dof + body]
             qdd = (
                 scratch.free_force[env, step, dof]
@@ -441,6 +472,7 @@ def control_step(
     enter_state(model, scratch, joint_q, joint_qd, env)
     for step in range(substeps):
         place_bodies(model, scratch, env, step)
+        place_axes(model, scratch, env, step)
         move_bodies(model, scratch, env, step)
         apply_ground_contact(model, scratch, env, step)
         apply_joint_forces(model, scratch, joint_f, env, step)
@@ -469,6 +501,7 @@ def forward_dynamics(
     env = wp.tid()
     enter_state(model, scratch, joint_q, joint_qd, env)
     place_bodies(model, scratch, env, 0)
+    place_axes(model, scratch, env, 0)
     move_bodies(model, scratch, env, 0)
     for dof in range(model.num_dofs):
         scratch.joint_force[env, 0, dof] = joint_f[env, dof]
@@ -493,6 +526,7 @@ def mass_matrix(
     for i in range(model.num_coordinates):
         scratch.joint_q[env, 0, i] = joint_q[env, i]
     place_bodies(model, scratch, env, 0)
+    place_axes(model, scratch, env, 0)
     for i in range(model.num_bodies):
         body = model.num_bodies - 1 - i
         parent = model.parent[body]
@@ -530,6 +564,7 @@ def body_kinematics(
     env = wp.tid()
     enter_state(model, scratch, joint_q, joint_qd, env)
     place_bodies(model, scratch, env, 0)
+    place_axes(model, scratch, env, 0)
     move_bodies(model, scratch, env, 0)
     for body in range(model.num_bodies):
         position = scratch.position[env, 0, body]

@@ -37,6 +37,21 @@ def zero_motion(scalar: Any):
 
 
 @wp.func
+def unit_motion(k: int, scalar: Any):
+    """The six-vector with a one at entry `k`, of a scalar's precision."""
+    zero = type(scalar)(0.0)
+    one = type(scalar)(1.0)
+    return wp.vector(
+        wp.where(k == 0, one, zero),
+        wp.where(k == 1, one, zero),
+        wp.where(k == 2, one, zero),
+        wp.where(k == 3, one, zero),
+        wp.where(k == 4, one, zero),
+        wp.where(k == 5, one, zero),
+    )
+
+
+@wp.func
 def cross_motion(v: Any, m: Any):
     """Rate of change of a motion vector `m` that is fixed in a frame moving with `v`."""
     omega = angular(v)
@@ -51,6 +66,50 @@ def cross_force(v: Any, f: Any):
     omega = angular(v)
     return spatial(
         wp.cross(omega, linear(f)), wp.cross(omega, angular(f)) + wp.cross(linear(v), linear(f))
+    )
+
+
+@wp.func
+def solve_spatial(inertia: Any, armature: Any, force: Any):
+    """The motion x with (inertia + armature 1) x = force, by the linear block's complement."""
+    added = wp.diag(wp.vector(armature, armature, armature))
+    A = linear_block(inertia) + added
+    B = coupling_block(inertia)
+    inverse = wp.inverse(A)
+    f = inverse * linear(force)
+    X = inverse * B
+    schur = angular_block(inertia) + added - wp.transpose(B) * X
+    turn = wp.inverse(schur) * (angular(force) - wp.transpose(B) * f)
+    return spatial(f - X * turn, turn)
+
+
+@wp.func
+def linear_block(I: Any):
+    """The upper left (3, 3) of a spatial inertia."""
+    return wp.matrix_from_rows(
+        wp.vector(I[0, 0], I[0, 1], I[0, 2]),
+        wp.vector(I[1, 0], I[1, 1], I[1, 2]),
+        wp.vector(I[2, 0], I[2, 1], I[2, 2]),
+    )
+
+
+@wp.func
+def coupling_block(I: Any):
+    """The upper right (3, 3) of a spatial inertia; its lower left is the transpose."""
+    return wp.matrix_from_rows(
+        wp.vector(I[0, 3], I[0, 4], I[0, 5]),
+        wp.vector(I[1, 3], I[1, 4], I[1, 5]),
+        wp.vector(I[2, 3], I[2, 4], I[2, 5]),
+    )
+
+
+@wp.func
+def angular_block(I: Any):
+    """The lower right (3, 3) of a spatial inertia."""
+    return wp.matrix_from_rows(
+        wp.vector(I[3, 3], I[3, 4], I[3, 5]),
+        wp.vector(I[4, 3], I[4, 4], I[4, 5]),
+        wp.vector(I[5, 3], I[5, 4], I[5, 5]),
     )
 
 

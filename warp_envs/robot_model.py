@@ -69,10 +69,11 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
     model.q_start, model.qd_start = integers(q_start), integers(qd_start)
     model.slot = integers(_slot_starts(bodies))
     model.parent_position = array([joint.parent_position for joint in joints], types.vec3)
-    model.parent_rotation = array([joint.parent_rotation for joint in joints], types.quat)
     model.child_position = array([joint.child_position for joint in joints], types.vec3)
     model.child_rotation = array([joint.child_rotation for joint in joints], types.quat)
-    model.axis = array([joint.axis for joint in joints], types.vec3)
+    model.rest_rotation = array([_rest_rotation(joint) for joint in joints], types.quat)
+    axes = [rotation_matrix(joint.child_rotation) @ joint.axis for joint in joints]
+    model.axis = array(axes, types.vec3)
     model.mass = array([body.mass for body in bodies], scalar)
     model.com = array([body.com for body in bodies], types.vec3)
     model.inertia = array([body.inertia for body in bodies], types.mat33)
@@ -81,6 +82,11 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
     model.moves = integers(_moves(bodies, qd_start))
     _set_contacts(model, description, types, array, integers)
     return model
+
+
+def _rest_rotation(joint: Joint) -> np.ndarray:
+    """Orientation of a body in its parent's frame where its joint's coordinate is zero."""
+    return quaternion_product(joint.parent_rotation, conjugate(joint.child_rotation))
 
 
 def _slot_starts(bodies: Sequence[Body]) -> list[int]:
@@ -187,8 +193,13 @@ def _joint_pose(body: Body, joint: Joint, bodies: Sequence[Body]) -> tuple[np.nd
     anchor = position + rotation_matrix(rotation) @ joint.parent_position
     child = body.position + rotation_matrix(body.rotation) @ joint.child_position
     turned = quaternion_product(body.rotation, joint.child_rotation)
-    conjugate = frame * [-1.0, -1.0, -1.0, 1.0]
-    return rotation_matrix(frame).T @ (child - anchor), quaternion_product(conjugate, turned)
+    relative = quaternion_product(conjugate(frame), turned)
+    return rotation_matrix(frame).T @ (child - anchor), relative
+
+
+def conjugate(a: np.ndarray) -> np.ndarray:
+    """The inverse of the rotation `a`, a unit quaternion (x, y, z, w)."""
+    return a * [-1.0, -1.0, -1.0, 1.0]
 
 
 def quaternion_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

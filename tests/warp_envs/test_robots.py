@@ -178,7 +178,7 @@ def test_hopper_start_and_end():
     for name in ("joint_q", "joint_qd"):
         assert 0.045 < state[name].abs().max() <= 0.05
     q = torch.zeros_like(state["joint_q"])
-    q[0, 1] = -0.5
+    q[0] = torch.tensor([0.0, -0.5, 0.0, -1.5, -1.5, 0.0])  # folded, above the ground
     env.set_state({"joint_q": q, "joint_qd": q * 0})
     terminated = env.step(torch.zeros(256, 3, dtype=DOUBLE))[2]
     assert terminated[0] and not terminated[1:].any()
