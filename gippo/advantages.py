@@ -23,9 +23,7 @@ class Values:
     """V(s_{t+1}) at the observation before any reset; not yet zeroed on termination."""
 
 
-def evaluate(
-    rollout: Rollout, value_function: ValueFunction, normalizer: Normalizer
-) -> Values:
+def evaluate(rollout: Rollout, value_function: ValueFunction, normalizer: Normalizer) -> Values:
     """Value the observations that were acted on, and those reached before any reset."""
     with torch.no_grad():
         reached = normalizer.normalize(rollout.final_obs)

@@ -1,4 +1,4 @@
-"""The alpha-policy: its fit, its statistics and the control of alpha (paper, sections 4.1 to 4.3)."""
+"""The alpha-policy: its fit, its statistics, the control of alpha (paper, sections 4.1 to 4.3)."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class AlphaFit:
         """The base rate; lower after an epoch in which every attempt failed."""
 
     def fit(self, samples: Samples, alpha: float) -> AlphaPolicy:
-        """Move the actor to its alpha-policy; it stays what it was if no attempt lowers the loss."""
+        """Move the actor to its alpha-policy; it stays as it was if no attempt lowers the loss."""
         config = self.config
         assert samples.action_gradient is not None
         goal = samples.action + alpha * samples.action_gradient
@@ -174,9 +174,7 @@ class AlphaFit:
             policy = [samples.mu, samples.log_sigma]
             if outcome.problem is None:
                 lower = self.learning_rate / config.retry_factor
-                self.learning_rate = min(
-                    self.learning_rate, max(lower, config.min_learning_rate)
-                )
+                self.learning_rate = min(self.learning_rate, max(lower, config.min_learning_rate))
         return AlphaPolicy(policy[0], policy[1], outcome, loss)
 
     def _distance(

@@ -123,7 +123,7 @@ class LearnerConfig:
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 0.95
-    """Of generalised advantage estimation, also called tau. Not 0, by whose powers Eq. 15 divides."""
+    """Of generalised advantage estimation, also called tau. Not 0: Eq. 15 divides by its powers."""
     normalize_obs: bool = True
     """Shift and scale observations by their running statistics."""
     normalize_value: bool = False

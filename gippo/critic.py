@@ -10,7 +10,7 @@ import torch
 
 from gippo.config import CriticConfig
 from gippo.networks import ValueNetwork
-from gippo.normalization import Normalizer, RunningStatistics, identity
+from gippo.normalization import RunningStatistics, identity
 from gippo.optimization import Optimizer, ParameterVector, scheduled_rate
 
 

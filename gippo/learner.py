@@ -148,9 +148,7 @@ class Learner:
         metrics["num_diverged"] = float(self._num_diverged)
         metrics["skipped_updates"] = float(self._skipped)
         sigma_mean = torch.exp(rollout.log_sigma).mean()
-        metrics.update(
-            _as_floats({**report.metrics, **critic_metrics, "sigma_mean": sigma_mean})
-        )
+        metrics.update(_as_floats({**report.metrics, **critic_metrics, "sigma_mean": sigma_mean}))
         self.stage_seconds.update(
             rollout=collected - started,
             gradient=judged - collected,
@@ -172,13 +170,9 @@ class Learner:
 
     def _collect(self, normalizer: Normalizer) -> Rollout:
         shape = (self.config.horizon, self.env.num_envs, self._num_actions)
-        eps = torch.randn(
-            shape, dtype=self._dtype, device=self._device, generator=self._generator
-        )
+        eps = torch.randn(shape, dtype=self._dtype, device=self._device, generator=self._generator)
         record = self.method.gradient_lambda is not None
-        rollout = collect(
-            self.env, self._obs, self.actor, normalizer, eps, record_gradient=record
-        )
+        rollout = collect(self.env, self._obs, self.actor, normalizer, eps, record_gradient=record)
         self._obs = rollout.next_obs
         return rollout
 
@@ -198,9 +192,7 @@ class Learner:
         advantage = advantage_for(config.gae_lambda)
         objective_lambda = config.gae_lambda if gradient_lambda is None else gradient_lambda
         gain = (
-            advantage
-            if objective_lambda == config.gae_lambda
-            else advantage_for(objective_lambda)
+            advantage if objective_lambda == config.gae_lambda else advantage_for(objective_lambda)
         )
         first = (subtrajectory_steps(rollout.done) == 0).to(gain.dtype)
         objective = ((gain + values.value) * first).sum() / first.sum()
@@ -249,7 +241,7 @@ class Learner:
 
     @torch.no_grad()
     def act(self, obs: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
-        """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs) as the env gives them.
+        """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs), not normalised.
 
         Training does not notice: noise comes from a generator of its own.
         """
@@ -303,9 +295,7 @@ class Learner:
         self._episodes.load_state_dict(state["episodes"])
         self._generator.set_state(state["generator"].cpu())
         self._act_generator.set_state(state["act_generator"].cpu())
-        self.env.set_state(
-            {name: value.to(self._device) for name, value in state["env"].items()}
-        )
+        self.env.set_state({name: value.to(self._device) for name, value in state["env"].items()})
         self._obs = state["obs"].to(self._device).clone()
         self.epoch = int(state["epoch"])
         self.env_steps = int(state["env_steps"])
@@ -344,7 +334,6 @@ def _nonfinite_input(window: Window) -> str | None:
 
 def _as_floats(metrics: Metrics) -> dict[str, float]:
     """All at once, so that the device is waited for once."""
-    tensors = {name: value for name, value in metrics.items() if isinstance(value, torch.Tensor)}
-    values = torch.stack([t.detach().double().cpu() for t in tensors.values()]).tolist()
-    floats = {name: float(v) for name, v in metrics.items() if not isinstance(v, torch.Tensor)}
-    return {**floats, **dict(zip(tensors, values, strict=True))}
+    tensors = [torch.as_tensor(value, dtype=torch.float64) for value in metrics.values()]
+    values = torch.stack([tensor.detach().cpu() for tensor in tensors]).tolist()
+    return dict(zip(metrics, values, strict=True))

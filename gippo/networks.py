@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import elu, layer_norm, linear
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -36,7 +37,7 @@ class Mlp(nn.Module):
         self.biases = nn.ParameterList()
         self.norm_weights = nn.ParameterList()
         self.norm_biases = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             weight = torch.empty(fan_out, fan_in, dtype=dtype)
             bias = torch.zeros(fan_out, dtype=dtype)
             if orthogonal_gain is None:
@@ -53,7 +54,7 @@ class Mlp(nn.Module):
         self._collect()
 
     def _collect(self) -> None:
-        """Keep the layers' tensors in tuples: looking them up in the lists costs as the layers do."""
+        """Keep the layers' tensors in tuples: looking them up in lists costs as much as a layer."""
         self._hidden = tuple(
             zip(self.weights, self.biases, self.norm_weights, self.norm_biases, strict=False)
         )
@@ -62,9 +63,9 @@ class Mlp(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., num_inputs) to (..., num_outputs)."""
         for weight, bias, norm_weight, norm_bias in self._hidden:
-            x = F.elu(F.linear(x, weight, bias))
-            x = F.layer_norm(x, norm_bias.shape, norm_weight, norm_bias)
-        return F.linear(x, *self._output)
+            x = elu(linear(x, weight, bias))
+            x = layer_norm(x, norm_bias.shape, norm_weight, norm_bias)
+        return linear(x, *self._output)
 
 
 class GaussianActor(nn.Module):
@@ -104,9 +105,7 @@ class ValueNetwork(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.mlp = Mlp(
-            num_obs, hidden, 1, generator=generator, dtype=dtype, orthogonal_gain=gain
-        )
+        self.mlp = Mlp(num_obs, hidden, 1, generator=generator, dtype=dtype, orthogonal_gain=gain)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Map (..., num_obs) to (...)."""

@@ -186,9 +186,7 @@ def step_once(
     return problem
 
 
-def scheduled_rate(
-    schedule: str, first: float, final: float, epoch: int, num_epochs: int
-) -> float:
+def scheduled_rate(schedule: str, first: float, final: float, epoch: int, num_epochs: int) -> float:
     """The learning rate of an epoch: `first` throughout, or falling linearly from it to `final`."""
     if schedule != "linear":
         return first

@@ -65,7 +65,7 @@ class EpisodeStatistics:
         self._length[done] = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Smoothed return and length and best return (NaN before the first episode), and a count."""
+        """Smoothed return and length, best return (NaN before an episode has ended), a count."""
         return {
             "episode_return": self._returns.mean,
             "episode_length": self._lengths.mean,

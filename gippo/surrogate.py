@@ -37,14 +37,14 @@ def hybrid_log_prob(
     limit: float,
     minibatches: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """log pi_h, pi_h = (pi_old + pi_alpha) / 2 (paper, 4.3.2), and the share of the exception.
+    """The logarithm of pi_h = (pi_old + pi_alpha) / 2 (paper, 4.3.2).
 
     A minibatch in which any |log pi_old - log pi_alpha| exceeds `limit` takes log pi_alpha
-    throughout (spec, 1.5): where the policies lie far apart, the mean would hold the ascent near the
-    old policy.
+    throughout, as in the authors' runs: where the policies lie far apart, the mean would hold the
+    ascent near the old one.
 
     Returns:
-        (B,), and the share of minibatches under the exception, 0-d.
+        (B,), and the share of minibatches that take log pi_alpha, 0-d.
     """
     mixture = torch.logaddexp(log_prob_old, log_prob_alpha) - math.log(2.0)
     apart = (log_prob_old - log_prob_alpha).abs()
@@ -102,13 +102,12 @@ class SurrogateAscent:
             "actor_failed": float(not outcome.succeeded),
             "kl": attempt.kl,
         }
-        if config.schedule == "adaptive" and outcome.succeeded:
-            self._rate = attempt.rate
+        self._rate = self._next_rate(rate, attempt.rate, outcome.succeeded)
         return UpdateReport(metrics, outcome.problem)
 
     def _initial_rate(self, epoch: int) -> float:
         config = self.config
-        if config.schedule == "adaptive":
+        if config.schedule != "linear":
             return self._rate
         return scheduled_rate(
             config.schedule,
@@ -117,6 +116,19 @@ class SurrogateAscent:
             epoch,
             self._num_epochs,
         )
+
+    def _next_rate(self, initial: float, reached: float, succeeded: bool) -> float:
+        """The next epoch's initial rate; a failed epoch's falls, so that failures end.
+
+        After a success the constant schedule returns to its base, the adaptive one goes on with the
+        rate it has reached. There is no floor to the fall: a policy of standard deviation 1e-5, as
+        De Jong's function ends with, bears no step of 1e-6 in every weight.
+        """
+        config = self.config
+        if config.schedule == "adaptive":
+            lower = max(initial / config.retry_factor, config.min_learning_rate)
+            return reached if succeeded else lower
+        return config.learning_rate if succeeded else initial / config.retry_factor
 
     def loss(
         self,

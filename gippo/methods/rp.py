@@ -1,7 +1,7 @@
 """RP: the reparameterised gradient through a truncated window, as SHAC (Xu et al. 2022).
 
 Maximises the mean over sub-trajectories of A_first + V_first, in one Adam step per epoch. Where the
-paper and SHAC part is lambda, 0.95 and 1 (paper, 7.4.1; spec, baselines).
+paper and SHAC part is lambda, 0.95 and 1 (paper, 7.4.1).
 """
 
 from __future__ import annotations

@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+
+from gippo.config import PPOConfig
+from gippo.networks import kl_divergence
+from gippo.surrogate import Reference, SurrogateAscent, hybrid_log_prob, num_minibatches
+from tests.gippo.policies import make_context, make_samples
+
+
+def reference(samples):
+    return Reference(samples.log_prob, samples.mu, samples.log_sigma)
+
+
+def test_pi_h_by_hand():
+    old = torch.log(torch.tensor([0.1, 0.5], dtype=torch.float64))
+    alpha = torch.log(torch.tensor([0.3, 0.25], dtype=torch.float64))
+    log_prob, share = hybrid_log_prob(old, alpha, 4.0, 1)
+    assert log_prob.exp().tolist() == pytest.approx([0.2, 0.375])
+    assert share.item() == 0.0
+
+
+def test_a_minibatch_with_policies_far_apart_takes_pi_alpha_alone():
+    old = torch.tensor([0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    alpha = torch.tensor([1.0, 4.0, -4.001, 1.0], dtype=torch.float64)
+    log_prob, share = hybrid_log_prob(old, alpha, 4.0, 2)
+    mixture = [math.log(0.5 + 0.5 * math.exp(1.0)), math.log(0.5 + 0.5 * math.exp(4.0))]
+    assert log_prob.tolist() == pytest.approx([*mixture, -4.001, 1.0])
+    assert share.item() == 0.5
+    whole, share = hybrid_log_prob(old, alpha, 4.0, 1)
+    assert whole.tolist() == alpha.tolist()
+    assert share.item() == 1.0
+
+
+def test_the_mixture_survives_extreme_densities():
+    old = torch.tensor([500.0, -500.0])
+    log_prob, _ = hybrid_log_prob(old, -old, 2000.0, 1)
+    assert log_prob.tolist() == pytest.approx([500.0 - math.log(2.0)] * 2)
+
+
+def test_the_clipped_loss_by_hand():
+    ascent = SurrogateAscent(make_context(), PPOConfig(clip=0.2))
+    mu = torch.zeros(3, 1, dtype=torch.float64)
+    action = torch.zeros(3, 1, dtype=torch.float64)
+    own = -0.5 * math.log(2 * math.pi)
+    ratios = torch.tensor([1.1, 1.5, 1.5], dtype=torch.float64)
+    advantage = torch.tensor([2.0, 1.0, -1.0], dtype=torch.float64)
+    loss = ascent.loss(mu, mu, action, own - ratios.log(), advantage)
+    assert loss.item() == pytest.approx(-(1.1 * 2.0 + 1.2 * 1.0 - 1.5 * 1.0) / 3)
+
+
+def test_the_log_ratio_is_clamped():
+    ascent = SurrogateAscent(make_context(), PPOConfig(log_ratio_clamp=16.0))
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    advantage = torch.tensor([-1.0], dtype=torch.float64)
+    loss = ascent.loss(zero, zero, zero, torch.tensor([-1000.0], dtype=torch.float64), advantage)
+    assert loss.item() == pytest.approx(math.exp(16.0))
+
+
+def test_an_ascent_lowers_the_loss_it_is_judged_by():
+    context = make_context()
+    samples = make_samples(context.actor)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1e-2, minibatch_size=8))
+    report = ascent.update(samples, reference(samples), 0)
+    assert report.problem is None
+    assert report.metrics["actor_failed"] == 0.0
+    assert report.metrics["actor_loss"] < 0.0
+
+
+def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
+    context = make_context()
+    samples = make_samples(context.actor)
+    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retries=2)
+    ascent = SurrogateAscent(context, config)
+    outcomes = iter([(0.0, 1.0)] * 9 + [(1.0, 0.0)])
+    rates = []
+
+    def scripted(attempt, rate):
+        rates.append(rate)
+        return tuple(torch.tensor(value) for value in next(outcomes))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gippo.surrogate._Attempt.run", scripted)
+        for epoch in range(4):
+            ascent.update(samples, reference(samples), epoch)
+    assert rates == pytest.approx(
+        [3e-2, 2e-2, 2e-2, 2e-2, 2e-2 / 1.5, 2e-2 / 1.5]
+        + [2e-2 / 1.5, 2e-2 / 2.25, 2e-2 / 2.25, 2e-2 / 2.25]
+    )
+    assert ascent.state_dict()["learning_rate"] == 3e-2
+
+
+def test_the_adaptive_rate_follows_the_divergence():
+    ascent = SurrogateAscent(make_context(), PPOConfig(schedule="adaptive", kl_target=0.01))
+    assert ascent.adapted_rate(1e-3, 0.021) == pytest.approx(1e-3 / 1.5)
+    assert ascent.adapted_rate(1e-3, 0.0201) < 1e-3
+    assert ascent.adapted_rate(1e-3, 0.01) == 1e-3
+    assert ascent.adapted_rate(1e-3, 0.0049) == pytest.approx(1.5e-3)
+    assert ascent.adapted_rate(1e-6, 1.0) == 1e-6
+    assert ascent.adapted_rate(1e-2, 0.0) == 1e-2
+
+
+def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
+    context = make_context()
+    samples = make_samples(context.actor, batch=16)
+    config = PPOConfig(
+        schedule="adaptive", learning_rate=1e-3, minibatch_size=8, num_epochs=2, retries=0
+    )
+    ascent = SurrogateAscent(context, config)
+    policies = []
+    loss = ascent.loss
+
+    def spy(mu, log_sigma, *rest):
+        policies.append((mu.detach(), log_sigma.detach()))
+        return loss(mu, log_sigma, *rest)
+
+    ascent.loss = spy
+    report = ascent.update(samples, reference(samples), 0)
+    start = [part for part in zip(samples.mu.split(8), samples.log_sigma.split(8), strict=True)]
+    visits = [(policies[0], start[0]), (policies[1], start[1])]
+    visits += [(policies[2], policies[0]), (policies[3], policies[1])]
+    divergences = [kl_divergence(*now, *last).mean().item() for now, last in visits]
+    assert divergences[0] == pytest.approx(0.0, abs=1e-12), "no step has been taken yet"
+    assert report.metrics["kl"].item() == pytest.approx(divergences[3])
+    rate = 1e-3
+    for divergence in divergences:
+        rate = ascent.adapted_rate(rate, divergence)
+    assert report.metrics["actor_learning_rate"] == pytest.approx(rate)
+    assert ascent.state_dict()["learning_rate"] == pytest.approx(rate), "kept between epochs"
+
+
+@pytest.mark.parametrize(("batch", "size", "expected"), [(64, 64, 1), (65, 64, 2), (10, 2048, 1)])
+def test_minibatches_hold_at_most_their_size(batch, size, expected):
+    assert num_minibatches(batch, size) == expected
+    assert max(len(part) for part in torch.zeros(batch).tensor_split(expected)) <= size
