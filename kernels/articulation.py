@@ -24,7 +24,7 @@ from typing import Any
 import warp as wp
 
 from kernels.contact import apply_ground_contact
-from kernels.precision import precision_of, stores_only
+from kernels.precision import by_precision, precision_of, stores_only
 from kernels.spatial import (
     angular,
     cross_force,
@@ -452,7 +452,7 @@ def enter_state(model: Any, scratch: Any, joint_q: Any, joint_qd: Any, env: int)
         scratch.joint_qd[env, 0, i] = joint_qd[env, i]
 
 
-@wp.kernel(module="unique")
+@by_precision
 def control_step(
     # Model:
     model: Any,
@@ -485,7 +485,7 @@ def control_step(
         next_joint_qd[env, i] = scratch.joint_qd[env, substeps, i]
 
 
-@wp.kernel(module="unique")
+@by_precision
 def forward_dynamics(
     # Model:
     model: Any,
@@ -511,7 +511,7 @@ def forward_dynamics(
         joint_qdd[env, dof] = scratch.joint_qdd[env, 0, dof]
 
 
-@wp.kernel(module="unique")
+@by_precision
 def mass_matrix(
     # Model:
     model: Any,
@@ -548,7 +548,7 @@ def mass_matrix(
                     matrix[env, column, row] = entry
 
 
-@wp.kernel(module="unique")
+@by_precision
 def body_kinematics(
     # Model:
     model: Any,

@@ -1,9 +1,10 @@
 """The Warp types of one precision, so that one generic kernel source serves float32 and float64.
 
 Kernels take their structs and arrays as ``Any``; a struct class exists once per scalar type and is
-made by a factory (see `kernels.articulation`). Passes mark the functions that only store.
+made by a factory (see `kernels.articulation`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -40,6 +41,19 @@ def precision_of(scalar: type) -> Precision:
         mat33=wp.types.matrix((3, 3), scalar),
         mat66=wp.types.matrix((6, 6), scalar),
     )
+
+
+def by_precision(function: Callable) -> dict[type, wp.Kernel]:
+    """A generic kernel for each scalar type, in a module of its own.
+
+    A module is compiled as a whole and again whenever one of its generic kernels meets new types;
+    alone in its module, a large kernel is compiled when it is first run and never again.
+    """
+    name = f"{function.__module__}.{function.__name__}"
+    return {
+        scalar: wp.kernel(module=f"{name}.{scalar.__name__}")(function)
+        for scalar in (wp.float32, wp.float64)
+    }
 
 
 def stores_only(function: wp.Function) -> wp.Function:

@@ -175,7 +175,7 @@ class Articulation:
         scratch = self._scratch(program, substeps)
         model = [self._model, self.scalar(dt / substeps), substeps]
         program.launch(
-            kernels.control_step,
+            kernels.control_step[self.scalar],
             self.num_envs,
             [*model, joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd],
         )
@@ -199,7 +199,7 @@ class Articulation:
                 axes, (num_envs, bodies, 6).
         """
         program.launch(
-            kernels.body_kinematics,
+            kernels.body_kinematics[self.scalar],
             self.num_envs,
             [self._model, joint_q, joint_qd, self._scratch(program, 1), body_q, body_qd],
         )
@@ -212,7 +212,9 @@ class Articulation:
         q, qd, f, qdd = (self._rows(program, n) for n in (self.nq, self.nv, self.nv, self.nv))
         scratch = self._scratch(program, 1)
         program.launch(
-            kernels.forward_dynamics, self.num_envs, [self._model, q, qd, f, scratch, qdd]
+            kernels.forward_dynamics[self.scalar],
+            self.num_envs,
+            [self._model, q, qd, f, scratch, qdd],
         )
         return program.function([q, qd, f], [qdd])
 
@@ -222,7 +224,9 @@ class Articulation:
         q = self._rows(program, self.nq)
         matrix = program.array((self.num_envs, self.nv, self.nv), self.scalar)
         scratch = self._scratch(program, 1)
-        program.launch(kernels.mass_matrix, self.num_envs, [self._model, q, scratch, matrix])
+        program.launch(
+            kernels.mass_matrix[self.scalar], self.num_envs, [self._model, q, scratch, matrix]
+        )
         return program.function([q], [matrix])
 
     @cached_property

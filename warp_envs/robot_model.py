@@ -68,11 +68,13 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
     model.joint_kind = integers([_KINDS[joint.kind] for joint in joints])
     model.q_start, model.qd_start = integers(q_start), integers(qd_start)
     model.slot = integers(_slot_starts(bodies))
-    model.parent_position = array([joint.parent_position for joint in joints], types.vec3)
-    model.child_position = array([joint.child_position for joint in joints], types.vec3)
-    model.child_rotation = array([joint.child_rotation for joint in joints], types.quat)
-    model.rest_rotation = array([_rest_rotation(joint) for joint in joints], types.quat)
-    axes = [rotation_matrix(joint.child_rotation) @ joint.axis for joint in joints]
+    # a free joint places the body itself
+    anchors = [Joint(joint.name) if joint.kind == "free" else joint for joint in joints]
+    model.parent_position = array([anchor.parent_position for anchor in anchors], types.vec3)
+    model.child_position = array([anchor.child_position for anchor in anchors], types.vec3)
+    model.child_rotation = array([anchor.child_rotation for anchor in anchors], types.quat)
+    model.rest_rotation = array([_rest_rotation(anchor) for anchor in anchors], types.quat)
+    axes = [rotation_matrix(anchor.child_rotation) @ anchor.axis for anchor in anchors]
     model.axis = array(axes, types.vec3)
     model.mass = array([body.mass for body in bodies], scalar)
     model.com = array([body.com for body in bodies], types.vec3)
