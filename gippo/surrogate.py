@@ -102,7 +102,8 @@ class SurrogateAscent:
             "actor_failed": float(not outcome.succeeded),
             "kl": attempt.kl,
         }
-        self._rate = self._next_rate(rate, attempt.rate, outcome.succeeded)
+        if outcome.problem is None:
+            self._rate = self._next_rate(rate, attempt.rate, outcome.succeeded)
         return UpdateReport(metrics, outcome.problem)
 
     def _initial_rate(self, epoch: int) -> float:

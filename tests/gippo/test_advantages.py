@@ -58,7 +58,7 @@ class Setup:
         )
 
     def graph_advantages(self, gae_lambda=LAMBDA):
-        """A_t (H, N) with autograd's graph of every delta, as Eq. 14 is written, and the actions."""
+        """Every A_t with autograd's graph of every delta, as Eq. 14 is written; the actions."""
         env = Particle(NUM_ENVS, ends=self.ends, num_actions=2)
         obs, _ = env.reset(seed=3)
         actions, deltas, done = [], [], []

@@ -84,10 +84,7 @@ def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
         patch.setattr("gippo.surrogate._Attempt.run", scripted)
         for epoch in range(4):
             ascent.update(samples, reference(samples), epoch)
-    assert rates == pytest.approx(
-        [3e-2, 2e-2, 2e-2, 2e-2, 2e-2 / 1.5, 2e-2 / 1.5]
-        + [2e-2 / 1.5, 2e-2 / 2.25, 2e-2 / 2.25, 2e-2 / 2.25]
-    )
+    assert rates == pytest.approx([3e-2, *[2e-2] * 3, *[2e-2 / 1.5] * 3, *[2e-2 / 2.25] * 3])
     assert ascent.state_dict()["learning_rate"] == 3e-2
 
 

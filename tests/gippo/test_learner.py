@@ -1,0 +1,259 @@
+import io
+import logging
+import math
+
+import pytest
+import torch
+
+from gippo.config import (
+    AlphaConfig,
+    CriticConfig,
+    GIPPOConfig,
+    LearnerConfig,
+    LRConfig,
+    NetworkConfig,
+    PPOConfig,
+    RPConfig,
+)
+from gippo.learner import NonFiniteError, make_learner
+from tests.gippo.toy import Particle
+
+METHODS = {
+    "lr": LRConfig(),
+    "rp": RPConfig(),
+    "ppo": PPOConfig(schedule="adaptive", minibatch_size=8),
+    "gippo": GIPPOConfig(AlphaConfig(alpha_0=0.1), PPOConfig(minibatch_size=8)),
+}
+SHARED = {
+    "actor_loss",
+    "actor_learning_rate",
+    "critic_loss",
+    "critic_learning_rate",
+    "sigma_mean",
+    "episode_return",
+    "episode_length",
+    "best_return",
+    "num_episodes",
+    "num_diverged",
+    "skipped_updates",
+}
+ALPHA = {
+    "alpha",
+    "alpha_loss",
+    "alpha_learning_rate",
+    "alpha_retries",
+    "alpha_failed",
+    "det_min",
+    "det_mean",
+    "det_max",
+    "out_of_range_ratio",
+    "bias",
+    "bias_normalized",
+    "det_binds",
+    "bias_binds",
+    "out_of_range_binds",
+    "pi_alpha_share",
+}
+
+
+def small_config(**options):
+    network = {"hidden": [8]}
+    defaults = {
+        "horizon": 6,
+        "actor": NetworkConfig(**network),
+        "critic": CriticConfig(iterations=2, **network),
+    }
+    return LearnerConfig(**{**defaults, **options})
+
+
+def small_learner(method="gippo", seed=0, env=None, **options):
+    env = env if env is not None else Particle(4, dtype=torch.float32, limit=10)
+    config = small_config(**options)
+    return make_learner(env, config, METHODS[method], num_epochs=20, seed=seed)
+
+
+def run(learner, epochs):
+    return [learner.train_epoch() for _ in range(epochs)]
+
+
+def same(one, other):
+    """Equal to the bit, NaN equal to itself."""
+    return repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_metrics_have_the_promised_names_and_are_numbers(method):
+    learner = small_learner(method)
+    metrics = run(learner, 3)[-1]
+    assert set(metrics) >= (SHARED | ALPHA if method == "gippo" else SHARED)
+    assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
+    assert learner.epoch == 3
+    assert learner.env_steps == 3 * 6 * 4
+    assert metrics["episode_length"] == 10.0
+    assert metrics["num_episodes"] == 4.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_run_and_another_does_not(method):
+    torch.manual_seed(1)
+    first = run(small_learner(method), 4)
+    torch.manual_seed(2)
+    assert same(first, run(small_learner(method), 4))
+    assert not same(first, run(small_learner(method, seed=1), 4))
+
+
+def test_the_second_thread_changes_no_number():
+    assert same(
+        run(small_learner(parallel_updates=True), 3),
+        run(small_learner(parallel_updates=False), 3),
+    )
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_saved_run_continues_to_the_bit(method, normalize):
+    options = {"normalize_obs": normalize, "normalize_value": normalize}
+    undisturbed = small_learner(method, **options)
+    run(undisturbed, 3)
+    buffer = io.BytesIO()
+    torch.save(undisturbed.state_dict(), buffer)
+    rest = run(undisturbed, 3)
+
+    resumed = small_learner(method, seed=7, **options)
+    run(resumed, 1)
+    buffer.seek(0)
+    resumed.load_state_dict(torch.load(buffer, weights_only=True))
+    assert same(run(resumed, 3), rest)
+    assert resumed.epoch == 6
+    obs = torch.randn(5, 2)
+    assert torch.equal(resumed.act(obs), undisturbed.act(obs))
+
+
+def test_a_state_dict_does_not_change_as_training_goes_on():
+    learner = small_learner()
+    run(learner, 1)
+    state = learner.state_dict()
+    text = repr(state)
+    run(learner, 1)
+    assert repr(state) == text
+
+
+def test_a_state_of_another_method_or_network_is_refused():
+    state = small_learner("ppo").state_dict()
+    with pytest.raises(ValueError, match="state: of method 'ppo', 'gippo' accepted"):
+        small_learner("gippo").load_state_dict(state)
+    other = small_learner("ppo", actor=NetworkConfig([16]))
+    with pytest.raises(ValueError, match=r"parameters: shapes .* given, .* accepted"):
+        other.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_epochs": 0}, "num_epochs: 0 given"),
+        ({"num_epochs": 1.5}, "num_epochs: 1.5 given"),
+        ({"seed": -1}, "seed: -1 given"),
+        ({"seed": 2**31}, "seed: 2147483648 given"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    arguments = {"num_epochs": 5, "seed": 0, **options}
+    with pytest.raises(ValueError, match=message):
+        make_learner(Particle(2), small_config(), PPOConfig(), **arguments)
+
+
+def test_acting_squashes_and_does_not_disturb_training():
+    plain, acting = small_learner(), small_learner()
+    first = run(plain, 1)
+    assert same(first, run(acting, 1))
+    obs = 10.0 * torch.randn(50, 2)
+    noisy = acting.act(obs)
+    assert noisy.shape == (50, 1)
+    assert bool((noisy.abs() <= 1.0).all())
+    assert not torch.equal(noisy, acting.act(obs))
+    assert torch.equal(acting.act(obs, deterministic=True), acting.act(obs, deterministic=True))
+    assert same(run(plain, 2), run(acting, 2))
+
+
+def test_a_window_is_normalised_by_the_statistics_before_it():
+    learner = small_learner()
+    windows = []
+    update = learner.method.update
+
+    def spy(window, epoch):
+        windows.append(window.rollout)
+        return update(window, epoch)
+
+    learner.method.update = spy
+    run(learner, 3)
+    for i, rollout in enumerate(windows):
+        seen = [w.raw_obs.reshape(-1, 2).double() for w in windows[:i]]
+        if seen:
+            variance, mean = torch.var_mean(torch.cat(seen), dim=0, correction=0)
+        else:
+            variance, mean = torch.ones(2), torch.zeros(2)
+        expected = (rollout.raw_obs - mean) / torch.sqrt(variance + 1e-5)
+        torch.testing.assert_close(rollout.obs, expected.float(), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(  # what the policy acted by is what the update sees
+            rollout.action, rollout.mu + rollout.log_sigma.exp() * rollout.eps
+        )
+
+
+def test_windows_follow_each_other_without_a_gradient_between():
+    learner = small_learner()
+    run(learner, 1)
+    assert not learner._obs.requires_grad
+    assert not learner.env.state.requires_grad
+
+
+class Poisoned(Particle):
+    """Gives a reward that is not a number at its `bad` steps."""
+
+    bad = frozenset()
+
+    def step(self, actions):
+        obs, reward, *rest = super().step(actions)
+        if self.step_calls in self.bad:
+            reward = reward * torch.nan
+        return obs, reward, *rest
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_non_finite_window_is_skipped_logged_and_left_behind(method, caplog):
+    env = Poisoned(4, dtype=torch.float32)
+    env.bad = {8}
+    learner = small_learner(method, env=env)
+    run(learner, 1)
+    before = learner.state_dict()
+    with caplog.at_level(logging.WARNING):
+        metrics = run(learner, 1)[0]
+    assert metrics["skipped_updates"] == 1.0
+    assert "epoch 1" in caplog.text
+    assert "the window's reward is not finite" in caplog.text
+    assert "the update was skipped and the last good one restored" in caplog.text
+    after = learner.state_dict()
+    for part in ("actor", "method"):
+        assert same(before[part], after[part])
+    for part in ("network", "target", "optimizer"):
+        assert same(before["critic"][part], after["critic"][part])
+    metrics = run(learner, 1)[0]
+    assert metrics["skipped_updates"] == 1.0
+    assert math.isfinite(metrics["actor_loss"])
+
+
+def test_too_many_skipped_updates_end_the_run():
+    env = Poisoned(4, dtype=torch.float32)
+    env.bad = range(1, 1000)
+    learner = small_learner(env=env, max_skipped_updates=2)
+    run(learner, 2)
+    with pytest.raises(NonFiniteError, match=r"loss.*reward is not finite.*3 times in a row"):
+        run(learner, 1)
+
+
+@pytest.mark.parametrize("method", [RPConfig(), GIPPOConfig(AlphaConfig(alpha_0=0.1))])
+def test_learning_by_gradients_improves_the_toys_return(method):
+    env = Particle(16, dtype=torch.float32, limit=12)
+    config = small_config(horizon=12, critic=CriticConfig(hidden=[8], iterations=4))
+    learner = make_learner(env, config, method, num_epochs=40, seed=0)
+    metrics = run(learner, 40)
+    assert metrics[-1]["episode_return"] > metrics[0]["episode_return"] + 1.0
