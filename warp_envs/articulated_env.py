@@ -35,6 +35,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     the subclass adds.
     """
 
+    control_step = CONTROL_STEP
+
     def __init__(
         self,
         env_id: str,
