@@ -51,6 +51,7 @@ from warp_envs.usd_stage import (
     read_quat,
     read_vector,
     refuse,
+    unreadable,
 )
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
@@ -75,8 +76,7 @@ def load_robot(path: str | Path) -> RobotDescription:
     try:
         return _Loader(stage).load()
     except (Tf.ErrorException, RuntimeError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{stage.path}: not a readable robot: {first}") from None
+        raise unreadable(stage.path, str(error)) from None
 
 
 @dataclass

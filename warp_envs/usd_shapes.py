@@ -3,7 +3,9 @@
 Mass comes from the colliders (with collision disabled too), each at the first density authored of:
 its own MassAPI (mass, then density), its body's MassAPI, its physics material, 1000 kg/m^3. The
 body's MassAPI then overrides, each on its own: mass (a computed inertia is scaled with it), centre
-of mass, and inertia (`newton:inertia` before diagonal inertia with principal axes).
+of mass (a computed inertia is taken about it), and inertia (`newton:inertia` before diagonal
+inertia with principal axes). OpenUSD's own computation gives the same, in float32, except that it
+leaves colliders with collision disabled out, against the advice of its own warning.
 """
 
 from __future__ import annotations
@@ -160,10 +162,20 @@ def read_mass(
         total = MassProperties(mass, total.com, ratio * total.inertia)
     com = read_vector(body, "physics:centerOfMass")
     if com is not None:
-        total = replace(total, com=com * scale * stage.units.length)
+        total = _about(total, com * scale * stage.units.length)
     if inertia is not None:
         total = replace(total, inertia=inertia)
     return total
+
+
+def _about(part: MassProperties, com: np.ndarray) -> MassProperties:
+    """The same mass with another centre, its inertia that of the shapes about that point.
+
+    So has OpenUSD's own `UsdPhysicsRigidBodyAPI::ComputeMassProperties`.
+    """
+    d = com - part.com
+    moved = part.inertia + part.mass * (d @ d * np.eye(3) - np.outer(d, d))
+    return MassProperties(part.mass, com, moved)
 
 
 def _explicit_inertia(stage: Stage, body: Usd.Prim) -> np.ndarray | None:

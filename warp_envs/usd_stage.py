@@ -6,6 +6,7 @@ kilograms, seconds and radians with z up.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,13 @@ _HARMLESS_BRACKETS = 4_000
 def refuse(prim: Usd.Prim, reason: str) -> ValueError:
     """The error for content that cannot be simulated: the prim's path, then the reason."""
     return ValueError(f"{prim.GetPath()}: {reason}")
+
+
+def unreadable(path: Path, report: str) -> ValueError:
+    """The error for a damaged file, with the gist of what USD's reader says of it."""
+    found = re.findall(r"Error in .*? : '(.*)", report)  # the first is the cause of the others
+    reason = found[0] if found else report.strip().splitlines()[-1]
+    return ValueError(f"{path}: not a readable USD file: {reason.strip(chr(39))[:300]}")
 
 
 class Frame(NamedTuple):
@@ -147,7 +155,9 @@ class Stage:
         """
         matrix = np.array(self._xforms.GetLocalToWorldTransform(prim), dtype=np.float64)
         if not np.all(np.isfinite(matrix)):
-            raise refuse(prim, "its transform has numbers that are not finite")
+            raise refuse(
+                prim, "its transform has numbers that are not finite; finite ones are accepted"
+            )
         linear = matrix[:3, :3].T  # USD multiplies row vectors
         scale = np.linalg.norm(linear, axis=0)
         if np.any(scale < 1e-12):
@@ -178,8 +188,7 @@ def _open(path: Path) -> Usd.Stage:
         stage = Usd.Stage.Open(str(path))
         errors = stage.GetCompositionErrors()
     except (Tf.ErrorException, RuntimeError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{path}: not a readable USD file: {first}") from None
+        raise unreadable(path, str(error)) from None
     if errors:
         raise ValueError(f"{path}: a part of it cannot be read: {errors[0]}")
     return stage
@@ -207,12 +216,10 @@ def _try_out(path: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        reason = f"its reader does not end within {_TRIAL_SECONDS:.0f} s"
-        raise ValueError(f"{path}: not a readable USD file: {reason}") from None
+        raise unreadable(path, f"its reader does not end in {_TRIAL_SECONDS:.0f} s") from None
     if trial.returncode != 0:
-        lines = trial.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1].strip() if lines and trial.returncode > 0 else "its reader crashes"
-        raise ValueError(f"{path}: not a readable USD file: {reason}")
+        output = trial.stderr.decode(errors="replace") if trial.returncode > 0 else ""
+        raise unreadable(path, output or "its reader crashes")
 
 
 def read_numbers(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:

@@ -1,0 +1,1 @@
+"""Tests of the robots in assets/."""
