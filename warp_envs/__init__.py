@@ -25,6 +25,9 @@ else:
     _wp.config.quiet = True
     _wp.init()
 
-from warp_envs.registry import env_ids, make  # Warp is started before its kernels are
+from warp_envs.articulation import Articulation  # Warp is started before its kernels are
+from warp_envs.recording import RolloutRecorder
+from warp_envs.registry import env_ids, make
+from warp_envs.traffic import TrafficSim
 
-__all__ = ["env_ids", "make"]
+__all__ = ["Articulation", "RolloutRecorder", "TrafficSim", "env_ids", "make"]

@@ -14,6 +14,7 @@ from warp_envs.ant import AntEnv
 from warp_envs.cartpole import CartpoleEnv
 from warp_envs.function import FunctionEnv
 from warp_envs.hopper import HopperEnv
+from warp_envs.pace_car import PaceCarEnv
 from warp_envs.robot import RobotEnv
 from warp_envs.vector_env import DifferentiableVectorEnv
 
@@ -28,6 +29,7 @@ _FACTORIES: dict[str, EnvFactory] = {
     "ant": partial(AntEnv, "ant"),
     "ant_dflex": partial(AntEnv, "ant_dflex"),
     "hopper": HopperEnv,
+    "pace_car": PaceCarEnv,
     "robot": RobotEnv,
 }
 
