@@ -14,6 +14,7 @@ import torch
 import warp as wp
 
 from kernels import articulation as kernels
+from kernels.articulation_data import scratch_type
 from kernels.precision import precision_of
 from warp_envs.bridge import Program, TorchFunction, scalar_type
 from warp_envs.robot_description import RobotDescription
@@ -246,7 +247,7 @@ class Articulation:
         types = precision_of(self.scalar)
         bodies, dofs = len(self.body_names), self.nv
         slots = count_slots(self.description.bodies)
-        scratch = kernels.scratch_type(self.scalar)()
+        scratch = scratch_type(self.scalar)()
 
         def allocate(width: int, dtype: Any, steps: int = substeps) -> wp.array:
             return program.array((self.num_envs, steps, width), dtype)

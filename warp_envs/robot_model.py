@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from kernels import articulation as kernels
+from kernels import articulation_data as data
 from kernels.precision import precision_of
 from warp_envs.robot_description import (
     Body,
@@ -19,11 +19,11 @@ from warp_envs.robot_description import (
 )
 
 _KINDS = {
-    "fixed": kernels.FIXED,
-    "revolute": kernels.REVOLUTE,
-    "prismatic": kernels.PRISMATIC,
-    "spherical": kernels.SPHERICAL,
-    "free": kernels.FREE,
+    "fixed": data.FIXED,
+    "revolute": data.REVOLUTE,
+    "prismatic": data.PRISMATIC,
+    "spherical": data.SPHERICAL,
+    "free": data.FREE,
 }
 
 _ONE_AXIS = ("revolute", "prismatic")
@@ -54,7 +54,7 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
     bodies = description.bodies
     joints = [body.joint for body in bodies]
     q_start, qd_start = start_indices(bodies)
-    model = kernels.model_type(scalar)()
+    model = data.model_type(scalar)()
 
     def array(values: Any, dtype: Any) -> wp.array:
         return wp.array(np.asarray(values, dtype=np.float64), dtype=dtype, device=device)

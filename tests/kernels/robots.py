@@ -1,5 +1,7 @@
 """Robots for the dynamics tests, described by hand from the specification's numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from warp_envs.robot_description import (
@@ -157,3 +159,34 @@ def random_state(description, rng, spread=1.0):
             "fixed": lambda: [],
         }.get(item.joint.kind, lambda: [rng.normal() * spread])()
     return np.array(q), rng.normal(size=description.nv) * spread
+
+
+def ant_dflex():
+    """The Ant with the inertia tensors on which Xu et al. and the paper trained."""
+    upper, lower = np.diag([0.011844, 0.056797, 0.113593]), np.diag([0.020943, 0.267479, 0.534958])
+    torso = [[1.996885, 0.085211, 0.0], [0.085211, 2.176695, 0.0], [0.0, 0.0, 2.717143]]
+    robot = ant()
+    bodies = [replace(robot.bodies[0], inertia=np.array(torso))]
+    bodies += [
+        replace(item, inertia=upper if item.name.startswith("upper") else lower)
+        for item in robot.bodies[1:]
+    ]
+    return replace(robot, bodies=tuple(bodies))
+
+
+def box_robot():
+    """A free box carrying a hinged box on a ball of a box, sprung and damped: every kind touches."""
+    box = {"kind": "box", "density": 400.0}
+    base = [Shape(half_extents=[0.2, 0.15, 0.1], position=[0.05, 0.0, 0.02], **box)]
+    arm = [Shape(half_extents=[0.05, 0.05, 0.2], position=[0.0, 0.0, 0.2], **box)]
+    hinge = Joint(
+        "hinge", kind="revolute", axis=[0.0, 1.0, 0.0], parent_position=[0.2, 0.0, 0.0],
+        damping=0.2, stiffness=3.0, rest=0.4, lower=-0.2, upper=1.0, limit_ke=50.0, limit_kd=0.3,
+    )  # fmt: skip
+    ball = Joint("ball", kind="spherical", parent_position=[-0.25, 0.0, 0.0], armature=0.02)
+    bodies = (
+        body("base", -1, Joint("root"), base),
+        body("arm", 0, hinge, arm),
+        body("tail", 0, ball, [Shape("sphere", position=[-0.15, 0.0, 0.0], radius=0.1)]),
+    )
+    return RobotDescription("boxes", "", bodies, contact=ContactMaterial(2e4, 1e3, 3e2, 0.6))

@@ -42,9 +42,7 @@ def test_highway_env():
 
 def test_by_hand():
     # s* = 2 + 10 * 1.5 + 10 * 2 / (2 sqrt(1 * 4)) = 22; 1 - (1/2)^4 - (22/44)^2 = 0.6875
-    found = idm_acceleration(
-        10.0, 44.0, 2.0, v0=20.0, T=1.5, a=1.0, b=4.0, s0=2.0, delta=4.0
-    )
+    found = idm_acceleration(10.0, 44.0, 2.0, v0=20.0, T=1.5, a=1.0, b=4.0, s0=2.0, delta=4.0)
     assert found.dtype == torch.float32
     assert found.item() == 0.6875
 

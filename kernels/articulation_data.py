@@ -1,0 +1,106 @@
+"""What the articulation kernels read and write: a robot's constants, and one run's intermediates."""
+
+from functools import cache
+from typing import Any
+
+import warp as wp
+
+from kernels.precision import precision_of
+
+FIXED = wp.constant(0)
+REVOLUTE = wp.constant(1)
+PRISMATIC = wp.constant(2)
+SPHERICAL = wp.constant(3)
+FREE = wp.constant(4)
+
+
+@cache
+def model_type(scalar: type) -> Any:
+    """The struct of a robot's constants, shared by all environments, on one scalar type.
+
+    Bodies are in topological order. Quaternions are (x, y, z, w). `slot` numbers the articulated
+    inertias: one per axis that is eliminated, at least one per body.
+    """
+    types = precision_of(scalar)
+
+    class Model:
+        num_bodies: wp.int32
+        num_coordinates: wp.int32
+        num_dofs: wp.int32
+        num_contacts: wp.int32
+        gravity: types.vec3  # [m/s^2]
+        # per body, and one end entry for the three starts
+        parent: wp.array(dtype=wp.int32)  # -1: the world
+        joint_kind: wp.array(dtype=wp.int32)
+        q_start: wp.array(dtype=wp.int32)
+        qd_start: wp.array(dtype=wp.int32)
+        slot: wp.array(dtype=wp.int32)
+        parent_position: wp.array(dtype=types.vec3)  # the joint's anchor in the parent's frame [m]
+        child_position: wp.array(dtype=types.vec3)  # the same in the body's frame [m]
+        child_rotation: wp.array(dtype=types.quat)  # joint frame in the body's frame
+        rest_rotation: wp.array(dtype=types.quat)  # body in the parent's frame at coordinate zero
+        axis: wp.array(dtype=types.vec3)  # unit, in the body's frame
+        mass: wp.array(dtype=scalar)  # [kg]
+        com: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        inertia: wp.array(dtype=types.mat33)  # about com, body axes [kg m^2]
+        # per degree of freedom
+        armature: wp.array(dtype=scalar)  # [kg m^2] or [kg]
+        damping: wp.array(dtype=scalar)  # limit damping included, it always acts
+        coordinate: wp.array(dtype=wp.int32)  # index in joint_q of a hinge or slide, else -1
+        stiffness: wp.array(dtype=scalar)
+        rest: wp.array(dtype=scalar)
+        lower: wp.array(dtype=scalar)
+        upper: wp.array(dtype=scalar)
+        limit_ke: wp.array(dtype=scalar)
+        moves: wp.array2d(dtype=wp.int32)  # (num_dofs, num_bodies): 1 where the dof moves the body
+        # per contact point, and the ground's material
+        contact_body: wp.array(dtype=wp.int32)
+        contact_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        contact_radius: wp.array(dtype=scalar)  # [m]
+        contact_ke: scalar
+        contact_kd: scalar
+        contact_kf: scalar
+        contact_mu: scalar
+
+    return _struct(Model, scalar)
+
+
+@cache
+def scratch_type(scalar: type) -> Any:
+    """The struct of what one run computes, on one scalar type.
+
+    Indices are (environment, substep, item). Vectors and inertias are spatial, in world-aligned
+    axes about the root's centre of mass. Every element is written once or completed before it is
+    read, so the arrays hold what the adjoint needs.
+    """
+    types = precision_of(scalar)
+
+    class Scratch:
+        joint_q: wp.array3d(dtype=scalar)  # substeps + 1
+        joint_qd: wp.array3d(dtype=scalar)  # substeps + 1
+        # per body
+        orientation: wp.array3d(dtype=types.quat)
+        rotation: wp.array3d(dtype=types.mat33)
+        origin: wp.array3d(dtype=types.vec3)  # the tree's origin in the world [m]
+        position: wp.array3d(dtype=types.vec3)  # body frame relative to the origin [m]
+        velocity: wp.array3d(dtype=types.vec6)
+        velocity_product: wp.array3d(dtype=types.vec6)  # c
+        # per slot
+        inertia: wp.array3d(dtype=types.mat66)  # I
+        bias_force: wp.array3d(dtype=types.vec6)  # p
+        # per degree of freedom
+        axis: wp.array3d(dtype=types.vec6)  # s
+        joint_force: wp.array3d(dtype=scalar)  # tau
+        axis_force: wp.array3d(dtype=types.vec6)  # U
+        axis_inertia: wp.array3d(dtype=scalar)  # d
+        free_force: wp.array3d(dtype=scalar)  # u
+        joint_qdd: wp.array3d(dtype=scalar)
+        # per degree of freedom and body: before each axis, and after the joint's last
+        acceleration: wp.array3d(dtype=types.vec6)  # a, less gravity
+
+    return _struct(Scratch, scalar)
+
+
+def _struct(template: type, scalar: type) -> Any:
+    template.__name__ = template.__qualname__ = f"{template.__name__}_{scalar.__name__}"
+    return wp.struct(template)
