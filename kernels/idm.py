@@ -7,8 +7,8 @@ v is the speed, s the gap to the leader (bumper to bumper), dv the approach rate
 the leader's. v0 is the desired speed, T the time headway, a the maximum acceleration, b the
 comfortable deceleration, s0 the gap at rest, delta the acceleration exponent.
 
-Clamps, and the subgradient taken at each: s* >= a bound (gradient zero at and below it), s >= 1e-3 m
-(the same), and (v / v0)^delta = 0 for v <= 0 with gradient zero.
+Clamps, and the subgradient taken at each: s* >= a bound (gradient zero at and below it), s at least
+1e-3 m (the same), and (v / v0)^delta = 0 for v <= 0 with gradient zero.
 """
 
 from typing import Any
@@ -28,6 +28,7 @@ def power(base: wp.float32, exponent: wp.float32):
 
 @wp.func_grad(power)
 def adj_power(base: wp.float32, exponent: wp.float32, adj_ret: wp.float32):
+    """Its gradient; Warp's own takes the logarithm of zero."""
     if base > wp.float32(0.0):
         lower = wp.pow(base, exponent - wp.float32(1.0))
         wp.adjoint[base] += adj_ret * exponent * lower
@@ -36,6 +37,7 @@ def adj_power(base: wp.float32, exponent: wp.float32, adj_ret: wp.float32):
 
 @wp.func
 def power(base: wp.float64, exponent: wp.float64):
+    """The same in double precision."""
     if base <= wp.float64(0.0):
         return wp.float64(0.0)
     if exponent == wp.float64(4.0):
@@ -45,6 +47,7 @@ def power(base: wp.float64, exponent: wp.float64):
 
 @wp.func_grad(power)
 def adj_power_double(base: wp.float64, exponent: wp.float64, adj_ret: wp.float64):
+    """The same in double precision."""
     if base > wp.float64(0.0):
         lower = wp.pow(base, exponent - wp.float64(1.0))
         wp.adjoint[base] += adj_ret * exponent * lower

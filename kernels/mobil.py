@@ -10,8 +10,10 @@ The bias favours lanes of lower index: + for a change to a higher lane, - to a l
 paper, the gaps ahead and behind in the new lane must be positive and the driver's own deceleration
 there within b_safe as well.
 
-All drivers of a road decide at once, all looking to the same side: two who pick the same gap come
-from the same lane, stay in their order, and so cannot meet in it.
+In one step every second driver of each lane decides, all looking to the same side; four steps let
+everybody look to both. Were neighbours to decide at once, each by what the other did before, a
+polite leader would swerve together with its follower. Two who pick the same gap come from the same
+lane and stay in their order, so they cannot meet in it.
 """
 
 from typing import Any
@@ -68,7 +70,7 @@ def acceleration_behind(
     ring_length: Any,
     sumo: wp.bool,
 ):
-    """What the IDM [m/s^2] would have vehicle i do behind `ahead`; zero if there is no vehicle i."""
+    """What the IDM [m/s^2] would have vehicle i do behind `ahead`; zero if there is no i."""
     difference = type(ring_length)(0.0)
     if i < 0:
         return difference
@@ -91,6 +93,7 @@ def change_lanes(
     ring_length: Any,
     sumo: wp.bool,
     side: wp.int32,  # +1: to the lane of next higher index, -1: lower
+    turn: wp.int32,  # 0: drivers at even places of their lane, counted from the rear, 1: odd
     politeness: Any,
     safe_decel: Any,
     threshold: Any,
@@ -105,6 +108,9 @@ def change_lanes(
     here = lane[c]
     there = here + side
     if here < 0 or there < 0 or there >= lane_start_in.shape[1] - 2:
+        return
+    rearmost = lane_start_in[road, here]
+    if (k - rearmost) % 2 != turn:
         return
     zero = type(ring_length)(0.0)
     ring = ring_length > zero
@@ -125,7 +131,6 @@ def change_lanes(
             new_follower = lane_order_in[end - 1]
     old_leader = leader_in[c]
     old_follower = wp.int32(FREE)
-    rearmost = lane_start_in[road, here]
     foremost = lane_start_in[road, here + 1] - 1
     if k > rearmost:
         old_follower = lane_order_in[k - 1]

@@ -1,7 +1,7 @@
 """The pace-car problem (paper, section 7.5.2): one step, observation, termination and reward.
 
-Arrays are [num_envs, 1 + num_vehicles]: the autonomous car first, then the human vehicles. Lanes run
-along x; the centre line of lane i is at y = i * lane_width.
+Arrays are [num_envs, 1 + num_vehicles]: the autonomous car first, then the human vehicles. Lanes
+run along x; the centre line of lane i is at y = i * lane_width.
 
 Lane membership and the choice of the leader are discrete: no gradient passes through them.
 """

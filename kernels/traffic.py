@@ -1,10 +1,11 @@
 """Vehicles on batches of straight multi-lane roads: who follows whom, and one step of time.
 
 Arrays are flat, [num_vehicles] over all roads, unless told otherwise: the vehicles of one road lie
-side by side, the same number on each, and an index is that of a vehicle among all. x is the position
-of a vehicle's centre along the road [m], `lane` the index of its lane in its road, -1 for a vehicle
-in no lane (or not on the road), `leader` the index of the vehicle it follows: `FREE` without one,
-`ABSENT` for a vehicle in no lane. `driver` holds the eight parameters of each vehicle's driver.
+side by side, the same number on each, and an index is that of a vehicle among all. x is the
+position of a vehicle's centre along the road [m], `lane` the index of its lane in its road, -1 for
+a vehicle in no lane (or not on the road), `leader` the index of the vehicle it follows: `FREE`
+without one, `ABSENT` for a vehicle in no lane. `driver` holds the eight parameters of each
+vehicle's driver.
 
 Who leads whom is discrete and carries no gradient; all else is differentiable.
 """
@@ -168,6 +169,7 @@ def order_vehicles(
 
 @wp.func
 def bucket_of(lane: wp.int32, num_lanes: wp.int32):
+    """The lane; for no lane the bucket after the last."""
     return wp.where(lane < 0, num_lanes, lane)
 
 
@@ -175,7 +177,9 @@ def bucket_of(lane: wp.int32, num_lanes: wp.int32):
 
 
 @wp.func
-def distance_ahead(x_behind: Any, x_ahead: Any, behind: wp.int32, ahead: wp.int32, ring_length: Any):
+def distance_ahead(
+    x_behind: Any, x_ahead: Any, behind: wp.int32, ahead: wp.int32, ring_length: Any
+):
     """From centre to centre [m], once around a ring where need be (ring_length 0: an open road)."""
     distance = x_ahead - x_behind
     zero = type(distance)(0.0)

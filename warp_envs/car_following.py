@@ -41,15 +41,15 @@ def idm_acceleration(
     Args:
         speed: own speed v [m/s].
         gap: bumper to bumper [m]; infinite without a leader.
-        speed_difference: own speed minus the leader's, dv [m/s]; any finite number without a leader.
+        speed_difference: own speed minus the leader's, dv [m/s]; without a leader any finite one.
         v0: desired speed [m/s].
         T: time headway [s].
         a: maximum acceleration [m/s^2].
         b: comfortable deceleration [m/s^2].
         s0: gap at rest [m].
         delta: acceleration exponent.
-        min_desired_gap: lower bound of s* [m]: 0 as in the paper, s0 as in SUMO, -inf for none (then
-            a much faster leader repels, as in HighwayEnv).
+        min_desired_gap: lower bound of s* [m]: 0 as in the paper, s0 as in SUMO, -inf for none
+            (then a much faster leader repels, as in HighwayEnv).
 
     Raises:
         ValueError: v0, a, b or delta not positive, tensors on different devices or of other types
@@ -117,9 +117,7 @@ class _Accelerate(torch.autograd.Function):
     def backward(ctx: Any, seed: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         tensors = ctx.saved_tensors
         gradients = [
-            torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-            if needed
-            else None
+            torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device) if needed else None
             for tensor, needed in zip(tensors, ctx.needs_input_grad, strict=True)
         ]
         _launch(tensors, torch.empty_like(seed), gradients, seed.contiguous().clone())

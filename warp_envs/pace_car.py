@@ -65,16 +65,16 @@ class PaceCarEnv(DifferentiableVectorEnv):
     | | what | unit |
     |---|---|---|
     | action (2) | acceleration / 8 m/s^2, steering / 20 degrees | 1 |
-    | obs (4 (N + 1)) | of every vehicle, the autonomous car first: x and y from that car, v_x, v_y; grouped by quantity | m, m/s |
+    | obs (4 (N + 1)) | x of every vehicle, then every y, v_x, v_y; x, y from car 0 | m, m/s |
     | reward: speed | 1 - mean over human vehicles of min(abs(v - 10) / 10, 1) | 1 |
     | reward: terminated | -1 on termination, when the other term is 0 | 1 |
 
-    An episode lasts 1000 steps. It terminates when the autonomous car collides, is in no lane, has
-    its nearest vehicle over 100 m away, or has a human vehicle ahead of it. All start at rest, human
-    vehicles 10 m apart in lanes of 4 m, the autonomous car 50 m ahead of the foremost vehicle of a
-    random lane.
+    Car 0 is the autonomous one. An episode lasts 1000 steps. It terminates when that car collides,
+    is in no lane, has its nearest vehicle over 100 m away, or has a human vehicle ahead of it. All
+    start at rest, human vehicles 10 m apart in lanes of 4 m, the autonomous car 50 m ahead of the
+    foremost vehicle of a random lane.
 
-    State, each (num_envs, N + 1), the autonomous car first: ``x``, ``y`` [m], ``speed`` [m/s],
+    State, each (num_envs, N + 1): ``x``, ``y`` [m], ``speed`` [m/s],
     ``heading`` [rad]. The gradient through lane membership and the choice of the leader is zero.
     """
 

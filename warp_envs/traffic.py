@@ -4,15 +4,14 @@
     for _ in range(600):
         state = traffic.step()
 
-The equations are in `kernels.idm`, `kernels.traffic` and `kernels.mobil`; what the gradients mean is
-told in docs/traffic.md.
+The equations are in `kernels.idm`, `kernels.traffic` and `kernels.mobil`; docs/traffic.md tells
+what the gradients mean.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import warp as wp
@@ -23,6 +22,7 @@ from warp_envs.car_following import Number, check_positive, idm_acceleration
 from warp_envs.traffic_programs import (
     DifferentiableAdvance,
     LeaderSearch,
+    Mobil,
     record_advance,
 )
 
@@ -51,49 +51,19 @@ TREIBER_2000: dict[str, float] = {
 _MAY_BE_ZERO = ("T", "s0")
 
 
-@dataclass(frozen=True)
-class Mobil:
-    """MOBIL lane changes (Kesting, Treiber and Helbing 2007), evaluated once a step.
-
-    Odd steps look to the lane of lower index, even ones to that of higher index.
-
-    Attributes:
-        politeness: weight p of the others' accelerations, 0 (egoistic) to 1.
-        safe_decel: the hardest braking b_safe [m/s^2] a change may ask of anyone.
-        threshold: the least gain of acceleration [m/s^2].
-        bias: added to the threshold of a change to a higher lane, taken off it to a lower [m/s^2].
-    """
-
-    politeness: float = 0.2
-    safe_decel: float = 4.0
-    threshold: float = 0.1
-    bias: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a non-finite value, or a negative politeness, safe_decel or threshold.
-        """
-        for name in ("politeness", "safe_decel", "threshold"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: {getattr(self, name)} given, a number >= 0 accepted")
-        if not math.isfinite(self.bias):
-            raise ValueError(f"bias: {self.bias} given, a finite number accepted")
-
-
 class TrafficSim:
     """Batches of straight multi-lane roads on which human vehicles follow the IDM.
 
-    State (`get_state`, `set_state`), all (num_envs, num_vehicles):
+    State (`get_state`, `set_state`), (num_envs, num_vehicles) where not told otherwise:
 
     | name | what | unit | type |
     |---|---|---|---|
     | x | position of the vehicle's centre along the road | m | dtype |
-    | y | centre line of its lane, ``lane_width * lane`` | m | dtype |
     | speed | along the road, never negative | m/s | dtype |
-    | lane | index of its lane, 0 the rightmost; -1 in a free slot | 1 | int32 |
-    | active | False for a free slot: its vehicle stands still and nobody sees it | 1 | bool |
+    | lane | index of its lane, 0 the rightmost; -1 for a free slot | 1 | int32 |
+    | step_count | steps so far, (1,): whose turn it is to change lanes | 1 | int64 |
+
+    The vehicle of a free slot stands still, and nobody sees it.
 
     `x` and `speed` are differentiable in the `x` and `speed` handed to `set_state`, in commanded
     accelerations and in IDM parameters that require a gradient, through any number of steps. Lane
@@ -211,22 +181,30 @@ class TrafficSim:
 
     def get_state(self) -> State:
         """The current state; x and speed carry their gradient, later steps do not change it."""
-        names = ("x", "y", "speed", "lane", "active")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "x": self.x,
+            "speed": self.speed,
+            "lane": self.lane,
+            "step_count": torch.tensor([self._step_count]),
+        }
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`; what it does not name stays. Gradients reach its x and speed.
 
-        Lanes are given as `lane` (any integer type), or as `y`, whose lane is that of the nearest
-        centre line. Any order of the vehicles is fine.
+        Lanes may be given as `y` instead, whose lane is that of the nearest centre line. Vehicles
+        may stand in any order.
 
         Raises:
             ValueError: an unknown name; a tensor of wrong shape, dtype or device; a non-finite or
                 negative speed, a non-finite x or one off the ring; a lane that does not exist, or
                 lane and y that disagree. Nothing has been set then.
         """
+        steps = state.get("step_count", torch.tensor([self._step_count]))
         for name, value in state.items():
-            self._check_tensor(name, value)
+            if name != "step_count":
+                self._check_tensor(name, value)
+        if steps.shape != (1,) or steps.is_floating_point() or int(steps) < 0:
+            raise ValueError(f"step_count: {steps} given, one integer >= 0 accepted, shape (1,)")
         x, speed = state.get("x", self._x), state.get("speed", self._speed)
         lane = self._read_lane(state)
         present = lane >= 0
@@ -235,7 +213,7 @@ class TrafficSim:
             on_ring = (x >= 0.0) & (x < self.ring_length)
             self._check_all("x", x, on_ring | ~present, f"0 <= x < {self.ring_length}")
         self._check_all("speed", speed, torch.isfinite(speed) & (speed >= 0.0), "numbers >= 0")
-        self._x, self._speed = x, speed
+        self._x, self._speed, self._step_count = x, speed, int(steps)
         self._search.lane.copy_(lane)
 
     def detach(self) -> None:
@@ -301,7 +279,7 @@ class TrafficSim:
 
     def leave(self, gone: torch.Tensor) -> None:
         """Free slots: those where `gone` (num_envs, num_vehicles), bool, is True."""
-        self._check_tensor("active", gone)
+        self._check_tensor("gone", gone)
         self._search.lane.masked_fill_(gone, -1)
 
     def _advance(self, acceleration: torch.Tensor | None) -> None:
@@ -310,7 +288,7 @@ class TrafficSim:
         command = self._no_command if acceleration is None else acceleration
         self._find_leaders()
         if self.mobil is not None:
-            self._search.change_lanes(1 if self._step_count % 2 == 0 else -1)
+            self._search.change_lanes(self._step_count)
         inputs = (self._x, self._speed, command, *self._learned)
         if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
             self._advance_differentiably(command)
@@ -392,13 +370,13 @@ class TrafficSim:
 
     def _place_vehicles(self) -> None:
         """Vehicles evenly over lanes, the remainder to the first; in a row from x = 0, at rest."""
-        per_lane = [len(part) for part in torch.arange(self.num_vehicles).tensor_split(self.num_lanes)]
-        lane = torch.cat([torch.full((n,), i) for i, n in enumerate(per_lane)])
-        place = torch.cat([torch.arange(n) for n in per_lane]).to(self.dtype)
+        parts = torch.arange(self.num_vehicles).tensor_split(self.num_lanes)
+        lane = torch.cat([torch.full_like(part, i) for i, part in enumerate(parts)])
+        place = torch.cat([torch.arange(len(part)) for part in parts]).to(self.dtype)
         if self.ring_length is None:
             spacing = 2.0 * self._parameters["length"].detach().amax(dim=1, keepdim=True)
         else:
-            counts = torch.tensor(per_lane, dtype=self.dtype).clamp(min=1.0)
+            counts = torch.tensor([len(part) for part in parts], dtype=self.dtype)
             spacing = self.ring_length / counts[lane].to(self.device)
         self._x.copy_(place.to(self.device) * spacing)
         self._search.lane.copy_(lane.to(torch.int32))
@@ -409,42 +387,40 @@ class TrafficSim:
                 raise ValueError(f"{name}: not a parameter, any of {list(TREIBER_2000)} accepted")
         parameters = {}
         for name, default in TREIBER_2000.items():
-            value = given.get(name, default)
-            if isinstance(value, torch.Tensor):
-                if value.dtype != self.dtype or value.device != self.device:
-                    raise ValueError(
-                        f"{name}: {value.dtype} on {value.device} given, {self.dtype} on "
-                        f"{self.device} accepted"
-                    )
-            else:
-                value = torch.tensor(value, dtype=self.dtype, device=self.device)
-            _check_parameter(name, value)
-            try:
-                parameters[name] = value.expand(self.shape)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"{name}: shape {tuple(value.shape)} given, one that broadcasts to "
-                    f"{self.shape} accepted"
-                ) from error
+            parameters[name] = self._read_parameter(name, given.get(name, default))
         return parameters
 
+    def _read_parameter(self, name: str, value: Number) -> torch.Tensor:
+        if not isinstance(value, torch.Tensor):
+            value = torch.tensor(value, dtype=self.dtype, device=self.device)
+        if value.dtype != self.dtype or value.device.type != self.device.type:
+            raise ValueError(
+                f"{name}: {value.dtype} on {value.device} given, {self.dtype} on {self.device} "
+                "accepted"
+            )
+        _check_parameter(name, value)
+        try:
+            return value.expand(self.shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{name}: shape {tuple(value.shape)} given, one that broadcasts to {self.shape} "
+                "accepted"
+            ) from error
+
     def _read_lane(self, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The lanes that a new state asks for; -1 for free slots."""
         lane = state.get("lane", self._search.lane)
         if "y" in state:
-            nearest = torch.round(state["y"].detach() / self.lane_width)
+            nearest = torch.round(state["y"].detach() / self.lane_width).to(lane.dtype)
+            exists = (nearest >= 0) & (nearest < self.num_lanes)
+            self._check_all("y", state["y"], exists, "y of a lane")
             if "lane" in state:
-                agree = (nearest == lane) | (lane < 0)
-                self._check_all("y", state["y"], agree, f"y of lane {lane.tolist()}, or no lane")
+                same = (nearest == lane) | (lane < 0)
+                self._check_all("y", state["y"], same, "y of the lane given with it, or no lane,")
             else:
-                lane = nearest.to(torch.int64)
-        if "active" in state:
-            lane = torch.where(state["active"], lane, -1)
-            known = (lane >= 0) | ~state["active"]
-            self._check_all("lane", lane, known, f"0 to {self.num_lanes - 1} for active vehicles")
-        allowed = lane < self.num_lanes
-        if "y" in state and "lane" not in state and "active" not in state:
-            allowed = allowed & (lane >= 0)
-        self._check_all("lane", lane, allowed & (lane >= -1), f"-1 to {self.num_lanes - 1}")
+                lane = nearest
+        in_range = (lane >= -1) & (lane < self.num_lanes)
+        self._check_all("lane", lane, in_range, f"-1 to {self.num_lanes - 1}")
         return lane
 
     def _free_slots(self, road: torch.Tensor) -> torch.Tensor:
@@ -464,15 +440,15 @@ class TrafficSim:
     def _check_tensor(self, name: str, value: torch.Tensor) -> None:
         """Right name, type, shape and place."""
         dtypes = {
+            "acceleration": (self.dtype,),
+            "gone": (torch.bool,),
             "x": (self.dtype,),
             "y": (self.dtype,),
             "speed": (self.dtype,),
-            "acceleration": (self.dtype,),
             "lane": (torch.int32, torch.int64),
-            "active": (torch.bool,),
         }
         if name not in dtypes:
-            raise ValueError(f"state: {name!r} given, any of x, y, speed, lane, active accepted")
+            raise ValueError(f"state: {name!r} given, any of {[*dtypes][2:]} accepted")
         if (
             not isinstance(value, torch.Tensor)
             or value.shape != self.shape

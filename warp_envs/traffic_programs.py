@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import warp as wp
@@ -14,13 +17,35 @@ from warp_envs.bridge import Program, scalar_type
 _LARGEST_ROAD_OF_A_GPU_THREAD = 512
 
 
-class LaneChanges(Protocol):
-    """What `LeaderSearch` reads of the MOBIL parameters."""
+@dataclass(frozen=True)
+class Mobil:
+    """MOBIL lane changes (Kesting, Treiber and Helbing 2007).
 
-    politeness: float
-    safe_decel: float
-    threshold: float
-    bias: float
+    Drivers take turns: each looks to either side once in four steps.
+
+    Attributes:
+        politeness: weight p of the others' accelerations, 0 (egoistic) to 1.
+        safe_decel: the hardest braking b_safe [m/s^2] a change may ask of anyone.
+        threshold: the least gain of acceleration [m/s^2].
+        bias: added to the threshold of a change to a higher lane, taken off it to a lower [m/s^2].
+    """
+
+    politeness: float = 0.2
+    safe_decel: float = 4.0
+    threshold: float = 0.1
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a non-finite value, or a negative politeness, safe_decel or threshold.
+        """
+        for name in ("politeness", "safe_decel", "threshold"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)} given, a number >= 0 accepted")
+        if not math.isfinite(self.bias):
+            raise ValueError(f"bias: {self.bias} given, a finite number accepted")
 
 
 def driver_type(scalar: type) -> Any:
@@ -47,7 +72,8 @@ def record_advance(
 
     Args:
         program: takes them.
-        x, speed: flat, (num_roads * num_vehicles,), read; so are all arrays here.
+        x: flat, (num_roads * num_vehicles,), read; so are all arrays here.
+        speed: read.
         command: accelerations [m/s^2], NaN for a driver's own.
         leader: as `kernels.traffic.order_vehicles` names them.
         driver: parameters, of `driver_type`.
@@ -55,7 +81,8 @@ def record_advance(
         parts: into how many parts the drivers' planning splits dt.
         ring_length: [m], 0 for an open road.
         dt: [s].
-        next_x, next_speed: written; may be x and speed where no gradient is wanted.
+        next_x: written; may be x where no gradient is wanted.
+        next_speed: written; may be speed where no gradient is wanted.
     """
     scalar, shape = x.dtype, x.shape
     grad = x.requires_grad
@@ -87,8 +114,8 @@ def record_advance(
 class LeaderSearch:
     """Who follows whom, kept in order from step to step.
 
-    Public: `x`, `speed` and `driver` are where the search looks, `lane` (int32, -1 for none) what it
-    goes by and what lane changes alter, `leader` its result, an index among all vehicles. The
+    Public: `x`, `speed` and `driver` are where the search looks, `lane` (int32, -1 for none) what
+    it goes by and what lane changes alter, `leader` its result, an index among all vehicles. The
     tensors are (num_roads, num_vehicles), the arrays the same memory, flat.
     """
 
@@ -122,20 +149,20 @@ class LeaderSearch:
         outputs = [self._lane_start, self._lane_order, self.leader_array]
         inputs = [self.x_array, self._lane_array, *settings, *outputs]
         self._program.launch(traffic.order_vehicles, shape[0], inputs)
-        self._changes: dict[int, Program] = {}
+        self._changes: list[Program] = []
 
-    def record_lane_changes(self, rule: LaneChanges, sumo: bool) -> None:
+    def record_lane_changes(self, rule: Mobil, sumo: bool) -> None:
         """Prepare `change_lanes`."""
-        for side in (1, -1):
+        for side, turn in itertools.product((1, -1), (0, 1)):
             program = Program(str(self._program.device))
             vehicles = [self.x_array, self.speed_array, self.driver_array]
             neighbours = [self._lane_start, self._lane_order, self.leader_array]
-            settings = [self._shape[1], self._scalar(self._ring_length), sumo, side]
+            settings = [self._shape[1], self._scalar(self._ring_length), sumo, side, turn]
             weights = [rule.politeness, rule.safe_decel, rule.threshold, rule.bias]
             weights = [self._scalar(weight) for weight in weights]
             inputs = [*vehicles, *neighbours, *settings, *weights, self._lane_array]
             program.launch(mobil.change_lanes, self.x.numel(), inputs)
-            self._changes[side] = program
+            self._changes.append(program)
 
     def find_leaders(self) -> None:
         """Write `leader` from `x` and `lane`."""
@@ -149,9 +176,9 @@ class LeaderSearch:
         else:
             self._program.replay()
 
-    def change_lanes(self, side: int) -> None:
-        """Let drivers change to one side (+1 or -1) and find the leaders anew."""
-        self._changes[side].replay()
+    def change_lanes(self, step: int) -> None:
+        """Let the drivers whose turn it is change lanes, and find the leaders anew."""
+        self._changes[step % len(self._changes)].replay()
         self.find_leaders()
 
     def _flat(self, dtype: Any) -> wp.array:
@@ -225,9 +252,7 @@ class DifferentiableAdvance:
             next_speed=next_speed,
         )
         self._shape = shape
-        self._function = program.function(
-            [x, speed, command, driver, leader], [next_x, next_speed]
-        )
+        self._function = program.function([x, speed, command, driver, leader], [next_x, next_speed])
 
     def __call__(
         self,
