@@ -75,17 +75,24 @@ class CheckpointFolder:
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `checkpoint` to `path`, whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with unfinished.open("wb") as file:
-            torch.save({"format": FORMAT, **checkpoint}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                torch.save({"format": FORMAT, **checkpoint}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"checkpoint: {path}: {error.strerror or error}") from error
     _sync_folder(path.parent)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +49,7 @@ def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
     _register(command, schema)
     parsed = _parse(overrides)
     try:
-        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        with _hydra():
             groups = [override for override in parsed if override.key_or_group in GROUPS]
             _check_choices(groups)
             base = compose(command, [_text(override) for override in groups])
@@ -62,15 +63,22 @@ def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
     return from_omegaconf(config, schema)
 
 
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra on our files; inside a sweep's job, in place of the sweep's own."""
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            yield
+    finally:
+        instance.hydra = outer
+
+
 def choices(group: str) -> list[str]:
     """The files of a configuration group, by the names that select them."""
     folder = config_dir() / group
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
-
-
-def is_sweep(overrides: Sequence[str]) -> bool:
-    """Whether an override names several values."""
-    return any(override.is_sweep_override() for override in _parse(overrides))
 
 
 def _register(command: str, schema: type) -> None:
@@ -105,8 +113,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise UserError(
-            f"{_culprit(overrides)}: cannot be read as key=value (a value with special characters is "
-            "quoted twice: \"key='a b=c'\")"
+            f"{_culprit(overrides)}: cannot be read as key=value (a value with special characters "
+            "is quoted twice: \"key='a b=c'\")"
         ) from error
 
 
@@ -196,6 +204,10 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
 
     _register(command, schema)
     GlobalHydra.instance().clear()
+    fixed = [o.key_or_group for o in _parse(overrides) if not o.is_sweep_override()]
+    if len(fixed) < len(overrides):  # jobs are named by what is swept over
+        unnamed = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
+        overrides = [*overrides, unnamed]
     try:
         hydra = Hydra.create_main_hydra2(
             task_name="gippo",

@@ -27,7 +27,9 @@ def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: A
     try:
         return warp_envs.make(settings["id"], num_envs=count, **base, **options)
     except ValueError as error:
-        raise UserError(f"env.{error}" if _is_option(error, settings) else str(error)) from error
+        name, _, rest = str(error).partition(":")
+        key = "id" if name == "env_id" else name
+        raise UserError(f"env.{key}:{rest}" if key in settings else str(error)) from error
 
 
 def use_threads(num_threads: int | None) -> int:
@@ -41,8 +43,3 @@ def use_threads(num_threads: int | None) -> int:
         num_threads = min(4, max(1, (cores or 1) // 2))
     torch.set_num_threads(num_threads)
     return num_threads
-
-
-def _is_option(error: ValueError, settings: dict[str, Any]) -> bool:
-    """Whether the error is about a key of the `env` section."""
-    return str(error).partition(":")[0] in settings

@@ -64,7 +64,7 @@ def check_env_gradient(
 
 
 def _differences(objective: Any, actions: torch.Tensor, h: float) -> torch.Tensor:
-    """Central differences; environments do not touch each other, so one action of each at a time."""
+    """Central differences, one action of every environment at a time: they do not touch."""
     result = torch.empty_like(actions)
     for t in range(actions.shape[0]):
         for k in range(actions.shape[2]):

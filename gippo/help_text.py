@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -48,6 +48,11 @@ def describe_keys(
         else:
             lines.append(_paragraph(name, f"{text} Default {_plain(default)}."))
     return "\n".join(lines)
+
+
+def listed(name: str, values: Iterable[str]) -> str:
+    """A name with what it may be, as one of the paragraphs above."""
+    return _paragraph(name, ", ".join(values))
 
 
 def _paragraph(name: str, text: str) -> str:

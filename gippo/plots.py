@@ -73,7 +73,7 @@ def plot_comparison(curves: Sequence[Curve], path: Path) -> None:
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axis = figure.subplots()
     rows: list[list[Any]] = []
-    floor: list[float] = []
+    drawn: list[np.ndarray] = []
     for curve, colour in zip(curves, _cycle(len(curves)), strict=True):
         steps, mean, spread = _mean_and_spread(curve)
         count = len(curve.returns)
@@ -82,9 +82,10 @@ def plot_comparison(curves: Sequence[Curve], path: Path) -> None:
         if count > 1:
             axis.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
         rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
-        floor.append(float(np.nanmax(mean)))
+        drawn.append(mean)
     axis.set_xlabel("environment steps")
     axis.set_ylabel("episode return (mean of the last 100)")
+    _spread_if_vanishing(axis, np.concatenate(drawn))
     axis.legend(frameon=False)
     _tidy(axis)
     axis.set_xlim(left=0)
@@ -96,24 +97,36 @@ def plot_comparison(curves: Sequence[Curve], path: Path) -> None:
 
 
 def smooth(values: np.ndarray, window: int = _SMOOTHING) -> np.ndarray:
-    """The mean over the last `window` values, NaN ones left out; NaN where there is none."""
+    """The mean over `window` values about each, fewer at the ends; NaN ones are left out."""
     known = np.isfinite(values)
-    total = np.cumsum(np.where(known, values, 0.0))
-    count = np.cumsum(known)
-    total[window:] -= total[:-window].copy()
-    count[window:] -= count[:-window].copy()
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    count = np.concatenate([[0], np.cumsum(known)])
+    i = np.arange(len(values))
+    reach = np.minimum(window // 2, np.minimum(i, len(values) - 1 - i))
+    low, high = i - reach, i + reach + 1
+    counts = count[high] - count[low]
+    return np.divide(
+        total[high] - total[low], counts, out=np.full(len(values), np.nan), where=counts > 0
+    )
 
 
 def _draw_return(axis: Axes, columns: Columns) -> None:
-    epoch, smoothed = columns["epoch"], columns["episode_return"]
-    raw = columns.get("episode_return_raw")
-    if raw is not None and np.isfinite(raw).any():
-        seen = np.isfinite(raw)
-        axis.plot(epoch[seen], raw[seen], ".", ms=3, color="#9ecae1", label="episodes of the epoch")
-    axis.plot(epoch, smoothed, color=_COLOURS[0], label="mean of the last 100 episodes")
+    epoch, value = columns["epoch"], columns["episode_return"]
+    axis.plot(
+        epoch, value, color=_COLOURS[0], alpha=0.35, lw=0.8, label="mean of the last 100 episodes"
+    )
+    axis.plot(epoch, smooth(value), color=_COLOURS[0], label=f"smoothed over {_SMOOTHING} epochs")
     axis.set_ylabel("episode return")
+    _spread_if_vanishing(axis, value)
     axis.legend(frameon=False, loc="best")
+
+
+def _spread_if_vanishing(axis: Axes, values: np.ndarray) -> None:
+    """Give returns that approach zero from below a logarithmic axis, upwards still better."""
+    known = values[np.isfinite(values)]
+    if known.size and known.max() < 0.0 and known.min() < 1e3 * known.max():
+        axis.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(-known.max())))
+        axis.set_ylim(1.5 * float(known.min()), 0.0)
 
 
 def _draw_alpha(axis: Axes, epoch: np.ndarray, alpha: np.ndarray) -> None:

@@ -16,6 +16,11 @@ _REFRESH_SECONDS = 0.25
 Numbers = Mapping[str, float | int | None]
 
 
+def make_console() -> Console:
+    """The terminal, taking text as it is: no markup, no colouring of numbers, no wrapping."""
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
 class TrainingProgress:
     """Shows epochs, return, alpha, steps per second and time left."""
 
@@ -76,7 +81,7 @@ class TrainingProgress:
                 self._shown = now
         elif last or now - self._shown >= _LINE_SECONDS:
             text = _describe(numbers, env_steps / elapsed, left)
-            self._console.print(f"epoch {epoch}/{self._total}  {text}", soft_wrap=True)
+            self._console.print(f"epoch {epoch}/{self._total}  {text}")
             self._shown = now
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from warp_envs.recording import RolloutRecorder, can_record
 
 from gippo.checkpoint import read
 from gippo.environment import make_env
 from gippo.policy import Policy
 from gippo.run_config import TrainConfig
+from warp_envs.recording import RobotSource, RolloutRecorder, TrafficSource
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,17 @@ def play_policy(
     lengths: list[list[int]] = [[] for _ in range(num_envs)]
     total = torch.zeros(num_envs, dtype=torch.float64)
     length = torch.zeros(num_envs, dtype=torch.int64)
-    recordable = out is not None and can_record(env)
     obs, _ = env.reset(seed=seed)
-    with RolloutRecorder(env, out) if recordable else nullcontext() as recorder:
-        if recorder is not None:
-            recorder.capture()
+    recording = None
+    if out is not None and isinstance(env, (RobotSource, TrafficSource)):
+        recording = RolloutRecorder(env, out)
+    with recording or nullcontext(env) as stepped:
         for _ in range(num_steps):
-            obs, reward, terminated, truncated, _ = env.step(policy.act(obs, deterministic))
-            if recorder is not None:
-                recorder.capture()
+            obs, reward, terminated, truncated, _ = stepped.step(policy.act(obs, deterministic))
             total += reward.double().cpu()
             length += 1
             for i in (terminated | truncated).cpu().nonzero().flatten().tolist():
                 returns[i].append(total[i].item())
                 lengths[i].append(int(length[i]))
                 total[i], length[i] = 0.0, 0
-    return Played(returns, lengths, total.tolist(), recordable)
+    return Played(returns, lengths, total.tolist(), recording is not None)

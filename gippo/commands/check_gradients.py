@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from omegaconf import MISSING
-from rich.console import Console
 from rich.table import Table
 
 from gippo.compose import choices, configure
 from gippo.environment import make_env
 from gippo.gradient_check import StepCheck, check_env_gradient
-from gippo.help_text import describe_keys
+from gippo.help_text import describe_keys, listed
+from gippo.progress import make_console
 from gippo.run_config import check_integer
 
 HELP = """\
@@ -28,7 +28,7 @@ as a failure.
 
 Usage: gippo check-gradients [env=NAME] [key=value ...]
 
-  env                {env}
+{env}
 
 Keys:
 {keys}
@@ -78,7 +78,7 @@ class GradientCheckConfig:
 def help_text() -> str:
     """What `gippo check-gradients --help` prints."""
     keys = describe_keys(GradientCheckConfig, skip=("env",))
-    return HELP.format(env=", ".join(choices("env")), keys=keys)
+    return HELP.format(env=listed("env", choices("env")), keys=keys)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
         step_size=config.step_size,
         seed=config.seed,
     )
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(checks, config.tolerance))
     worst = max(check.error for check in checks)
     kinks, count = sum(check.kinks for check in checks), sum(check.count for check in checks)

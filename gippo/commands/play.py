@@ -16,10 +16,11 @@ from gippo.compose import configure
 from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.help_text import describe_keys
-from gippo.progress import number
+from gippo.progress import make_console, number
 from gippo.recording import Played, play_policy
 from gippo.run_config import check_integer, load_config
 from gippo.trainer import CHECKPOINTS
+from warp_envs.recording import SUFFIXES
 
 HELP = """\
 gippo play: let a trained policy act, print its returns, and record the motion as USD.
@@ -56,15 +57,15 @@ class PlayConfig:
     device: str | None = None
     """cpu, cuda, ...; null: as in training."""
     out: str | None = "rollout.usdc"
-    """USD file to write, .usdc or .usda; null: none."""
+    """USD file to write, .usdc, .usda or .usdz; null: none."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("num_envs", self.num_envs, 1)
         check_integer("num_steps", self.num_steps, 1)
         check_integer("seed", self.seed, 0, 2**31 - 1)
-        if self.out is not None and Path(self.out).suffix not in (".usdc", ".usda", ".usd"):
-            raise ValueError(f"out: {self.out!r} given, a .usdc, .usda or .usd file accepted")
+        if self.out is not None and Path(self.out).suffix not in SUFFIXES:
+            raise ValueError(f"out: {self.out!r} given, a file ending in {SUFFIXES} accepted")
 
 
 def help_text() -> str:
@@ -91,12 +92,12 @@ def run(arguments: Sequence[str]) -> int:
         device=settings.device,
         deterministic=settings.deterministic,
     )
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(played))
     _print_mean(played, console)
     if out is not None:
         said = f"motion: {out}" if played.recorded else "this environment has no body to record"
-        console.print(said, soft_wrap=True)
+        console.print(said)
     return 0
 
 

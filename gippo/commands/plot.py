@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from gippo.compose import configure
@@ -17,7 +16,7 @@ from gippo.errors import UserError
 from gippo.help_text import describe_keys
 from gippo.metrics import METRICS_FILE, read_metrics
 from gippo.plots import Curve, plot_comparison
-from gippo.progress import number
+from gippo.progress import make_console, number
 from gippo.run_config import CONFIG_FILE, TrainConfig, keys_of, load_config, to_omegaconf
 
 HELP = """\
@@ -81,9 +80,9 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     curves = gather([folder for text in settings.run_dirs for folder in find_runs(text)])
     plot_comparison(curves, out)
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(curves))
-    console.print(f"{out} and {out.with_suffix('.csv')}", soft_wrap=True)
+    console.print(f"{out} and {out.with_suffix('.csv')}")
     return 0
 
 

@@ -13,16 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.logging import RichHandler
 
-from gippo.compose import choices, configure, is_sweep, run_sweep
+from gippo.compose import GROUPS, choices, configure, run_sweep
 from gippo.environment import make_env, use_threads
 from gippo.errors import UserError
-from gippo.help_text import describe_keys
+from gippo.help_text import describe_keys, listed
 from gippo.interrupt import StopRequest
 from gippo.learner import Learner, NonFiniteError, make_learner
 from gippo.methods import config_classes
 from gippo.metrics import METRICS_FILE, read_metrics
 from gippo.plots import Limits, plot_run
-from gippo.progress import TrainingProgress, duration, number
+from gippo.progress import TrainingProgress, duration, make_console, number
 from gippo.recording import play_policy
 from gippo.run_config import CONFIG_FILE, TrainConfig, load_config, save_config, to_omegaconf
 from gippo.trainer import Trainer
@@ -48,9 +48,7 @@ Usage: gippo train [env=NAME] [algo=NAME] [experiment=NAME] [key=value ...]
        gippo train ... --config       the same as YAML
 
 Choices:
-  env                {env}
-  algo               {algo}
-  experiment         {experiment}
+{choices}
 
 Keys:
 {keys}
@@ -69,9 +67,10 @@ Files in run_dir:
   rollout.usdc       the best policy's motion, for usdview or Omniverse (robots and traffic)
 
 A run directory that holds a run is refused unless resume=true, which goes on from the newest
-checkpoint with the run's own config.yaml; on a CPU, with the same num_threads, the numbers are those
-of a run that was never interrupted. Ctrl-C or SIGTERM ends after the current epoch with everything
-saved. Sweeps (-m) put each job into hydra.sweep.dir, and skip what has finished there.
+checkpoint with the run's own config.yaml; on a CPU, with the same num_threads, the numbers are
+those of a run that was never interrupted. Ctrl-C or SIGTERM ends after the current epoch with
+everything saved. Sweeps (-m) put each job into a folder of hydra.sweep.dir, named by what is swept
+over, and skip what has finished there.
 
 Exit status: 0 trained; 1 given up for non-finite numbers; 2 a mistake in what was asked, nothing
 written; 130 and 143 stopped by Ctrl-C or SIGTERM.
@@ -87,9 +86,7 @@ Examples:
 def help_text() -> str:
     """What `gippo train --help` prints."""
     return HELP.format(
-        env=", ".join(choices("env")),
-        algo=", ".join(choices("algo")),
-        experiment=", ".join(choices("experiment")),
+        choices="\n".join(listed(group, choices(group)) for group in GROUPS),
         keys=describe_keys(TrainConfig, skip=("env", "algo", "learner")),
     )
 
@@ -133,7 +130,7 @@ def train(config: TrainConfig, overrides: Sequence[str] = ()) -> int:
         config: the run.
         overrides: the command line's, to be held against a resumed run's own configuration.
     """
-    console = Console(highlight=False)
+    console = make_console()
     run_dir = Path(config.run_dir or _new_folder(config))
     if config.resume:
         config = _resumed(config, run_dir, overrides)
@@ -157,12 +154,12 @@ def train(config: TrainConfig, overrides: Sequence[str] = ()) -> int:
         )
         if config.resume:
             for line in trainer.resume():
-                console.print(f"{line}; the one before it is used", soft_wrap=True)
-        console.print(_title(config), soft_wrap=True)
+                console.print(f"{line}; the one before it is used")
+        console.print(_title(config))
         try:
             _train_visibly(trainer, config, stop, console)
         except NonFiniteError as error:
-            console.print(f"given up: {error}; the last good checkpoint is kept", soft_wrap=True)
+            console.print(f"given up: {error}; the last good checkpoint is kept")
             return 1
         _finish(trainer, config, console)
     return stop.exit_status
@@ -270,9 +267,9 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
             f"best return {number(trainer.best_return)}"
         )
     for name, path in files.items():
-        console.print(f"  {name:12s}{path}", soft_wrap=True)
+        console.print(f"  {name:12s}{path}")
     if trainer.epoch < config.num_epochs:
-        console.print(f"  go on with: gippo train run_dir={run_dir} resume=true", soft_wrap=True)
+        console.print(f"  go on with: gippo train run_dir={run_dir} resume=true")
 
 
 def limits_of(config: TrainConfig) -> Limits | None:
@@ -283,10 +280,8 @@ def limits_of(config: TrainConfig) -> Limits | None:
 
 def _title(config: TrainConfig) -> str:
     options = "".join(f", {name} {value}" for name, value in config.env_options.items())
-    return (
-        f"{config.algo.name} on {config.env['id']} ({config.env['num_envs']} environments{options}), "
-        f"seed {config.seed}"
-    )
+    copies = f"{config.env['num_envs']} environments{options}"
+    return f"{config.algo.name} on {config.env['id']} ({copies}), seed {config.seed}"
 
 
 def _keys_text(config: TrainConfig) -> str:
@@ -300,6 +295,3 @@ def _keys_text(config: TrainConfig) -> str:
         describe_keys(TrainConfig, skip=("env", "algo", "learner"), values=values),
     ]
     return "\n\n".join(parts)
-
-
-__all__ = ["help_text", "is_sweep", "limits_of", "run", "sweep_job", "train"]

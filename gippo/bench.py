@@ -1,0 +1,146 @@
+"""How fast environments step and how fast training goes, measured on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import warp
+
+from gippo.environment import make_env
+from gippo.learner import make_learner
+from gippo.run_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class StepSpeed:
+    """An environment's speed at one batch size."""
+
+    env: str
+    num_envs: int
+    horizon: int
+    forward: float
+    """Environment steps per second without gradients."""
+    forward_backward: float
+    """Environment steps per second, with one backward pass per window of `horizon` steps."""
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """A method's speed on an environment."""
+
+    env: str
+    algo: str
+    num_envs: int
+    epochs_per_second: float
+    shares: dict[str, float]
+    """Stage of an epoch -> its share of the time."""
+
+
+def measure_steps(
+    settings: dict[str, Any], *, num_envs: int, horizon: int, seconds: float, device: str
+) -> StepSpeed:
+    """Step an environment with random actions, with and without gradients."""
+    env = make_env(settings, num_envs=num_envs, device=device, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    shape = (horizon, num_envs, env.num_actions)
+    actions = (torch.rand(shape, generator=generator) * 2.0 - 1.0).to(env.device)
+
+    @torch.no_grad()
+    def forward() -> None:
+        for action in actions:
+            env.step(action)
+
+    def forward_backward() -> None:
+        env.detach()
+        leaf = actions.clone().requires_grad_(True)
+        total = torch.zeros((), device=env.device)
+        for action in leaf:
+            total = total + env.step(action)[1].sum()
+        torch.autograd.grad(total, leaf)
+
+    window = horizon * num_envs
+    return StepSpeed(
+        env=str(settings["id"]),
+        num_envs=num_envs,
+        horizon=horizon,
+        forward=window / _median_seconds(forward, seconds, device),
+        forward_backward=window / _median_seconds(forward_backward, seconds, device),
+    )
+
+
+def measure_training(config: TrainConfig, *, seconds: float) -> TrainingSpeed:
+    """Train from the beginning for a while."""
+    env = make_env(config.env, device=config.device, seed=config.seed)
+    learner = make_learner(
+        env, config.learner, config.method_config, num_epochs=config.num_epochs, seed=config.seed
+    )
+    spent: dict[str, float] = {}
+
+    def epoch() -> None:
+        learner.train_epoch()
+        for stage, value in learner.stage_seconds.items():
+            spent[stage] = spent.get(stage, 0.0) + value
+
+    per_epoch = _median_seconds(epoch, seconds, config.device)
+    total = sum(spent.values())
+    return TrainingSpeed(
+        env=str(config.env["id"]),
+        algo=config.algo.name,
+        num_envs=int(config.env["num_envs"]),
+        epochs_per_second=1.0 / per_epoch,
+        shares={stage: value / total for stage, value in spent.items()},
+    )
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures belong to."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "warp": warp.config.version,
+    }
+
+
+def as_json(speed: StepSpeed | TrainingSpeed) -> dict[str, Any]:
+    """A result as plain numbers and names."""
+    return asdict(speed)
+
+
+def _median_seconds(work: Callable[[], None], seconds: float, device: str) -> float:
+    """Median duration of `work` over at least three runs and `seconds`, after one to warm up."""
+    work()
+    durations: list[float] = []
+    while len(durations) < 3 or sum(durations) < seconds:
+        _synchronize(device)
+        started = time.perf_counter()
+        work()
+        _synchronize(device)
+        durations.append(time.perf_counter() - started)
+    return statistics.median(durations)
+
+
+def _synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

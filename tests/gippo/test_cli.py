@@ -1,0 +1,256 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gippo.cli import COMMANDS, main
+from gippo.interrupt import StopRequest
+from gippo.progress import make_console
+
+SMALL = (
+    "env=dejong",
+    "env.num_envs=4",
+    "learner.actor.hidden=[4]",
+    "learner.critic.hidden=[4]",
+    "tensorboard=false",
+)
+
+
+def train(run_dir: Path, *overrides: str) -> int:
+    return main(["train", *SMALL, f"run_dir={run_dir}", *overrides])
+
+
+def rows(run_dir: Path) -> list[dict]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "wall_time"} for line in lines]
+
+
+def start(run_dir: Path, *overrides: str) -> subprocess.Popen:
+    """A run in a process of its own, in the midst of training."""
+    command = [sys.executable, "-m", "gippo", "train", *SMALL, f"run_dir={run_dir}", *overrides]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=run_dir.parent,
+    )
+    metrics = run_dir / "metrics.jsonl"
+    deadline = time.monotonic() + 120.0
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("cli") / "run"
+    assert train(run_dir, "num_epochs=12", "checkpoint_every=5") == 0
+    return run_dir
+
+
+def test_help_names_every_command(capsys):
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    for name in COMMANDS:
+        assert name in listed
+        assert main([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"Usage: gippo {name}" in text
+        assert "Examples:" in text
+        assert max(map(len, text.splitlines())) <= 100
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"gippo \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_of_train_tells_every_key_and_choice(capsys):
+    main(["train", "--help"])
+    text = capsys.readouterr().out
+    for word in ("cartpole", "ackley64", "paper/cartpole", "checkpoint_every", "Default 50."):
+        assert word in text
+
+
+def test_keys_lists_each_key_with_its_value(capsys):
+    assert main(["train", "env=ackley", "algo=rp", "--keys"]) == 0
+    text = capsys.readouterr().out
+    for line in (
+        "env.dim=1",
+        "algo.learning_rate=0.001",
+        "learner.critic.hidden=[32,32]",
+        "seed=0",
+    ):
+        assert f"  {line}" in text
+    assert main(["train", "env=ackley", "--config"]) == 0
+    assert "alpha_0: 1.0e-05" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["trian"], ["'trian'", "did you mean 'train'"]),
+        (["train", "algo.alpha.alhpa_0=1"], ["algo.alpha.alhpa_0", "algo.alpha.alpha_0"]),
+        (["train", "env=cartpoel"], ["'cartpoel'", "'cartpole'"]),
+        (["train", "env=dejong", "env.dim=-3"], ["env.dim", "-3"]),
+        (["train", "env.id=cartpoel"], ["env.id", "cartpoel"]),
+        (["train", "device=cuda:77"], ["device", "cuda:77"]),
+        (["train", "--kesy"], ["--kesy", "--keys"]),
+        (["train", "resume=true", "run_dir=nowhere"], ["run_dir", "nowhere"]),
+        (["play"], ["run_dir"]),
+        (["play", "run_dir=nowhere"], ["run_dir", "nowhere"]),
+        (["plot"], ["run_dirs"]),
+        (["plot", "run_dirs=[nowhere]"], ["run_dirs", "nowhere"]),
+        (["check-gradients", "env=cartpoel"], ["cartpole"]),
+        (["check-gradients", "tolerance=2"], ["tolerance", "2"]),
+        (["bench", "envs=[cartpoel]"], ["envs", "cartpole"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(
+    arguments, parts, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert re.fullmatch(r"gippo: [^\n]+\n", printed.err)
+    for part in parts:
+        assert part in printed.err
+    assert os.listdir(tmp_path) == []
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(ValueError, match="alhpa_0"):
+        main(["train", "algo.alpha.alhpa_0=1", "--debug"])
+
+
+def test_a_run_leaves_what_it_promises(trained):
+    names = sorted(path.name for path in trained.iterdir())
+    assert names == ["checkpoints", "config.yaml", "curve.png", "metrics.jsonl"]
+    told = rows(trained)
+    assert [row["epoch"] for row in told] == list(range(1, 13))
+    first = list(told[0])[:6]
+    assert first == [
+        "epoch",
+        "env_steps",
+        "episode_return",
+        "episode_length",
+        "best_return",
+        "num_episodes",
+    ]
+    assert "alpha" in told[0]
+    assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_in_the_way_is_refused_and_left_alone(trained, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert train(trained, "num_epochs=3") == 2
+    assert "resume=true" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(trained, tmp_path):
+    assert train(tmp_path / "same", "num_epochs=12") == 0
+    assert rows(tmp_path / "same") == rows(trained)
+    assert train(tmp_path / "other", "num_epochs=12", "seed=1") == 0
+    assert rows(tmp_path / "other") != rows(trained)
+
+
+def test_resume_refuses_what_would_change_the_run_and_takes_the_rest(trained, capsys):
+    before = (trained / "metrics.jsonl").read_bytes()
+    for override in ("seed=1", "num_epochs=20", "env=ackley", "algo=ppo", "learner.gamma=0.9"):
+        assert main(["train", f"run_dir={trained}", "resume=true", override]) == 2
+        assert override.partition("=")[0] in capsys.readouterr().err
+    assert main(["train", f"run_dir={trained}", "resume=true", "keep_last=5", "seed=0"]) == 0
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path):
+    process = start(tmp_path / "run", "num_epochs=400", "checkpoint_every=1000")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "resume=true" in output
+    assert "Traceback" not in output
+    done = rows(tmp_path / "run")
+    assert (tmp_path / "run" / "curve.png").exists()
+    assert len(done) < 400
+    config = tmp_path / "run" / "config.yaml"  # all 400 would take long
+    config.write_text(config.read_text().replace("epochs: 400", f"epochs: {len(done) + 5}"))
+    assert main(["train", f"run_dir={tmp_path / 'run'}", "resume=true"]) == 0
+    assert rows(tmp_path / "run")[: len(done)] == done
+    assert len(rows(tmp_path / "run")) == len(done) + 5
+
+
+def test_the_second_signal_is_not_caught():
+    console = make_console()
+    with StopRequest(console) as stop:
+        assert (stop.made, stop.exit_status) == (False, 0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.made, stop.exit_status) == (True, 143)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with pytest.raises(KeyboardInterrupt), StopRequest(console) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.exit_status == 130
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_killed_run_goes_on_as_if_undisturbed(tmp_path):
+    process = start(tmp_path / "run", "num_epochs=40", "checkpoint_every=3")
+    process.kill()
+    process.wait()
+    assert main(["train", f"run_dir={tmp_path / 'run'}", "resume=true"]) == 0
+    assert train(tmp_path / "undisturbed", "num_epochs=40") == 0
+    assert rows(tmp_path / "run") == rows(tmp_path / "undisturbed")
+
+
+def test_a_sweep_trains_every_combination_and_skips_what_is_done(tmp_path, capfd):
+    sweep = ["train", "-m", *SMALL, "num_epochs=2", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+    assert main(sweep) == 0
+    configs = sorted(tmp_path.rglob("config.yaml"))
+    assert len(configs) == 2
+    assert [path.parent.name for path in configs] == ["seed=0", "seed=1"]
+    before = [path.parent.joinpath("metrics.jsonl").read_bytes() for path in configs]
+    assert main(sweep) == 0
+    assert [path.parent.joinpath("metrics.jsonl").read_bytes() for path in configs] == before
+    capfd.readouterr()
+    assert main([*sweep, "algo.alpha.alhpa_0=1,2"]) == 2
+    assert "Traceback" not in capfd.readouterr().err
+    assert main(["plot", f"run_dirs=[{tmp_path}]", f"out={tmp_path / 'c.png'}"]) == 0
+    table = (tmp_path / "c.csv").read_text().splitlines()
+    assert table[0] == "label,runs,env_steps,mean_return,std_return"
+    assert table[1].startswith("gippo,2,4.0,")
+
+
+def test_play_prints_returns(trained, capsys):
+    arguments = ["play", f"run_dir={trained}", "num_envs=3", "num_steps=4", "out=null"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "12 episodes: mean return -" in said
+    assert main([*arguments, "checkpoint=newest", "deterministic=false"]) == 0
+    assert capsys.readouterr().out != said
+    assert main([*arguments, f"checkpoint={trained / 'config.yaml'}"]) == 2
+
+
+def test_the_gradient_of_an_environment_is_checked(capsys):
+    assert main(["check-gradients", "env=cartpole", "num_steps=3", "num_envs=2"]) == 0
+    assert "they agree" in capsys.readouterr().out
+    strict = ["check-gradients", "env=cartpole", "num_steps=2", "tolerance=1e-15"]
+    assert main(strict) == 1
+    assert "THEY DIFFER" in capsys.readouterr().out
+
+
+def test_bench_measures(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    arguments = ["envs=[dejong]", "num_envs=[2]", "horizon=2", "seconds=0.01", f"out={out}"]
+    assert main(["bench", *arguments]) == 0
+    report = json.loads(out.read_text())
+    assert report["steps"][0]["forward"] > report["steps"][0]["forward_backward"] > 0
+    assert sum(report["training"][0]["shares"].values()) == pytest.approx(1.0)
