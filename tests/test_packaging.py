@@ -1,0 +1,72 @@
+"""What a user installs: the wheel away from the checkout, and no other package's kernels."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(*arguments: str, path: list[Path], cwd: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=cwd
+    )
+
+
+def test_anothers_kernels_are_refused_by_path(tmp_path):
+    foreign = tmp_path / "kernels"
+    foreign.mkdir()
+    (foreign / "__init__.py").write_text("__version__ = '0.1'\n")
+    result = python("-c", "import warp_envs", path=[tmp_path, ROOT], cwd=tmp_path)
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert str(foreign) in last
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    result = python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), path=[], cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_code_configurations_and_assets_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert tops == {"kernels", "warp_envs", "gippo", f"gippo-{version()}.dist-info"}
+    packed = {name for name in names if not name.endswith(".py")}
+    for source, target in (("configs", "gippo/configs"), ("assets", "warp_envs/assets")):
+        files = (ROOT / source).rglob("*")
+        wanted = {f"{target}/{f.relative_to(ROOT / source)}" for f in files if f.is_file()}
+        assert wanted
+        assert wanted <= packed
+
+
+def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    arguments = ["train", "env=cartpole", "num_epochs=1", "env.num_envs=2", "run_dir=run"]
+    result = python("-m", "gippo", *arguments, "rollout.num_steps=3", path=[site], cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "curve.png").exists()
+    where = python("-c", "import gippo; print(gippo.__file__)", path=[site], cwd=tmp_path)
+    assert where.stdout.startswith(str(site))
+
+
+def version() -> str:
+    found = re.search(r'__version__ = "(.+)"', (ROOT / "gippo" / "__init__.py").read_text())
+    assert found is not None
+    return found.group(1)
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"version: {version()}" in (ROOT / "CITATION.cff").read_text()
