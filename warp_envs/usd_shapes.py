@@ -180,11 +180,12 @@ def _about(part: MassProperties, com: np.ndarray) -> MassProperties:
 
 def _explicit_inertia(stage: Stage, body: Usd.Prim) -> np.ndarray | None:
     """The authored inertia in body axes [kg m^2], None where there is none (zeros mean none)."""
-    six = body.GetAttribute("newton:inertia")
-    if six and six.HasAuthoredValue() and len(six.Get() or ()) > 0:
-        xx, yy, zz, xy, xz, yz = read_numbers(body, "newton:inertia", 6)  # type: ignore[misc]
-        tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-        return tensor * stage.units.inertia
+    attribute = body.GetAttribute("newton:inertia")
+    if attribute and attribute.Get():  # an empty array means none
+        six = read_numbers(body, "newton:inertia", 6)
+        if six is not None:
+            xx, yy, zz, xy, xz, yz = six
+            return stage.units.inertia * np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     diagonal = read_vector(body, "physics:diagonalInertia")
     axes = read_numbers(body, "physics:principalAxes", 4)
     if axes is None or not np.any(axes):

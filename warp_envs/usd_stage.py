@@ -182,12 +182,12 @@ def _open(path: Path) -> Usd.Stage:
         raise ValueError(f"path: {str(path)!r} given, an existing USD file accepted")
     if path.suffix.lower() not in USD_SUFFIXES:
         raise ValueError(f"path: {str(path)!r} given, a file ending in {USD_SUFFIXES} accepted")
-    if not _is_harmless(path):
-        _try_out(path)
     try:
+        if not _is_harmless(path):
+            _try_out(path)
         stage = Usd.Stage.Open(str(path))
         errors = stage.GetCompositionErrors()
-    except (Tf.ErrorException, RuntimeError) as error:
+    except (Tf.ErrorException, RuntimeError, OSError) as error:
         raise unreadable(path, str(error)) from None
     if errors:
         raise ValueError(f"{path}: a part of it cannot be read: {errors[0]}")

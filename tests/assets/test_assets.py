@@ -185,7 +185,7 @@ def test_openusd_validators_find_nothing(path):
 
 def test_nvidia_validators_find_nothing(path):
     engine = usd_validation_nvidia.ValidationEngine()
-    issues = engine.validate(str(path)).issues()
+    issues = engine.validate(str(path)).issues
     assert [issue.message for issue in issues] == []
 
 
@@ -196,7 +196,7 @@ def test_validators_are_awake(tmp_path):
     broken.write_text(text.replace("PhysicsRigidBodyAPI", "PhysicsMassAPI"))
     validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
     assert UsdValidation.ValidationContext(validators).Validate(Usd.Stage.Open(str(broken)))
-    assert len(usd_validation_nvidia.ValidationEngine().validate(str(broken)).issues()) > 0
+    assert len(usd_validation_nvidia.ValidationEngine().validate(str(broken)).issues) > 0
 
 
 def test_stage_metadata_and_materials(path):

@@ -1,5 +1,8 @@
 """Descriptions refuse nonsense when they are made; shapes weigh what the textbooks say."""
 
+# pyright: reportArgumentType=false
+# Fields take any sequence of numbers and hold an array: that, and nonsense, is what is tested.
+
 import dataclasses
 
 import numpy as np
