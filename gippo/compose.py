@@ -97,10 +97,13 @@ def _store_preset(base: DictConfig) -> bool:
     presets = OmegaConf.select(base, "env.presets")
     if "algo" not in base or presets is None:
         return False
-    node: dict[str, Any] = dict(OmegaConf.to_container(presets.get("run", {}) or {}, resolve=True))
-    for section, name in (("learner", "learner"), ("algo", base.algo.name)):
-        if name in presets:
-            node[section] = OmegaConf.to_container(presets[name], resolve=True)
+    plain: Any = OmegaConf.to_container(presets, resolve=True)
+    node = dict(plain.get("run", {}))
+    node.update(
+        (section, plain[name])
+        for section, name in (("learner", "learner"), ("algo", base.algo.name))
+        if name in plain
+    )
     ConfigStore.instance().store(group="preset", name="selected", node=node, package="_global_")
     return True
 

@@ -64,9 +64,8 @@ def play_policy(
     total = torch.zeros(num_envs, dtype=torch.float64)
     length = torch.zeros(num_envs, dtype=torch.int64)
     obs, _ = env.reset(seed=seed)
-    recording = None
-    if out is not None and isinstance(env, (RobotSource, TrafficSource)):
-        recording = RolloutRecorder(env, out)
+    shown = isinstance(env, (RobotSource, TrafficSource))
+    recording = RolloutRecorder(env, out) if out is not None and shown else None
     with recording or nullcontext(env) as stepped:
         for _ in range(num_steps):
             obs, reward, terminated, truncated, _ = stepped.step(policy.act(obs, deterministic))
