@@ -135,6 +135,7 @@ def _prelude(scalar: str, lanes: int | None) -> str:
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
 #else
+    // products and sums in separate statements fuse too, where the processor can
     #pragma clang fp contract(fast)
     typedef {scalar} T;{chosen}
     typedef T V __attribute__((ext_vector_type(LANES)));

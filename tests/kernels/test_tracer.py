@@ -85,16 +85,16 @@ def test_gradients_are_finite_differences(program, point):
     inputs, output = traced(program)
     x = np.array(point[:-1])
 
-    def difference(k, step):
-        ends = [
-            run(program, [*(x + sign * step * (np.arange(2) == k)), 0.75], 1) for sign in (-1, 1)
-        ]
-        return (ends[1] - ends[0]) / (2.0 * step)
+    def slopes(k, step):
+        middle = run(program, [*x, 0.75], 1)
+        ends = [run(program, [*(x + h * (np.arange(2) == k)), 0.75], 1) for h in (step, -step)]
+        return [(ends[0] - middle) / step, (middle - ends[1]) / step]
 
-    numeric = [difference(k, 1e-5) for k in range(2)]
+    sided = np.array([slopes(k, 1e-5) for k in range(2)])
+    numeric = sided.mean(axis=1)
     # leave out kinks, and what rounding hides
-    again = [difference(k, 3e-6) for k in range(2)]
-    assume(np.allclose(numeric, again, rtol=1e-5, atol=1e-5) and np.abs(numeric).max() < 1e3)
+    smooth = np.allclose(sided[:, 0], sided[:, 1], rtol=1e-2, atol=1e-3)
+    assume(smooth and np.abs(numeric).max() < 1e3)
     if output.number is None:
         exact = evaluate(gradient([output], [1.0], inputs), {"x": x})
         np.testing.assert_allclose(np.array(exact, float), numeric, rtol=1e-4, atol=1e-4)
@@ -132,7 +132,7 @@ def test_constants_and_units_fold_away():
         x - 0.0,
         1.0 * x,
         x / 1.0,
-        -(-x),
+        -1.0 * -x,
         maximum(x, x),
         select(x < y, x, x),
     ):
@@ -172,8 +172,8 @@ def test_the_gradient_of_equal_operands_goes_to_the_second():
 def test_only_the_selected_branch_has_a_gradient():
     trace = Trace()
     x, y = trace.inputs("x", 2)
-    safe = select(0.0 < x, x, 1.0)
-    output = select(0.0 < x, y * sqrt(safe), 0.0)
+    safe = select(x > 0.0, x, 1.0)
+    output = select(x > 0.0, y * sqrt(safe), 0.0)
     values = {"x": [np.array([0.0, 4.0]), np.array([3.0, 3.0])]}
     found = evaluate(gradient([output], [1.0], [x, y]), values)
     np.testing.assert_allclose(found, [[0.0, 0.75], [0.0, 2.0]])
