@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warp_envs.traffic import INTEGRATORS, TREIBER_2000, Mobil, TrafficSim, idm_acceleration
+from warp_envs.traffic_benchmark import measure_traffic
 from warp_envs.traffic_programs import order_in_parallel
 
 DATA = Path(__file__).parent.parent / "data"
@@ -348,3 +349,9 @@ def test_states_that_it_refuses(state, message):
 def test_options_that_it_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         TrafficSim(**{"num_envs": 1, "num_lanes": 1, "num_vehicles": 2, **options})
+
+
+def test_the_benchmark_measures():
+    figure = next(measure_traffic(seconds=0.02))
+    assert (figure.num_roads, figure.num_vehicles) == (4096, 11)
+    assert figure.updates_per_second > 1e6  # it should be 20 times that on an idle core
