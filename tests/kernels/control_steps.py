@@ -21,24 +21,23 @@ def program(
     """The control step as a function of torch tensors (joint_q, joint_qd, joint_f)."""
     recorded = Program(device, num_rows=num_envs, num_blocks=num_blocks)
     nq, nv = description.nq, description.nv
-    arrays = [
+    q, qd, f, next_q, next_qd = (
         recorded.array((num_envs, n), scalar_type(dtype)) for n in (nq, nv, nv, nq, nv)
-    ]  # fmt: skip
+    )
+    step = (recorded, q, qd, f, next_q, next_qd, CONTROL_STEP, substeps)
     if plain:
-        robot = Articulation(description, num_envs, dtype=dtype)
-        robot.record_step(recorded, *arrays, CONTROL_STEP, substeps)
+        Articulation(description, num_envs, device, dtype).record_step(*step)
     else:
-        record_compiled_step(recorded, description, *arrays, CONTROL_STEP, substeps, lanes=lanes)
-    return recorded.function(arrays[:3], arrays[3:])
+        record_compiled_step(recorded, description, *step[1:], lanes=lanes)
+    return recorded.function([q, qd, f], [next_q, next_qd])
 
 
-def values_and_gradients(function, inputs, seeds):
+def values_and_gradients(function, inputs, seeds) -> list[torch.Tensor]:
     """Next joint_q and joint_qd, and the gradients of their product with the seeds."""
     inputs = [x.clone().requires_grad_() for x in inputs]
     outputs = function(*inputs)
-    loss = sum((output * seed).sum() for output, seed in zip(outputs, seeds, strict=True))
-    loss.backward()
-    return [x.detach() for x in outputs] + [x.grad for x in inputs]
+    gradients = torch.autograd.grad(outputs, inputs, seeds)
+    return [x.detach() for x in outputs] + list(gradients)
 
 
 def random_inputs(description, num_envs, seed, spread=0.3, force=5.0):

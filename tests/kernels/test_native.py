@@ -28,7 +28,8 @@ SUBSTEPS = 4
 def hopping_pendulum():
     """A small robot with everything: a free base with a hinged leg that touches the ground."""
     base, leg = Joint("root"), Joint(
-        "knee", kind="revolute", axis=[0.0, 1.0, 0.0], parent_position=[0.1, 0.0, -0.1],
+        "knee", kind="revolute", axis=np.array([0.0, 1.0, 0.0]),
+        parent_position=np.array([0.1, 0.0, -0.1]),
         lower=-0.1, upper=0.1, limit_ke=30.0, limit_kd=0.2, damping=0.1, armature=0.01,
     )  # fmt: skip
     return RobotDescription(
@@ -100,8 +101,8 @@ def test_sine_and_cosine_are_good_to_ten_thousand_radians(dtype):
         "arms",
         "",
         (
-            Body("x", "/x", -1, Joint("x", **hinge), com=[1.0, 0.0, 0.0], **arm),
-            Body("z", "/z", -1, Joint("z", **hinge), com=[0.0, 0.0, 1.0], **arm),
+            Body("x", "/x", -1, Joint("x", **hinge), com=np.array([1.0, 0.0, 0.0]), **arm),
+            Body("z", "/z", -1, Joint("z", **hinge), com=np.array([0.0, 0.0, 1.0]), **arm),
         ),
     )
     rng = np.random.default_rng(0)

@@ -36,7 +36,9 @@ def test_shipped_robots_step_and_differentiate_as_the_plain_kernels_do(name):
 def test_welded_bodies_are_one_link():
     bodies = (
         robots.body("arm", -1, Joint("hinge", **HINGE), ARM),
-        robots.body("hand", 0, Joint("weld", kind="fixed", parent_position=[0.3, 0, 0]), ARM),
+        robots.body(
+            "hand", 0, Joint("weld", kind="fixed", parent_position=np.array([0.3, 0, 0])), ARM
+        ),
     )
     (link,) = mechanism_of(RobotDescription("welded", "", bodies)).links
     assert link.mass == pytest.approx(2.0 * bodies[0].mass)
@@ -46,10 +48,12 @@ def test_welded_bodies_are_one_link():
 
 
 def test_bodies_welded_to_the_world_are_left_out():
-    weld = Joint("weld", kind="fixed", parent_position=[0.0, 0.0, 2.0])
+    weld = Joint("weld", kind="fixed", parent_position=np.array([0.0, 0.0, 2.0]))
     bodies = (
         robots.body("stand", -1, weld, ARM),
-        robots.body("arm", 0, Joint("hinge", parent_position=[0.0, 1.0, 0.0], **HINGE), ARM),
+        robots.body(
+            "arm", 0, Joint("hinge", parent_position=np.array([0.0, 1.0, 0.0]), **HINGE), ARM
+        ),
     )
     (link,) = mechanism_of(RobotDescription("stand", "", bodies)).links
     assert link.parent == -1
