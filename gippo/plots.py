@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
 Columns = Mapping[str, np.ndarray]
 
@@ -64,7 +65,7 @@ def plot_run(columns: Columns, path: Path, title: str, limits: Limits | None = N
     _save(figure, path)
 
 
-def plot_comparison(curves: Sequence[Curve], path: Path) -> None:
+def plot_comparison(curves: Sequence[Curve], path: Path, title: str = "") -> None:
     """Draw the mean return over seeds against environment steps, and its spread.
 
     The band is one standard deviation of the seeds to either side. Beside the picture the same
@@ -83,7 +84,9 @@ def plot_comparison(curves: Sequence[Curve], path: Path) -> None:
             axis.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
         rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
         drawn.append(mean)
+    axis.set_title(title)
     axis.set_xlabel("environment steps")
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_ylabel("episode return (mean of the last 100)")
     _spread_if_vanishing(axis, np.concatenate(drawn))
     axis.legend(frameon=False)
@@ -115,7 +118,8 @@ def _draw_return(axis: Axes, columns: Columns) -> None:
     axis.plot(
         epoch, value, color=_COLOURS[0], alpha=0.35, lw=0.8, label="mean of the last 100 episodes"
     )
-    axis.plot(epoch, smooth(value), color=_COLOURS[0], label=f"smoothed over {_SMOOTHING} epochs")
+    smoothed = np.where(np.isfinite(value), smooth(value), np.nan)
+    axis.plot(epoch, smoothed, color=_COLOURS[0], label=f"smoothed over {_SMOOTHING} epochs")
     axis.set_ylabel("episode return")
     _spread_if_vanishing(axis, value)
     axis.legend(frameon=False, loc="best")
@@ -132,6 +136,10 @@ def _spread_if_vanishing(axis: Axes, values: np.ndarray) -> None:
 def _draw_alpha(axis: Axes, epoch: np.ndarray, alpha: np.ndarray) -> None:
     axis.plot(epoch, alpha, color=_COLOURS[1])
     axis.set_yscale("log")
+    plain = FuncFormatter(lambda value, position: f"{value:g}")
+    axis.yaxis.set_major_formatter(plain)
+    within_a_decade = np.nanmax(alpha) < 10.0 * np.nanmin(alpha)
+    axis.yaxis.set_minor_formatter(plain if within_a_decade else NullFormatter())
     axis.set_ylabel("alpha")
 
 

@@ -78,8 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     out = Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
-    curves = gather([folder for text in settings.run_dirs for folder in find_runs(text)])
-    plot_comparison(curves, out)
+    run_dirs = [folder for text in settings.run_dirs for folder in find_runs(text)]
+    curves = gather(run_dirs)
+    title = ", ".join(sorted({str(load_config(folder).env["id"]) for folder in run_dirs}))
+    plot_comparison(curves, out, title)
     console = make_console()
     console.print(_table(curves))
     console.print(f"{out} and {out.with_suffix('.csv')}")
