@@ -1,4 +1,4 @@
-"""What the articulation kernels read and write: a robot's constants, and one run's intermediates."""
+"""What the articulation kernels read and write: a robot's constants, a run's intermediates."""
 
 from functools import cache
 from typing import Any

@@ -175,7 +175,7 @@ def ant_dflex():
 
 
 def box_robot():
-    """A free box carrying a hinged box on a ball of a box, sprung and damped: every kind touches."""
+    """A free box with a hinged box, sprung and damped, and a sphere on a ball joint."""
     box = {"kind": "box", "density": 400.0}
     base = [Shape(half_extents=[0.2, 0.15, 0.1], position=[0.05, 0.0, 0.02], **box)]
     arm = [Shape(half_extents=[0.05, 0.05, 0.2], position=[0.0, 0.0, 0.2], **box)]
@@ -190,3 +190,7 @@ def box_robot():
         body("tail", 0, ball, [Shape("sphere", position=[-0.15, 0.0, 0.0], radius=0.1)]),
     )
     return RobotDescription("boxes", "", bodies, contact=ContactMaterial(2e4, 1e3, 3e2, 0.6))
+
+
+def without_ground(description):
+    return replace(description, contact=None)

@@ -1,0 +1,68 @@
+"""The kernels compile for GPUs that are not here, adjoints included.
+
+To cover another module of kernels, add to `USES` a function that runs them once on the CPU: what it
+records in a `Program` is compiled for the architecture.
+"""
+
+import numpy as np
+import pytest
+import torch
+import warp as wp
+
+from tests.kernels import robots
+from tests.kernels.rollout import rows, step_function
+from warp_envs.articulation import Articulation
+from warp_envs.bridge import Program
+
+
+def control_step(dtype):
+    robot = Articulation(robots.ant(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    step_function(robot)(q, qd, qd)
+
+
+def forward_dynamics(dtype):
+    robot = Articulation(robots.ant(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    robot.forward_dynamics(q, qd, qd)
+
+
+def mass_matrix_and_poses(dtype):
+    robot = Articulation(robots.ant(), 1, dtype=dtype)
+    robot.mass_matrix(rows(robot.default_joint_q).to(dtype))
+    robot.body_poses(rows(robot.default_joint_q).to(dtype))
+
+
+USES = [  # and for which architectures; compiling takes seconds, so a subset of another use once
+    (control_step, 80),
+    (control_step, 90),
+    (forward_dynamics, 80),
+    (mass_matrix_and_poses, 80),
+    (mass_matrix_and_poses, 90),
+]
+
+
+def modules_used(use, dtype, monkeypatch):
+    """The Warp modules of the kernels that `use` records, instantiated for `dtype`."""
+    modules, launch = {}, Program.launch
+
+    def noted(program, kernel, dim, inputs):
+        assert kernel.options.get("enable_backward") is not False
+        modules[kernel.module.name] = kernel.module
+        launch(program, kernel, dim, inputs)
+
+    monkeypatch.setattr(Program, "launch", noted)
+    use(dtype)
+    return list(modules.values())
+
+
+@pytest.mark.parametrize(("use", "arch"), USES)
+def test_compiles_for_cuda(use, arch, monkeypatch, tmp_path):
+    modules = modules_used(use, torch.float32, monkeypatch)
+    assert modules
+    for module in modules:
+        paths = wp.compile_aot_module(module, arch=arch, module_dir=tmp_path, use_ptx=True)
+        (code,) = [path.read_text() for path in paths if path.suffix == ".ptx"]
+        assert f".target sm_{arch}" in code
+        for direction in ("forward", "backward"):
+            assert f"cuda_kernel_{direction}" in code
