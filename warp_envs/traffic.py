@@ -125,6 +125,8 @@ class TrafficSim:
         lengths = {"ring_length": ring_length, "road_length": road_length}
         given = {name: length for name, length in lengths.items() if length is not None}
         _check_positive(dt=dt, lane_width=lane_width, idm_stepping=idm_stepping, **given)
+        scalar_type(dtype)
+        _check_device(device)
         self.num_envs, self.num_lanes, self.num_vehicles = num_envs, num_lanes, num_vehicles
         self.shape = (num_envs, num_vehicles)
         self.dtype, self.device = dtype, torch.device(device)
@@ -213,7 +215,7 @@ class TrafficSim:
             on_ring = (x >= 0.0) & (x < self.ring_length)
             self._check_all("x", x, on_ring | ~present, f"0 <= x < {self.ring_length}")
         self._check_all("speed", speed, torch.isfinite(speed) & (speed >= 0.0), "numbers >= 0")
-        self._x, self._speed, self._step_count = x, speed, int(steps)
+        self._x, self._speed, self._step_count = x.clone(), speed.clone(), int(steps)
         self._search.lane.copy_(lane)
 
     def detach(self) -> None:
@@ -233,7 +235,7 @@ class TrafficSim:
             The new state, as `get_state` gives it.
 
         Raises:
-            ValueError: acceleration of wrong shape, dtype or device.
+            ValueError: acceleration infinite, or of wrong shape, dtype or device.
         """
         self._advance(acceleration)
         return self.get_state()
@@ -285,6 +287,8 @@ class TrafficSim:
     def _advance(self, acceleration: torch.Tensor | None) -> None:
         if acceleration is not None:
             self._check_tensor("acceleration", acceleration)
+            finite = ~torch.isinf(acceleration)
+            self._check_all("acceleration", acceleration, finite, "finite numbers, or NaN,")
         command = self._no_command if acceleration is None else acceleration
         self._find_leaders()
         if self.mobil is not None:
@@ -470,6 +474,13 @@ class TrafficSim:
         if not bool(fine.all()):
             wrong = value.detach()[~fine][0].item()
             raise ValueError(f"{name}: {wrong} given, {accepted} accepted")
+
+
+def _check_device(device: str) -> None:
+    known = [wp.device_to_torch(one) for one in wp.get_devices()]
+    name = "cuda:0" if str(device) == "cuda" else str(device)
+    if name not in known:
+        raise ValueError(f"device: {device!r} given, one of {known} accepted here")
 
 
 def _check_positive(**numbers: float) -> None:

@@ -19,7 +19,7 @@ _LARGEST_ROAD_OF_A_GPU_THREAD = 512
 
 @dataclass(frozen=True)
 class Mobil:
-    """MOBIL lane changes (Kesting, Treiber and Helbing 2007).
+    """MOBIL lane changes (Kesting, Treiber and Helbing 2007, theirs: safe_decel and threshold).
 
     Drivers take turns: each looks to either side once in four steps.
 

@@ -339,6 +339,8 @@ def test_states_that_it_refuses(state, message):
         ({"num_lanes": 0}, "num_lanes: 0 given"),
         ({"integrator": "rk4"}, "integrator: 'rk4' given"),
         ({"dt": 0.0}, "dt: 0.0 given"),
+        ({"dtype": torch.float16}, "dtype: torch.float16 given"),
+        ({"device": "tpu"}, "device: 'tpu' given"),
         ({"v0": -3.0}, "v0: -3.0 given"),
         ({"T": torch.ones(3)}, "T: shape"),
         ({"a": torch.ones(1, dtype=torch.float64)}, "a: torch.float64"),
