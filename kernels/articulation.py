@@ -6,8 +6,8 @@ parents without transforms and nothing loses digits far from the world's origin.
 
 The articulated-body algorithm (Featherstone 2008, chapter 7) eliminates one degree of freedom at a
 time, which is exact for joints with any number of them and needs no block inverse; a free root,
-above which nothing is left, is solved at once. With I the inertia and p
-the bias force of what hangs on a joint, s a motion axis and c the joint's velocity-product bias:
+above which nothing is left, is solved at once. With I the inertia and p the bias force of what
+hangs on a joint, s a motion axis and c the joint's velocity-product bias:
 
     inward    U = I s    d = s.U + armature    u = tau - s.p
               I <- I - U U^T / d    p <- p + U u / d

@@ -51,7 +51,7 @@ def by_precision(function: Callable) -> dict[type, wp.Kernel]:
     """
     name = f"{function.__module__}.{function.__name__}"
     return {
-        scalar: wp.kernel(module=f"{name}.{scalar.__name__}")(function)
+        scalar: wp.kernel(module=wp.get_module(f"{name}.{scalar.__name__}"))(function)
         for scalar in (wp.float32, wp.float64)
     }
 

@@ -172,7 +172,14 @@ class Articulation:
             next_joint_qd: velocities after.
             dt: length of the control step [s].
             substeps: integration steps in it.
+
+        Raises:
+            ValueError: `dt` or `substeps` is not positive.
         """
+        if not 0.0 < dt < float("inf"):
+            raise ValueError(f"dt: {dt!r} given, a positive number of seconds accepted")
+        if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
+            raise ValueError(f"substeps: {substeps!r} given, a positive integer accepted")
         scratch = self._scratch(program, substeps)
         model = [self._model, self.scalar(dt / substeps), substeps]
         program.launch(

@@ -144,6 +144,24 @@ def test_wrong_options_are_refused(options, message):
         Articulation(robots.ant(), **{"num_envs": 1, **options})
 
 
+@pytest.mark.parametrize(
+    "options", [{"dt": 0.0}, {"dt": float("nan")}, {"substeps": 0}, {"substeps": 2.0}]
+)
+def test_a_control_step_of_no_length_is_refused(ant, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}: .* given, a positive"):
+        step_function(ant, **options)
+
+
+def test_a_robot_without_joints_to_move_stands_still():
+    weld = Joint("weld", kind="fixed", parent_position=[1.0, 2.0, 3.0])
+    block = robots.body("block", -1, weld, [robots.Shape("sphere", radius=0.1)])
+    robot = Articulation(robots.RobotDescription("weld", "", (block,)), 2, dtype=torch.float64)
+    assert (robot.nq, robot.nv) == (0, 0)
+    nothing = torch.zeros(2, 0, dtype=torch.float64)
+    assert robot.body_poses(nothing)[:, 0].tolist() == [[1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0]] * 2
+    assert robot.forward_dynamics(nothing, nothing, nothing).shape == (2, 0)
+
+
 def test_a_free_joint_below_a_body_is_refused():
     bodies = robots.floating_robot().bodies
     below = (bodies[0], replace(bodies[4], parent=0))
