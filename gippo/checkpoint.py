@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from gippo.errors import UserError
+from gippo.errors import TrainingFailedError, UserError
 
 FORMAT = 1
 _NAME = re.compile(r"epoch_(\d{6,})\.pt")
@@ -78,7 +78,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `path`, whole or not at all.
 
     Raises:
-        UserError: the folder cannot be written to, or the disk is full.
+        TrainingFailedError: the folder cannot be written to, or the disk is full.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -91,8 +91,9 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"checkpoint: {path}: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
+        reason = _first_line(error)
+        raise TrainingFailedError(f"checkpoint: {path} cannot be written ({reason})") from error
     _sync_folder(path.parent)
 
 

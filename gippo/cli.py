@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gippo import __version__
-from gippo.errors import UserError, near_matches
+from gippo.errors import TrainingFailedError, UserError, near_matches
 
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
@@ -46,11 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest = [argument for argument in rest if argument != "--debug"]
     try:
         return _dispatch(rest)
-    except UserError as error:
+    except (UserError, TrainingFailedError) as error:
         if debug:
             raise
         print(f"gippo: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         if debug:
             raise
@@ -59,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output, as `head`, has left: nothing to tell, and nobody to tell it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if debug:
+            raise
+        print(f"gippo: {error}", file=sys.stderr)
         return 1
 
 

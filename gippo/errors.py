@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class TrainingFailedError(RuntimeError):
+    """A run was given up; the message says why. The command line leaves with status 1."""
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """Ask for up to three names like `name`: "; did you mean ...?", or nothing if none is.
 

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,7 @@ from rich.logging import RichHandler
 
 from gippo.compose import GROUPS, choices, configure, run_sweep
 from gippo.environment import make_env, use_threads
-from gippo.errors import UserError
+from gippo.errors import TrainingFailedError, UserError
 from gippo.help_text import describe_keys, listed
 from gippo.interrupt import StopRequest
 from gippo.learner import Learner, NonFiniteError, make_learner
@@ -105,11 +106,15 @@ def run(arguments: Sequence[str]) -> int:
     if "--keys" in flags or "--config" in flags:
         print(_keys_text(config) if "--keys" in flags else OmegaConf.to_yaml(to_omegaconf(config)))
         return 0
-    return train(config, overrides)
+    return train(config, overrides).status
 
 
-def sweep_job(hydra_config: DictConfig) -> int:
-    """One job of a sweep, in the folder that Hydra names; a job begun before goes on."""
+def sweep_job(hydra_config: DictConfig) -> float:
+    """One job of a sweep, in the folder that Hydra names; a job begun before goes on.
+
+    Returns:
+        The best return, which a sweeper may maximise.
+    """
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     config = configure("train", TrainConfig, overrides)
@@ -117,18 +122,31 @@ def sweep_job(hydra_config: DictConfig) -> int:
         config.run_dir = hydra.runtime.output_dir
     if (Path(config.run_dir) / CONFIG_FILE).exists():
         config.resume = True
-    status = train(config, overrides)
-    if status > 128:
+    outcome = train(config, overrides)
+    if outcome.status != 0:
         raise KeyboardInterrupt
-    return status
+    return outcome.best_return
 
 
-def train(config: TrainConfig, overrides: Sequence[str] = ()) -> int:
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    status: int
+    """0, or 128 plus the number of the signal that ended it."""
+    best_return: float
+
+
+def train(config: TrainConfig, overrides: Sequence[str] = ()) -> Outcome:
     """Train a run from its beginning, or further, and say where its files lie.
 
     Args:
         config: the run.
         overrides: the command line's, to be held against a resumed run's own configuration.
+
+    Raises:
+        UserError: something cannot be as asked; nothing has been written.
+        TrainingFailedError: too many updates were not finite; the last checkpoint is good.
     """
     console = make_console()
     run_dir = Path(config.run_dir or _new_folder(config))
@@ -159,10 +177,9 @@ def train(config: TrainConfig, overrides: Sequence[str] = ()) -> int:
         try:
             _train_visibly(trainer, config, stop, console)
         except NonFiniteError as error:
-            console.print(f"given up: {error}; the last good checkpoint is kept")
-            return 1
+            raise TrainingFailedError(f"{error}; the checkpoints in {run_dir} are good") from error
         _finish(trainer, config, console)
-    return stop.exit_status
+    return Outcome(stop.exit_status, trainer.best_return)
 
 
 def _new_folder(config: TrainConfig) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gippo import checkpoint as module
 from gippo.checkpoint import CheckpointFolder, read, write
-from gippo.errors import UserError
+from gippo.errors import TrainingFailedError, UserError
 
 
 def sample(epoch: int = 1) -> dict:
@@ -26,13 +26,15 @@ def test_a_failed_write_leaves_the_former_file_and_no_other(tmp_path, monkeypatc
     path = tmp_path / "a.pt"
     write(path, sample(1))
 
-    def half(checkpoint, file):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
+    for error in (OSError(28, "No space left on device"), RuntimeError("file write failed")):
 
-    monkeypatch.setattr(module.torch, "save", half)
-    with pytest.raises(UserError, match=r"a\.pt.*No space left"):
-        write(path, sample(2))
+        def half(checkpoint, file, error=error):
+            file.write(b"half of it")
+            raise error
+
+        monkeypatch.setattr(module.torch, "save", half)
+        with pytest.raises(TrainingFailedError, match=r"a\.pt.*(No space left|write failed)"):
+            write(path, sample(2))
     monkeypatch.undo()
     assert read(path)["epoch"] == 1
     assert os.listdir(tmp_path) == ["a.pt"]

@@ -11,6 +11,7 @@ import pytest
 
 from gippo.cli import COMMANDS, main
 from gippo.interrupt import StopRequest
+from gippo.learner import Learner, NonFiniteError
 from gippo.progress import make_console
 
 SMALL = (
@@ -227,6 +228,22 @@ def test_a_sweep_trains_every_combination_and_skips_what_is_done(tmp_path, capfd
     table = (tmp_path / "c.csv").read_text().splitlines()
     assert table[0] == "label,runs,env_steps,mean_return,std_return"
     assert table[1].startswith("gippo,2,4.0,")
+
+
+def test_a_run_given_up_is_one_line_and_status_1(tmp_path, capsys, monkeypatch):
+    epochs = Learner.train_epoch
+
+    def fail_later(self):
+        if self.epoch == 3:
+            raise NonFiniteError("epoch 4: the actor's loss is not finite, 11 times in a row")
+        return epochs(self)
+
+    monkeypatch.setattr(Learner, "train_epoch", fail_later)
+    assert train(tmp_path / "run", "num_epochs=5", "checkpoint_every=2") == 1
+    assert re.fullmatch(r"gippo: epoch 4: the actor's loss [^\n]+\n", capsys.readouterr().err)
+    monkeypatch.undo()
+    assert main(["train", f"run_dir={tmp_path / 'run'}", "resume=true"]) == 0
+    assert len(rows(tmp_path / "run")) == 5
 
 
 def test_play_prints_returns(trained, capsys):
