@@ -50,9 +50,11 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." "pyright --pythonpath $(BIN)/python"; do \
+	    echo "$$check"; $(BIN)/$$check || status=1; \
+	done; \
+	exit $$status
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
