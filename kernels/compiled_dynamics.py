@@ -96,7 +96,7 @@ class Posture:
             self.rotation.append(quaternion_matrix(q[3:]))
             self.place.append([self.zero] * 3)
             self.height.append(q[2])
-            self.axes.append([[one if i == j else self.zero for i in range(6)] for j in range(6)])
+            self.axes.append([[one if k == j else self.zero for k in range(6)] for j in range(6)])
             return
         root = link.parent < 0
         frame: Matrix = [[self.zero + x for x in row] for row in link.frame]

@@ -269,9 +269,9 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
 """
 
 
-def trail_width(equations: StepEquations, substeps: int) -> int:
+def trail_width(nq: int, nv: int, substeps: int) -> int:
     """Columns of the scratch array, a row per environment."""
-    return substeps * (equations.nq + 2 * equations.nv) + equations.nq + equations.nv + LANES
+    return substeps * (nq + 2 * nv) + nq + nv + LANES
 
 
 def step_kernel(equations: StepEquations, scalar: type, lanes: int | None = None) -> wp.Kernel:

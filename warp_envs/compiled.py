@@ -55,20 +55,18 @@ def record_compiled_step(
     Raises:
         ValueError: a robot without a joint that moves.
     """
-    equations = _equations(description)
-    kernel = step_kernel(equations, joint_q.dtype, lanes)
+    scalar = joint_q.dtype
     num_envs = joint_q.shape[0]
-    scratch = program.array(
-        (num_envs, trail_width(equations, substeps)), joint_q.dtype, requires_grad=False
-    )
-    length = joint_q.dtype(dt / substeps)
+    width = trail_width(description.nq, description.nv, substeps)
+    scratch = program.array((num_envs, width), scalar, requires_grad=False)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd]
-    program.launch(kernel, num_envs, [length, substeps, *arrays])
+    kernel = _kernel(description, scalar, lanes)
+    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays])
 
 
 @cache
-def _equations(description: RobotDescription) -> StepEquations:
-    return StepEquations(mechanism_of(description))
+def _kernel(description: RobotDescription, scalar: type, lanes: int | None) -> wp.Kernel:
+    return step_kernel(StepEquations(mechanism_of(description)), scalar, lanes)
 
 
 class _Frame:

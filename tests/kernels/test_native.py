@@ -167,10 +167,10 @@ def test_robots_and_precisions_share_a_process():
 
 
 def test_a_gradient_adds_to_what_is_there_and_may_be_unwanted():
-    kernel = step_kernel(equations := StepEquations(mechanism_of(ROBOT)), wp.float64)
+    kernel = step_kernel(StepEquations(mechanism_of(ROBOT)), wp.float64)
     inputs, seeds = states(3)
     q, qd, f = (wp.from_torch(x) for x in inputs)
-    scratch = wp.zeros((3, trail_width(equations, 2)), dtype=wp.float64, device="cpu")
+    scratch = wp.zeros((3, trail_width(ROBOT.nq, ROBOT.nv, 2)), dtype=wp.float64, device="cpu")
     outputs = [wp.zeros_like(q), wp.zeros_like(qd)]
     arguments = [wp.float64(0.01), 2, q, qd, f, scratch, *outputs]
     wp.launch(kernel, 3, inputs=arguments, device="cpu")
