@@ -231,8 +231,6 @@ class TrafficScene(Scene):
         road = np.tile(center[:, None, None, :2], (1, *posed.shape[1:3], 1))
         lower = np.where(there, posed - far, road).min(axis=2)
         upper = np.where(there, posed + far, road).max(axis=2)
-        lower[..., 1] = np.minimum(lower[..., 1], self.road.edges[0])
-        upper[..., 1] = np.maximum(upper[..., 1], self.road.edges[1])
         ground = np.zeros((*lower.shape[:2], 1))
         self.extents.add(
             np.dstack([lower, ground]), np.dstack([upper, ground + CAR_HEIGHT]), center

@@ -89,7 +89,7 @@ def _add_prism(
     right = np.column_stack([side[:, 0], -widths, side[:, 1]])
     points = np.concatenate([left, right]).astype(np.float32)
     # Seen from -y the outline runs counter-clockwise.
-    around = [[i, (i + n), (i + 1) % n + n, (i + 1) % n] for i in range(n)]
+    around = [[i + n, i, (i + 1) % n, (i + 1) % n + n] for i in range(n)]
     faces = [list(range(n))[::-1], list(range(n, 2 * n)), *around]
     counts, indices = np.array([len(face) for face in faces]), np.concatenate(faces)
     mesh = add_mesh(stage, path, points, counts, indices)
@@ -228,7 +228,7 @@ def _placed(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     A vehicle that is gone waits where it was last, or where it will first be.
     """
-    gone = np.isnan(poses).any(axis=-1)
+    gone = np.asarray(np.isnan(poses).any(axis=-1))
     x, y, heading = np.moveaxis(_hold(poses, gone), -1, 0)
     zero = np.zeros_like(x)
     quats = np.stack([zero, zero, np.sin(0.5 * heading), np.cos(0.5 * heading)], axis=-1)

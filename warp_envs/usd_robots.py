@@ -201,7 +201,9 @@ class RobotWriter:
             over = self._over(RECORDED, path, self.asset.relative(prim))
             write_constant(over, "physics:rigidBodyEnabled", "bool", False)
         for prim in self.asset.joints:
-            self._write_joint(path, prim)
+            # There is no joint between bodies that are off.
+            self._over(RECORDED, path, self.asset.relative(prim)).SetInfo("active", False)
+            self._tie_to_env(path, prim)
         for prim in self.asset.articulations:
             over = self._over(RECORDED, path, self.asset.relative(prim))
             removed = Sdf.TokenListOp()
@@ -229,10 +231,8 @@ class RobotWriter:
         _write_pose(still, position[:1], quats[:1], body.scale, reset=not body.in_place)
         return _write_pose(moving, position, quats, body.scale, reset=not body.in_place)
 
-    def _write_joint(self, path: Sdf.Path, prim: Usd.Prim) -> None:
-        """Switch a joint off while the recording plays; tie the world's end to the environment."""
-        over = self._over(RECORDED, path, self.asset.relative(prim))
-        write_constant(over, "physics:jointEnabled", "bool", False)
+    def _tie_to_env(self, path: Sdf.Path, prim: Usd.Prim) -> None:
+        """Tie that end of a joint which is tied to the world to the environment instead."""
         joint = UsdPhysics.Joint(prim)
         for relationship in (joint.GetBody0Rel(), joint.GetBody1Rel()):
             if not relationship.GetTargets():
