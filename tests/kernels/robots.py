@@ -71,7 +71,7 @@ def ant(contact=True, passive=True):
 def hopper(passive=True):
     """The Hopper of the specification: three root joints carried by light bodies, three hinges."""
     limits = {"limit_ke": 1e3, "limit_kd": 1e1} if passive else {}
-    light = {"mass": 1e-3, "com": np.zeros(3), "inertia": 1e-3 * np.eye(3)}
+    light = {"mass": 1e-9, "com": np.zeros(3), "inertia": 1e-9 * np.eye(3)}
     x, z, y = np.eye(3)[[0, 2, 1]]
     stand = np.array([0.0, 0.0, 1.25])
     root = {"armature": 1.0, **limits}
@@ -98,6 +98,19 @@ def hopper(passive=True):
     return RobotDescription(
         "hopper", "", tuple(bodies), contact=ContactMaterial(2e4, 1e3, 1e3, 0.9)
     )
+
+
+def cartpole():
+    """The Cartpole of the specification: a cart on a slide, a pole on a hinge, no ground."""
+    slide = Joint(
+        "slide", kind="prismatic", axis=[1.0, 0.0, 0.0], armature=0.01, lower=-4.0, upper=4.0,
+        limit_ke=100.0, limit_kd=1.0,
+    )  # fmt: skip
+    hinge = Joint("hinge", kind="revolute", axis=[0.0, 1.0, 0.0], armature=0.01, limit_kd=1.0)
+    cart = Shape("box", half_extents=np.array([0.25, 0.25, 0.1]))
+    pole = Shape("box", np.array([0.0, 0.0, 0.5]), half_extents=np.array([0.025, 0.025, 0.5]))
+    bodies = (body("cart", -1, slide, [cart]), body("pole", 0, hinge, [pole]))
+    return RobotDescription("cartpole", "", bodies, contact=None)
 
 
 def _random_body(rng, name, parent, joint):
