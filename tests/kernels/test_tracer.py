@@ -71,6 +71,7 @@ def traced(program):
 
 
 @given(steps, points)
+@settings(deadline=None)
 def test_a_folded_program_computes_what_was_written(program, point):
     point[-1] = 0.75
     expected = run(program, point, 1)
@@ -80,7 +81,7 @@ def test_a_folded_program_computes_what_was_written(program, point):
 
 
 @given(steps, points)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_gradients_are_finite_differences(program, point):
     inputs, output = traced(program)
     x = np.array(point[:-1])
@@ -101,6 +102,7 @@ def test_gradients_are_finite_differences(program, point):
 
 
 @given(steps)
+@settings(deadline=None)
 def test_the_same_calls_give_the_same_trace(program):
     first, second = traced(program)[1], traced(program)[1]
     assert first.index == second.index
@@ -108,6 +110,7 @@ def test_the_same_calls_give_the_same_trace(program):
 
 
 @given(steps)
+@settings(deadline=None)
 def test_running_a_program_twice_adds_nothing(program):
     inputs, output = traced(program)
     size = len(output.trace.nodes)
