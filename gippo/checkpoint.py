@@ -59,6 +59,17 @@ class CheckpointFolder:
         write(self.best, checkpoint)
         return self.best
 
+    def best_or_newest(self) -> Path:
+        """The best policy's file; before any episode has ended, the newest.
+
+        Raises:
+            UserError: there is neither.
+        """
+        numbered = list(self.epochs().values())
+        if not self.best.exists() and not numbered:
+            raise UserError(f"no checkpoint in {self.path}")
+        return self.best if self.best.exists() else numbered[0]
+
     def newest(self) -> tuple[Checkpoint, list[str]]:
         """The newest checkpoint that can be read, and a line for each newer one that cannot.
 

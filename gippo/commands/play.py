@@ -103,13 +103,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _checkpoint(run_dir: Path, choice: str) -> Path:
     folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
-    if choice not in ("best", "newest"):
+    if choice == "best":
+        return folder.best_or_newest()
+    if choice != "newest":
         return Path(choice)
     numbered = list(folder.epochs().values())
-    if choice == "best" and folder.best.exists():
-        return folder.best
     if not numbered:
-        raise UserError(f"run_dir: {str(run_dir)!r} holds no checkpoint")
+        raise UserError(f"run_dir: no checkpoint in {folder.path}")
     return numbered[0]
 
 

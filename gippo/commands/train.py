@@ -262,23 +262,22 @@ def _train_visibly(
 
 def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
     """Draw, record, and say where everything lies."""
-    run_dir = trainer.run_dir
-    files = {"metrics": run_dir / METRICS_FILE, "checkpoints": trainer.checkpoints.path}
+    run_dir, folder = trainer.run_dir, trainer.checkpoints
+    files = {"metrics": run_dir / METRICS_FILE, "checkpoints": folder.path}
     if trainer.epoch > 0:
         columns = read_metrics(run_dir)
         files["curve"] = run_dir / "curve.png"
         plot_run(columns, files["curve"], _title(config), limits_of(config))
-        rollout = run_dir / "rollout.usdc"
-        if trainer.checkpoints.best.exists() and config.rollout.num_envs > 0:
+        if config.rollout.num_envs > 0:
             played = play_policy(
                 config,
-                trainer.checkpoints.best,
+                folder.best_or_newest(),
                 num_envs=config.rollout.num_envs,
                 num_steps=config.rollout.num_steps,
-                out=rollout,
+                out=run_dir / "rollout.usdc",
             )
             if played.recorded:
-                files["rollout"] = rollout
+                files["rollout"] = run_dir / "rollout.usdc"
         console.print(
             f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
             f"best return {number(trainer.best_return)}"
