@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import statistics
@@ -11,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import warp
 
 from gippo.environment import make_env
 from gippo.learner import make_learner
@@ -107,7 +107,7 @@ def machine(device: str) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "warp": warp.config.version,
+        "warp": importlib.metadata.version("warp-lang"),
     }
 
 

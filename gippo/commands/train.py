@@ -295,7 +295,8 @@ def limits_of(config: TrainConfig) -> Limits | None:
 
 
 def _title(config: TrainConfig) -> str:
-    options = "".join(f", {name} {value}" for name, value in config.env_options.items())
+    counts = {name: v for name, v in config.env_options.items() if type(v) is int}
+    options = "".join(f", {name}={value}" for name, value in counts.items())
     copies = f"{config.env['num_envs']} environments{options}"
     return f"{config.algo.name} on {config.env['id']} ({copies}), seed {config.seed}"
 
