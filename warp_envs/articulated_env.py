@@ -51,6 +51,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         max_episode_steps: int = 1000,
         extra_state: Mapping[str, int] | None = None,
         inertia: Mapping[str, np.ndarray] | None = None,
+        compiled: bool | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
@@ -69,6 +70,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             max_episode_steps: time limit of an episode.
             extra_state: further state, name -> numbers per environment.
             inertia: body name -> inertia (3, 3) about its centre of mass, in place of the asset's.
+            compiled: True for a kernel compiled for the robot, False for the plain ones, None for
+                the faster (see `Articulation.record_step`).
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64.
             seed: of the random initial states.
@@ -81,7 +84,10 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             raise ValueError(f"substeps: {substeps!r} given, a positive integer accepted")
         if not (isinstance(gear, (int, float)) and np.isfinite(gear)):
             raise ValueError(f"gear: {gear!r} given, a finite number accepted")
+        if compiled not in (True, False, None):
+            raise ValueError(f"compiled: {compiled!r} given, True, False or None accepted")
         self.substeps = substeps
+        self.compiled = compiled
         self.gear = float(gear)
         self.asset_path = Path(asset)
         self.articulation = Articulation.from_usd(
@@ -127,6 +133,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             next_state["joint_qd"],
             dt=CONTROL_STEP,
             substeps=self.substeps,
+            compiled=self.compiled,
         )
 
     def scatter(
@@ -138,7 +145,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         rng: wp.array,
         rows: wp.array,
     ) -> None:
-        """Append the draw of `rows` (num_envs, n), uniform in rest ± spread; `stream` numbers it."""
+        """Append the draw of `rows` (num_envs, n) from rest ± spread, uniformly."""
         model = [
             wp.array(np.asarray(values), dtype=self.scalar, device=program.device)
             for values in (rest, spread)

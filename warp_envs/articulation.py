@@ -17,8 +17,12 @@ from kernels import articulation as kernels
 from kernels.articulation_data import scratch_type
 from kernels.precision import precision_of
 from warp_envs.bridge import Program, TorchFunction, scalar_type
+from warp_envs.compiled import record_compiled_step
 from warp_envs.robot_description import RobotDescription
 from warp_envs.robot_model import count_slots, rest_coordinates, robot_model, start_indices
+
+LARGEST_COMPILED = 40
+"""Degrees of freedom up to which a robot is compiled unasked: 40 hinges take about 18 s, once."""
 
 
 @final
@@ -158,6 +162,7 @@ class Articulation:
         next_joint_qd: wp.array,
         dt: float,
         substeps: int,
+        compiled: bool | None = None,
     ) -> None:
         """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
@@ -172,20 +177,31 @@ class Articulation:
             next_joint_qd: velocities after.
             dt: length of the control step [s].
             substeps: integration steps in it.
+            compiled: True for a kernel compiled for this robot, many times faster on a CPU; False
+                for the plain kernels, the reference it is held against; None compiles on a CPU
+                (on a GPU the two have not been measured yet), except for robots so large that
+                compiling takes long.
 
         Raises:
-            ValueError: `dt` or `substeps` is not positive.
+            ValueError: `dt` or `substeps` is not positive, or `compiled` is True for a robot
+                without a joint that moves.
         """
         if not 0.0 < dt < float("inf"):
             raise ValueError(f"dt: {dt!r} given, a positive number of seconds accepted")
         if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
             raise ValueError(f"substeps: {substeps!r} given, a positive integer accepted")
+        states = [joint_q, joint_qd, joint_f], [next_joint_q, next_joint_qd]
+        if compiled is None:
+            compiled = self.device.is_cpu and 0 < self.nv <= LARGEST_COMPILED
+        if compiled:
+            record_compiled_step(program, self.description, *states[0], *states[1], dt, substeps)
+            return
         scratch = self._scratch(program, substeps)
         model = [self._model, self.scalar(dt / substeps), substeps]
         program.launch(
             kernels.control_step[self.scalar],
             self.num_envs,
-            [*model, joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd],
+            [*model, *states[0], scratch, *states[1]],
         )
 
     def record_kinematics(

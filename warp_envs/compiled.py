@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def record_compiled_step(
     program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays])
 
 
-@cache
+@lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
 def _kernel(description: RobotDescription, scalar: type, lanes: int | None) -> wp.Kernel:
     return step_kernel(StepEquations(mechanism_of(description)), scalar, lanes)
 

@@ -210,7 +210,9 @@ class RolloutRecorder:
         """
         if action is not None:
             action = action.detach().clone()  # the caller's, who may write into it
-        self._block.append(_Frame(self._scene.poses(self._env), action, reward, ended))
+        with torch.no_grad():
+            poses = self._scene.poses(self._env)
+        self._block.append(_Frame(poses, action, reward, ended))
         if len(self._block) >= _BLOCK or self.num_frames == 1:
             self._flush()
         rewrite_at = max(_FIRST_REWRITE, self._written * _REWRITE_GROWTH)

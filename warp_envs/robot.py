@@ -38,6 +38,7 @@ class RobotEnv(ArticulatedEnv):
         actuated: Sequence[str] | None = None,
         substeps: int = 16,
         effort_weight: float = 0.1,
+        compiled: bool | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
@@ -51,6 +52,7 @@ class RobotEnv(ArticulatedEnv):
             actuated: names of the driven joints; None drives every hinge and slide.
             substeps: integration steps per control step of 1/60 s.
             effort_weight: weight of the squared action in the reward.
+            compiled: as `ArticulatedEnv`.
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64.
             seed: of the random initial states.
@@ -69,6 +71,7 @@ class RobotEnv(ArticulatedEnv):
             actuated=actuated,
             substeps=substeps,
             reward_terms=("progress", "effort"),
+            compiled=compiled,
             device=device,
             dtype=dtype,
             seed=seed,

@@ -170,7 +170,7 @@ class CarWriter:
         prim.referenceList.prependedItems = [Sdf.Reference(primPath=prototype)]
         positions, quats, gone = _placed(pose[:, None])
         written = write_samples(prim, "xformOp:translate", "double3", positions[:, 0])
-        written += write_samples(prim, "xformOp:orient", "quatf", continuous_quats(quats[:, 0]))
+        written += write_samples(prim, "xformOp:orient", "quatd", continuous_quats(quats[:, 0]))
         order = ["xformOp:translate", "xformOp:orient"]
         if self.lengths[number] != CAR_LENGTH:
             stretch = Gf.Vec3f(float(self.lengths[number]) / CAR_LENGTH, 1.0, 1.0)

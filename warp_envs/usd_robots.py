@@ -223,9 +223,9 @@ class RobotWriter:
     def _write_body(
         self, path: Sdf.Path, body: BodyPrim, offset: np.ndarray, pose: np.ndarray
     ) -> int:
-        position = pose[:, :3].astype(np.float64)
+        position = pose[:, :3]
         if not body.in_place:
-            position = position + offset
+            position = position + offset.astype(np.float64)
         quats = continuous_quats(pose[:, 3:])
         moving, still = (self._over(name, path, body.path) for name in (RECORDED, SIMULATE))
         _write_pose(still, position[:1], quats[:1], body.scale, reset=not body.in_place)
@@ -259,8 +259,10 @@ def _write_pose(
     reset: bool = False,
 ) -> int:
     """Write translate, orient and scale of a prim; returns the number of samples."""
-    written = write_samples(prim, "xformOp:translate", "double3", positions)
-    written += write_samples(prim, "xformOp:orient", "quatf", quats)
+    # Single precision where that is all there is: half the room.
+    translate = "float3" if positions.dtype == np.float32 else "double3"
+    written = write_samples(prim, "xformOp:translate", translate, positions)
+    written += write_samples(prim, "xformOp:orient", "quatd", quats)
     order = ["xformOp:translate", "xformOp:orient"]
     if not np.array_equal(scale, np.ones(3)):
         write_constant(prim, "xformOp:scale", "float3", Gf.Vec3f(*scale.tolist()))

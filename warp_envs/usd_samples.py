@@ -22,16 +22,14 @@ def _arrays(values: np.ndarray) -> list[Vt.FloatArray]:
 
 
 # USD type -> numpy type of a component, and what turns rows of them into USD values. A quaternion
-# lies in memory as (x, y, z, w), as ours.
+# lies in memory as (x, y, z, w), as ours. There is no quatf: OpenUSD turns the quaternion of an
+# orient op into an angle by acos(w), which near w = 1 makes 3e-4 rad of a float's last digit.
 _TYPES: dict[str, tuple[type, Callable[[np.ndarray], Any]]] = {
     "double": (np.float64, _numbers),
     "float": (np.float32, _numbers),
     "float[]": (np.float32, _arrays),
-    "half3": (np.float16, Vt.Vec3hArray.FromNumpy),
     "float3": (np.float32, Vt.Vec3fArray.FromNumpy),
     "double3": (np.float64, Vt.Vec3dArray.FromNumpy),
-    "quath": (np.float16, Vt.QuathArray.FromNumpy),
-    "quatf": (np.float32, Vt.QuatfArray.FromNumpy),
     "quatd": (np.float64, Vt.QuatdArray.FromNumpy),
 }
 
@@ -94,7 +92,8 @@ def continuous_quats(quats: np.ndarray) -> np.ndarray:
 
     q and -q are one rotation, but what interpolates between them turns the long way round.
     """
-    unit = quats / np.linalg.norm(quats, axis=1, keepdims=True)
+    unit = quats.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     turned = np.einsum("fi,fi->f", unit[1:], unit[:-1]) < 0.0
     signs = np.where(np.cumsum(turned) % 2 == 1, -1.0, 1.0)
     unit[1:] *= signs[:, None]

@@ -242,7 +242,7 @@ def add_camera(
     write_constant(prim, "focusDistance", "float", float(distance))
     path = eye[None] if track is None else eye + track - track[:1]
     write_samples(prim, "xformOp:translate", "double3", path)
-    write_samples(prim, "xformOp:orient", "quatf", continuous_quats(quat_of_matrix(rotation)[None]))
+    write_samples(prim, "xformOp:orient", "quatd", continuous_quats(quat_of_matrix(rotation)[None]))
     order = Vt.TokenArray(["xformOp:translate", "xformOp:orient"])
     write_constant(prim, "xformOpOrder", "token[]", order, uniform=True)
 

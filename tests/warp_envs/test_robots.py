@@ -187,10 +187,11 @@ def test_hopper_start_and_end():
     assert terminated[0] and not terminated[1:].any()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ROBOTS)
-def test_gradient_against_central_differences_over_8_steps(name):
+def test_gradient_against_central_differences_over_8_steps(name, compiled):
     """Through observation and reward, all actions of a window, in double precision."""
-    env = make(name, num_envs=2)
+    env = make(name, num_envs=2, compiled=compiled)
     start = env.get_state()
     torch.manual_seed(3)
     actions = 0.5 * (2 * torch.rand(8, 2, env.num_actions, dtype=DOUBLE) - 1)
@@ -221,12 +222,13 @@ RESIMULATED = {  # robot described by hand, its driven degrees of freedom, gear
 }
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ROBOTS)
-def test_environment_agrees_with_a_second_simulation(name):
+def test_environment_agrees_with_a_second_simulation(name, compiled):
     """Asset, start, actuation and 20 control steps of full random actions, contact included."""
     describe, driven, gear = RESIMULATED[name]
     other = Resimulation(describe())
-    env = make(name, num_envs=2, seed=4)
+    env = make(name, num_envs=2, seed=4, compiled=compiled)
     start = env.get_state()
     substeps = 4 if name == "cartpole" else 16
     if name == "ant" or name == "ant_dflex":
