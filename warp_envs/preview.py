@@ -104,7 +104,7 @@ def _picture(placed: list[Solid], matrix: np.ndarray, tangents: np.ndarray) -> n
     on_floor = hit & flat[owner[canvas.nearest]]
     shown[on_floor & _shadow(triangles, normals, flat[owner], matrix, tangents)] *= 0.7
     nearness = np.where(hit, canvas.nearness, 1.0)
-    clear = np.exp(-((_typical_nearness(canvas, on_floor) / 5.0 / nearness) ** 2))
+    clear = np.exp(-((_typical_nearness(canvas, on_floor) / 3.0 / nearness) ** 2))
     clear = np.where(hit, clear, 1.0)[..., None]
     shown = shown * clear + _SKY_LOW * (1.0 - clear)
     blocks = shown.reshape(_PANEL[1], _FINER, _PANEL[0], _FINER, 3)

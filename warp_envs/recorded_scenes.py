@@ -22,6 +22,8 @@ from warp_envs.usd_road import (
 )
 from warp_envs.usd_robots import ENVS, RobotAsset, RobotWriter, write_signals
 from warp_envs.usd_scene import (
+    MEADOW,
+    STUDIO,
     Box,
     Timing,
     add_camera,
@@ -181,7 +183,7 @@ class RobotScene(Scene):
         stage = new_stage(layer, Timing(len(track), fps), comment)
         lowest = float(whole.lower[2])
         height = 0.0 if lowest > -0.2 else lowest - 0.05 * float(np.max(whole.size))
-        add_ground(stage, whole, height)
+        add_ground(stage, whole, height, STUDIO)
         add_lights(stage)
         add_physics(stage, self.asset.gravity())
         del stage  # what follows goes past it, faster
@@ -248,7 +250,7 @@ class TrafficScene(Scene):
         whole = self.extents.whole(offsets)
         comment = f"{count} x {self.road.num_lanes} lanes of traffic, recorded by gippo"
         stage = new_stage(layer, Timing(len(track), fps), comment)
-        add_ground(stage, whole, -0.05)
+        add_ground(stage, whole, -0.05, MEADOW)
         add_lights(stage)
         add_cars(stage)
         UsdGeom.Scope.Define(stage, ENVS)

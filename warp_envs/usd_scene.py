@@ -146,13 +146,26 @@ def add_mesh(
     return mesh
 
 
-def add_ground(stage: Usd.Stage, region: Box, height: float) -> None:
+class Floor(NamedTuple):
+    """The colours of a chequered floor's two kinds of tile, and of the plain around it."""
+
+    light: tuple[float, float, float]
+    dark: tuple[float, float, float]
+    around: tuple[float, float, float]
+
+
+STUDIO = Floor(light=(0.52, 0.54, 0.57), dark=(0.40, 0.42, 0.45), around=(0.34, 0.36, 0.39))
+MEADOW = Floor(light=(0.30, 0.38, 0.20), dark=(0.27, 0.345, 0.18), around=(0.25, 0.32, 0.17))
+
+
+def add_ground(stage: Usd.Stage, region: Box, height: float, floor: Floor) -> None:
     """A chequered floor under a region, a plain one far around it, and a collider.
 
     Args:
         stage: takes /World/Ground.
         region: what stands on the floor.
         height: of the floor [m].
+        floor: its colours.
     """
     ground = UsdGeom.Xform.Define(stage, WORLD.AppendChild("Ground")).GetPath()
     reach = float(np.max(region.size[:2]))
@@ -172,10 +185,10 @@ def add_ground(stage: Usd.Stage, region: Box, height: float) -> None:
         ground.AppendChild("surroundings"),
         Box(np.append(center - far, height - gap - 0.1), np.append(center + far, height - gap)),
     )
-    bind(surroundings.GetPrim(), add_look(stage, "ground", Look((0.34, 0.36, 0.39), 0.9)))
+    bind(surroundings.GetPrim(), add_look(stage, "ground", Look(floor.around, 0.9)))
     tiles = _tiles(region.lower[:2] - 0.15 * reach - 1.0, region.upper[:2] + 0.15 * reach + 1.0)
-    colors = {"light": (0.52, 0.54, 0.57), "dark": (0.40, 0.42, 0.45)}
-    for (name, color), rectangles in zip(colors.items(), tiles, strict=True):
+    colors = (("light", floor.light), ("dark", floor.dark))
+    for (name, color), rectangles in zip(colors, tiles, strict=True):
         path = ground.AppendChild(f"{name}_tiles")
         add_rectangles(stage, path, rectangles, height)
         look = add_look(stage, f"{name}_tile", Look(color, 0.8))
