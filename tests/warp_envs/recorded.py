@@ -1,6 +1,7 @@
 """What the tests of recordings share: robots and traffic to record, and reading files back."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,7 +128,8 @@ class Cars:
 
     def vehicle_poses(self):
         number = torch.arange(len(self.vehicle_lengths), dtype=torch.float32)
-        x = -12.0 * number + (1.0 + 0.1 * number) * self.frame
+        row = torch.floor(number / self.num_lanes)
+        x = -12.0 * row + (1.0 + 0.1 * number) * self.frame
         y = (number % self.num_lanes) * self.lane_width
         heading = torch.zeros_like(x)
         y[0] += 0.5 * np.sin(0.3 * self.frame)
@@ -183,8 +185,8 @@ def findings(path: Path) -> list[str]:
         stage = stage_of(path, playback)
         errors = context.Validate(stage)
         said += [f"{playback}: {error.GetName()}: {error.GetMessage()}" for error in errors]
-    issues = nvidia.ValidationEngine(init_rules=True, variants=True).validate(str(path)).issues()
-    return said + [f"{issue.rule.__name__}: {issue.message}" for issue in issues]
+    results: Any = nvidia.ValidationEngine(init_rules=True, variants=True).validate(str(path))
+    return said + [str(issue) for issue in results.issues()]
 
 
 def color_of(prim: Usd.Prim) -> tuple[float, ...]:

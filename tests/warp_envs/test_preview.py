@@ -83,7 +83,7 @@ def test_contact_sheet_of_a_robot(tmp_path, count, columns, shape):
 @pytest.mark.parametrize("num_vehicles", [4, 21])
 def test_contact_sheet_of_a_road(tmp_path, num_vehicles):
     """The autonomous car is orange, whether cars are prims or instances."""
-    record(Cars(num_vehicles=num_vehicles), tmp_path / "out.usdz", steps=3)
+    record(Cars(num_vehicles=num_vehicles, num_lanes=4), tmp_path / "out.usdz", steps=3)
     render_contact_sheet(tmp_path / "out.usdz", tmp_path / "out.png", frames=[0])
     red, _, blue = np.moveaxis(imread(tmp_path / "out.png")[..., :3], -1, 0)
     assert 4 < np.sum(red - blue > 0.25) < 5000
