@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from gippo.environment import make_env
+from gippo.errors import UserError
 from gippo.learner import make_learner
 from gippo.run_config import TrainConfig
+
+PEERS = ("ant", "cartpole", "hopper")
+"""Environments that rewarped has too."""
+PEER_COPIES = 64
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,18 @@ class StepSpeed:
     """Environment steps per second without gradients."""
     forward_backward: float
     """Environment steps per second, with one backward pass per window of `horizon` steps."""
+
+
+@dataclass(frozen=True)
+class PeerSpeed:
+    """An environment's speed beside rewarped's of the same name, at 64 copies each."""
+
+    env: str
+    num_envs: int
+    peer_forward: float
+    peer_forward_backward: float
+    forward_ratio: float
+    forward_backward_ratio: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +119,44 @@ def measure_training(config: TrainConfig, *, seconds: float) -> TrainingSpeed:
     )
 
 
+def measure_peer(python: str, speed: StepSpeed) -> PeerSpeed:
+    """Time rewarped's environment of the same name with another interpreter, which has it.
+
+    The peer runs at 64 copies, where it is published; `speed` may be of any number.
+
+    Raises:
+        UserError: the interpreter cannot run it.
+    """
+    script = str(peer_script())
+    command = [python, script, speed.env, str(PEER_COPIES)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peer = json.loads(done.stdout.strip().splitlines()[-1])
+    except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
+        raise UserError(f"peer: {python!r} could not run {script}: {reason}") from error
+    return PeerSpeed(
+        env=speed.env,
+        num_envs=speed.num_envs,
+        peer_forward=peer["forward"],
+        peer_forward_backward=peer["forward_backward"],
+        forward_ratio=speed.forward / peer["forward"],
+        forward_backward_ratio=speed.forward_backward / peer["forward_backward"],
+    )
+
+
+def peer_script() -> Path:
+    """The script that the peer's interpreter runs; it lies in the source distribution only.
+
+    Raises:
+        UserError: this is an installed wheel.
+    """
+    script = Path(__file__).resolve().parent.parent / "benchmarks" / "peer_rewarped.py"
+    if not script.is_file():
+        raise UserError(f"peer: {script} is not there; run the command in a checkout of gippo")
+    return script
+
+
 def machine(device: str) -> dict[str, Any]:
     """What the figures belong to."""
     return {
@@ -111,7 +169,7 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def as_json(speed: StepSpeed | TrainingSpeed) -> dict[str, Any]:
+def as_json(speed: StepSpeed | TrainingSpeed | PeerSpeed) -> dict[str, Any]:
     """A result as plain numbers and names."""
     return asdict(speed)
 

@@ -188,3 +188,26 @@ class PaceCarEnv(DifferentiableVectorEnv):
         sizes = [scalar(size) for size in (physics.lane_width, physics.spacing, physics.lead)]
         inputs = [rng, self.num_lanes, *sizes, *state.values()]
         program.launch(pace_car.start, self.num_envs, inputs)
+
+    # What a recorder reads ----------------------------------------------------------------------
+
+    num_autonomous = 1
+
+    @property
+    def control_step(self) -> float:
+        """Time between two steps [s]."""
+        return self.physics.dt
+
+    @property
+    def lane_width(self) -> float:
+        """Distance of two lanes' centre lines [m]."""
+        return self.physics.lane_width
+
+    @property
+    def vehicle_lengths(self) -> list[float]:
+        """Of the autonomous car and the human vehicles [m]."""
+        return [self.physics.idm["length"]] * (self.num_vehicles + 1)
+
+    def vehicle_poses(self) -> torch.Tensor:
+        """x, y [m] and heading [rad] of every vehicle, (num_envs, num_vehicles + 1, 3)."""
+        return torch.stack([self._state[name].detach() for name in ("x", "y", "heading")], dim=-1)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
-from gippo.bench import StepSpeed, TrainingSpeed, as_json, machine, measure_steps, measure_training
+from gippo.bench import (
+    PEERS,
+    PeerSpeed,
+    StepSpeed,
+    TrainingSpeed,
+    as_json,
+    machine,
+    measure_peer,
+    measure_steps,
+    measure_training,
+)
 from gippo.compose import choices, configure
 from gippo.environment import use_threads
 from gippo.errors import UserError, near_matches
 from gippo.help_text import describe_keys, listed
 from gippo.progress import make_console
 from gippo.run_config import TrainConfig, check_integer
+from warp_envs.traffic_benchmark import measure_sumo, measure_traffic
 
 HELP = """\
 gippo bench: measure environment steps per second, forward and with gradients, and training epochs
@@ -33,7 +45,11 @@ Keys:
 
 Examples:
   gippo bench
-  gippo bench envs=[cartpole] num_envs=[64,1024] algos=[] out=cartpole.json"""
+  gippo bench envs=[cartpole] num_envs=[64,1024] algos=[] out=cartpole.json
+  gippo bench env=traffic                       vehicle updates, beside SUMO where it is installed
+  gippo bench env=ant algos=[] peer=PYTHON      beside rewarped (benchmarks/peer_rewarped.py)"""
+
+TRAFFIC = "traffic"
 
 
 @dataclass
@@ -41,7 +57,11 @@ class BenchConfig:
     """What to measure."""
 
     envs: list[str] = field(default_factory=lambda: ["cartpole"])
-    """Names from configs/env/."""
+    """Names from configs/env/, or traffic for the traffic simulator alone."""
+    env: str | None = None
+    """One name in place of `envs`."""
+    peer: str | None = None
+    """An interpreter that has rewarped: its environments of the same name are timed as well."""
     num_envs: list[int] = field(default_factory=lambda: [64, 256])
     """Batch sizes of the environments alone."""
     horizon: int = 32
@@ -64,13 +84,20 @@ class BenchConfig:
             check_integer("num_envs", count, 1)
         if not 0.0 < self.seconds < float("inf"):
             raise ValueError(f"seconds: {self.seconds} given, a positive number accepted")
-        for name, group in (("envs", "env"), ("algos", "algo")):
-            for value in getattr(self, name):
-                if value not in choices(group):
+        accepted = {"envs": [*choices("env"), TRAFFIC], "algos": choices("algo")}
+        given = {"envs": self.names, "algos": self.algos}
+        for name, values in given.items():
+            for value in values:
+                if value not in accepted[name]:
                     raise ValueError(
-                        f"{name}: {value!r} given, any of {choices(group)} accepted"
-                        f"{near_matches(value, choices(group))}"
+                        f"{name}: {value!r} given, any of {accepted[name]} accepted"
+                        f"{near_matches(value, accepted[name])}"
                     )
+
+    @property
+    def names(self) -> list[str]:
+        """What is measured."""
+        return list(self.envs) if self.env is None else [self.env]
 
 
 def help_text() -> str:
@@ -85,9 +112,26 @@ def run(arguments: Sequence[str]) -> int:
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     use_threads(settings.num_threads)
+    console = make_console()
+    report: dict[str, object] = {"machine": machine(settings.device)}
+    names = [name for name in settings.names if name != TRAFFIC]
+    if names:
+        report.update(_measure_environments(settings, names, console))
+    if TRAFFIC in settings.names:
+        report["traffic"] = _measure_traffic(settings.seconds, console)
+    if out is not None:
+        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        console.print(str(out))
+    return 0
+
+
+def _measure_environments(
+    settings: BenchConfig, names: Sequence[str], console: Console
+) -> dict[str, object]:
     steps: list[StepSpeed] = []
     training: list[TrainingSpeed] = []
-    for name in settings.envs:
+    peers: list[PeerSpeed] = []
+    for name in names:
         config = configure("train", TrainConfig, [f"env={name}", f"device={settings.device}"])
         steps += [
             measure_steps(
@@ -99,23 +143,57 @@ def run(arguments: Sequence[str]) -> int:
             )
             for count in settings.num_envs
         ]
+        if settings.peer is not None and name in PEERS:
+            mine = steps[-len(settings.num_envs) :]
+            peers += [measure_peer(settings.peer, speed) for speed in mine]
         for algo in settings.algos:
             overrides = [f"env={name}", f"algo={algo}", f"device={settings.device}"]
             trained = configure("train", TrainConfig, overrides)
             training.append(measure_training(trained, seconds=settings.seconds))
-    console = make_console()
     console.print(_steps_table(steps))
     if training:
         console.print(_training_table(training))
-    if out is not None:
-        report = {
-            "machine": machine(settings.device),
-            "steps": [as_json(speed) for speed in steps],
-            "training": [as_json(speed) for speed in training],
-        }
-        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        console.print(str(out))
-    return 0
+    if peers:
+        console.print(_peers_table(peers))
+    return {
+        "steps": [as_json(speed) for speed in steps],
+        "training": [as_json(speed) for speed in training],
+        "peers": [as_json(speed) for speed in peers],
+    }
+
+
+def _measure_traffic(seconds: float, console: Console) -> list[dict[str, object]]:
+    """Vehicle updates of one core, and SUMO's where libsumo is installed."""
+    table = Table("traffic", "roads", "lanes", "vehicles", "ms a step", "M updates/s", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    figures: list[dict[str, object]] = []
+    for measure in (measure_traffic, measure_sumo):
+        for figure in measure(seconds):
+            figures.append({**asdict(figure), "updates_per_second": figure.updates_per_second})
+            sizes = [figure.num_roads, figure.num_lanes, figure.num_vehicles]
+            table.add_row(
+                figure.what,
+                *[f"{size:,}" for size in sizes],
+                f"{1e3 * figure.seconds_per_step:.3g}",
+                f"{figure.updates_per_second / 1e6:.3g}",
+            )
+    console.print(table)
+    return figures
+
+
+def _peers_table(speeds: Sequence[PeerSpeed]) -> Table:
+    table = Table(
+        "environment", "copies", "rewarped's steps/s (64)", "with gradients", "ratio", "ratio",
+        box=None,
+    )  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for speed in speeds:
+        rates = [f"{rate:,.0f}" for rate in (speed.peer_forward, speed.peer_forward_backward)]
+        ratios = [f"{r:,.0f}" for r in (speed.forward_ratio, speed.forward_backward_ratio)]
+        table.add_row(speed.env, str(speed.num_envs), *rates, *ratios)
+    return table
 
 
 def _steps_table(speeds: Sequence[StepSpeed]) -> Table:
