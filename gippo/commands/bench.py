@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,9 +58,7 @@ class BenchConfig:
     """What to measure."""
 
     envs: list[str] = field(default_factory=lambda: ["cartpole"])
-    """Names from configs/env/, or traffic for the traffic simulator alone."""
-    env: str | None = None
-    """One name in place of `envs`."""
+    """Names from configs/env/, or traffic for the traffic simulator alone; env=NAME for one."""
     peer: str | None = None
     """An interpreter that has rewarped: its environments of the same name are timed as well."""
     num_envs: list[int] = field(default_factory=lambda: [64, 256])
@@ -85,7 +84,7 @@ class BenchConfig:
         if not 0.0 < self.seconds < float("inf"):
             raise ValueError(f"seconds: {self.seconds} given, a positive number accepted")
         accepted = {"envs": [*choices("env"), TRAFFIC], "algos": choices("algo")}
-        given = {"envs": self.names, "algos": self.algos}
+        given = {"envs": self.envs, "algos": self.algos}
         for name, values in given.items():
             for value in values:
                 if value not in accepted[name]:
@@ -93,11 +92,6 @@ class BenchConfig:
                         f"{name}: {value!r} given, any of {accepted[name]} accepted"
                         f"{near_matches(value, accepted[name])}"
                     )
-
-    @property
-    def names(self) -> list[str]:
-        """What is measured."""
-        return list(self.envs) if self.env is None else [self.env]
 
 
 def help_text() -> str:
@@ -107,6 +101,8 @@ def help_text() -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """Measure as the arguments say."""
+    # `env=ant`, as the other commands have it, is the short form of a list of one.
+    arguments = [re.sub(r"^env=(.*)$", r"envs=[\1]", argument) for argument in arguments]
     settings = configure("bench", BenchConfig, arguments)
     out = None if settings.out is None else Path(settings.out)
     if out is not None and not out.absolute().parent.is_dir():
@@ -114,10 +110,10 @@ def run(arguments: Sequence[str]) -> int:
     use_threads(settings.num_threads)
     console = make_console()
     report: dict[str, object] = {"machine": machine(settings.device)}
-    names = [name for name in settings.names if name != TRAFFIC]
+    names = [name for name in settings.envs if name != TRAFFIC]
     if names:
         report.update(_measure_environments(settings, names, console))
-    if TRAFFIC in settings.names:
+    if TRAFFIC in settings.envs:
         report["traffic"] = _measure_traffic(settings.seconds, console)
     if out is not None:
         out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
