@@ -167,13 +167,12 @@ class AlphaFit:
             "alpha-policy's loss",
             self._optimizer,
             learning_rate=self.learning_rate,
-            retry_factor=config.retry_factor,
-            retries=config.retries,
+            config=config.retry,
         )
         if not outcome.succeeded:
             policy = [samples.mu, samples.log_sigma]
             if outcome.problem is None:
-                lower = self.learning_rate / config.retry_factor
+                lower = self.learning_rate / config.retry.factor
                 self.learning_rate = min(self.learning_rate, max(lower, config.min_learning_rate))
         return AlphaPolicy(policy[0], policy[1], outcome, loss)
 

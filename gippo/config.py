@@ -188,6 +188,24 @@ class RPConfig(GradientStepConfig):
 
 
 @dataclass
+class RetryConfig:
+    """What follows when an update has raised its loss: back, and again at a lower rate."""
+
+    retries: int = 8
+    """Further attempts at most."""
+    factor: float = 1.5
+    """The first retry takes the rate divided by this."""
+    compounding: bool = True
+    """Divide again for each further retry."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        _check_integer("retry.retries", self.retries, 0)
+        _check_number("retry.factor", self.factor, 1.0, open_low=True)
+        _check_flag("retry.compounding", self.compounding)
+
+
+@dataclass
 class PPOConfig:
     """The clipped surrogate's ascent: PPO, and the third step of GI-PPO."""
 
@@ -215,11 +233,10 @@ class PPOConfig:
     """Bound on the logarithm of a probability ratio."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Adam's."""
-    max_grad_norm: float = 1.0
-    retries: int = 8
-    """Further attempts when the loss has risen."""
-    retry_factor: float = 1.5
-    """An attempt after the first takes the initial rate divided by this."""
+    max_grad_norm: float | None = 1.0
+    """Null: the gradient is taken as it is."""
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    """When the loss has risen from the first pass to the last."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
@@ -235,9 +252,8 @@ class PPOConfig:
         _check_number("ppo.log_ratio_limit", self.log_ratio_limit)
         _check_positive("ppo.log_ratio_clamp", self.log_ratio_clamp)
         _check_betas("ppo.betas", self.betas)
-        _check_positive("ppo.max_grad_norm", self.max_grad_norm)
-        _check_integer("ppo.retries", self.retries, 0)
-        _check_number("ppo.retry_factor", self.retry_factor, 1.0, open_low=True)
+        if self.max_grad_norm is not None:
+            _check_positive("ppo.max_grad_norm", self.max_grad_norm)
 
 
 @dataclass
@@ -246,16 +262,14 @@ class AlphaConfig:
 
     learning_rate: float = 1e-2
     min_learning_rate: float = 1e-5
-    """Floor of the base rate, which falls by `retry_factor` when every attempt has failed."""
+    """Floor of the base rate, which falls by `retry.factor` when every attempt has failed."""
     iterations: int = 16
     """Full-batch Adam steps per attempt."""
     betas: list[float] = field(default_factory=lambda: [0.7, 0.95])
     """Adam's."""
     max_grad_norm: float = 1.0
-    retries: int = 8
-    """Further attempts when the fit's loss has risen."""
-    retry_factor: float = 1.5
-    """An attempt after the first takes the base rate divided by this."""
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    """When the fit's loss has risen."""
     alpha_0: float = 0.5
     """The first alpha."""
     max_alpha: float = 1.0
@@ -276,8 +290,6 @@ class AlphaConfig:
         _check_integer("alpha.iterations", self.iterations, 1)
         _check_betas("alpha.betas", self.betas)
         _check_positive("alpha.max_grad_norm", self.max_grad_norm)
-        _check_integer("alpha.retries", self.retries, 0)
-        _check_number("alpha.retry_factor", self.retry_factor, 1.0, open_low=True)
         _check_positive("alpha.max_alpha", self.max_alpha)
         _check_number("alpha.alpha_0", self.alpha_0, 0.0, self.max_alpha, open_low=True)
         _check_number("alpha.beta", self.beta, 1.0, open_low=True)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gippo.config import RetryConfig
+
 GRAD_NORM_EPS = 1e-6
 
 
@@ -64,10 +66,10 @@ class ParameterVector:
 
 
 class Optimizer:
-    """Adam on a parameter vector, with the gradient's norm bounded."""
+    """Adam on a parameter vector, with a bound on the gradient's norm or without (None)."""
 
     def __init__(
-        self, parameters: ParameterVector, betas: Sequence[float], max_grad_norm: float
+        self, parameters: ParameterVector, betas: Sequence[float], max_grad_norm: float | None
     ) -> None:
         self.parameters = parameters
         self.max_grad_norm = max_grad_norm
@@ -80,8 +82,9 @@ class Optimizer:
 
     def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """Descend once along `gradient`, which is scaled in place."""
-        norm = torch.linalg.vector_norm(gradient)
-        gradient.mul_((self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0))
+        if self.max_grad_norm is not None:
+            norm = torch.linalg.vector_norm(gradient)
+            gradient.mul_((self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0))
         self._leaf.grad = gradient
         self._adam.param_groups[0]["lr"] = learning_rate
         self._adam.step()
@@ -120,14 +123,14 @@ def update_with_retries(
     optimizer: Optimizer,
     *,
     learning_rate: float,
-    retry_factor: float,
-    retries: int,
+    config: RetryConfig,
 ) -> Outcome:
     """Update until the loss has not risen; go back to the old parameters after each failure.
 
-    Every attempt after the first takes ``learning_rate / retry_factor``: the divisions do not
-    compound, but Adam's moments are kept, so that attempts differ. Only non-finite numbers take the
-    moments back with the parameters.
+    The first retry takes ``learning_rate / factor``, the further ones the same or, compounding,
+    each the last one's divided again. Adam's moments are kept over attempts: an attempt that
+    overshot has left large second moments, and the next one's steps are shorter for it. Only
+    non-finite numbers take the moments back with the parameters.
 
     Args:
         attempt: updates the parameters at the given rate and returns the loss (0-d) before and
@@ -135,15 +138,15 @@ def update_with_retries(
         what: names the loss in `Outcome.problem`.
         optimizer: the attempt's.
         learning_rate: of the first attempt.
-        retry_factor: above 1.
-        retries: further attempts at most.
+        config: how many attempts, at which rates.
     """
     parameters = optimizer.parameters
     weights_before = parameters.vector.clone()
     moments_before = optimizer.state_dict()
     problem = None
-    for retry in range(retries + 1):
-        first, last = attempt(learning_rate if retry == 0 else learning_rate / retry_factor)
+    for retry in range(config.retries + 1):
+        power = retry if config.compounding else min(retry, 1)
+        first, last = attempt(learning_rate / config.factor**power)
         weights_finite = torch.isfinite(parameters.vector).all()
         first_finite, last_finite = torch.isfinite(first), torch.isfinite(last)
         first_ok, last_ok, weights_ok, improved = torch.stack(
@@ -160,7 +163,7 @@ def update_with_retries(
         optimizer.load_state_dict(moments_before)
         if not first_ok:  # the data are at fault, which no smaller step mends
             return Outcome(False, retry, problem)
-    return Outcome(False, retries, problem)
+    return Outcome(False, config.retries, problem)
 
 
 def step_once(

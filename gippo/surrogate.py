@@ -77,7 +77,9 @@ class SurrogateAscent:
         """Ascend, and once more from the start at a lower rate if the loss has risen.
 
         The losses compared are the means over the first and the last pass, each minibatch's taken
-        before its step.
+        before its step; and, beyond the authors' rule, that after the last step. Where the policy
+        is nearly deterministic one step can lead anywhere: De Jong's function drifted away from its
+        optimum by last steps that had not been looked at.
 
         Args:
             samples: the window.
@@ -92,8 +94,7 @@ class SurrogateAscent:
             "surrogate loss",
             self._optimizer,
             learning_rate=rate,
-            retry_factor=config.retry_factor,
-            retries=config.retries,
+            config=config.retry,
         )
         metrics: Metrics = {
             "actor_loss": attempt.last_loss,
@@ -127,9 +128,9 @@ class SurrogateAscent:
         """
         config = self.config
         if config.schedule == "adaptive":
-            lower = max(initial / config.retry_factor, config.min_learning_rate)
+            lower = max(initial / config.retry.factor, config.min_learning_rate)
             return reached if succeeded else lower
-        return config.learning_rate if succeeded else initial / config.retry_factor
+        return config.learning_rate if succeeded else initial / config.retry.factor
 
     def loss(
         self,
@@ -190,7 +191,11 @@ class _Attempt:
         self.last_loss = torch.zeros(())
 
     def run(self, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ascend from the present parameters; mean loss of the first and of the last pass."""
+        """Ascend from the present parameters.
+
+        Returns:
+            The mean loss of the first pass, and the greater of the last pass's and that after it.
+        """
         ascent, config = self._ascent, self._ascent.config
         visited = list(self._start)
         passes: list[torch.Tensor] = []
@@ -209,4 +214,12 @@ class _Attempt:
             passes.append(torch.stack(losses).mean())
         self.rate = rate
         self.last_loss = passes[-1]
-        return passes[0], passes[-1]
+        return passes[0], torch.maximum(passes[-1], self._loss_now())
+
+    def _loss_now(self) -> torch.Tensor:
+        with torch.no_grad():
+            losses = [
+                self._ascent.loss(*self._ascent._actor.forward(obs), *rest)
+                for obs, *rest in self._minibatches
+            ]
+        return torch.stack(losses).mean()

@@ -9,6 +9,7 @@ from gippo.config import (
     LRConfig,
     NetworkConfig,
     PPOConfig,
+    RetryConfig,
     RPConfig,
 )
 
@@ -57,7 +58,9 @@ def test_overrides_are_checked_when_the_object_is_made():
         (PPOConfig, {"clip": 1.0}),
         (PPOConfig, {"learning_rate": float("nan")}),
         (PPOConfig, {"max_learning_rate": 1e-7}),
-        (PPOConfig, {"retry_factor": 1.0}),
+        (PPOConfig, {"max_grad_norm": 0.0}),
+        (RetryConfig, {"factor": 1.0}),
+        (RetryConfig, {"retries": -1}),
         (PPOConfig, {"minibatch_size": 0}),
         (AlphaConfig, {"alpha_0": 2.0}),
         (AlphaConfig, {"alpha_0": float("inf")}),
@@ -75,4 +78,4 @@ def test_a_value_out_of_range_is_named_with_what_is_accepted(config_class, optio
 def test_the_edges_of_ranges_are_accepted():
     LearnerConfig(gamma=1.0, gae_lambda=1.0)
     AlphaConfig(alpha_0=1.0, delta_det=1.0, delta_oorr=1.0)
-    PPOConfig(retries=0, min_learning_rate=1e-3, max_learning_rate=1e-3)
+    PPOConfig(max_grad_norm=None, min_learning_rate=1e-3, max_learning_rate=1e-3)

@@ -90,7 +90,7 @@ def test_every_method_is_found_with_its_config():
 
 
 def test_an_unknown_config_is_refused():
-    with pytest.raises(ValueError, match="method_config: a dict given, one of .*PPOConfig"):
+    with pytest.raises(ValueError, match=r"method_config: a dict given, one of .*PPOConfig"):
         method_of({})
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from gippo.config import RetryConfig
 from gippo.optimization import (
     Optimizer,
     ParameterVector,
@@ -75,14 +76,13 @@ class Scripted:
             vector.fill_(torch.nan)
         return torch.tensor(first), torch.tensor(last)
 
-    def run(self, retries=8):
+    def run(self, retries=8, compounding=False):
         return update_with_retries(
             self.attempt,
             "test loss",
             self.optimizer,
             learning_rate=0.3,
-            retry_factor=1.5,
-            retries=retries,
+            config=RetryConfig(retries, 1.5, compounding),
         )
 
     @property
@@ -98,11 +98,12 @@ def test_a_fallen_loss_is_kept_at_once():
     assert not torch.equal(update.optimizer.parameters.vector, update.start)
 
 
-def test_retries_take_the_lowered_rate_which_does_not_compound():
+@pytest.mark.parametrize("compounding", [False, True])
+def test_retries_take_a_lowered_rate(compounding):
     update = Scripted([(1.0, 2.0), (1.0, 1.5), (1.0, 0.5)])
-    outcome = update.run()
+    outcome = update.run(compounding=compounding)
     assert (outcome.succeeded, outcome.retries) == (True, 2)
-    assert update.rates == pytest.approx([0.3, 0.2, 0.2])
+    assert update.rates == pytest.approx([0.3, 0.2, 0.2 / 1.5 if compounding else 0.2])
     assert update.adam_steps == 3, "Adam's moments are kept over attempts"
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gippo.config import PPOConfig
+from gippo.config import PPOConfig, RetryConfig
 from gippo.networks import kl_divergence
 from gippo.surrogate import Reference, SurrogateAscent, hybrid_log_prob, num_minibatches
 from tests.gippo.policies import make_context, make_samples
@@ -71,7 +71,7 @@ def test_an_ascent_lowers_the_loss_it_is_judged_by():
 def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
     context = make_context()
     samples = make_samples(context.actor)
-    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retries=2)
+    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retry=RetryConfig(2, 1.5, False))
     ascent = SurrogateAscent(context, config)
     outcomes = iter([(0.0, 1.0)] * 9 + [(1.0, 0.0)])
     rates = []
@@ -102,7 +102,11 @@ def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
     context = make_context()
     samples = make_samples(context.actor, batch=16)
     config = PPOConfig(
-        schedule="adaptive", learning_rate=1e-3, minibatch_size=8, num_epochs=2, retries=0
+        schedule="adaptive",
+        learning_rate=1e-3,
+        minibatch_size=8,
+        num_epochs=2,
+        retry=RetryConfig(retries=0),
     )
     ascent = SurrogateAscent(context, config)
     policies = []
@@ -131,3 +135,14 @@ def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
 def test_minibatches_hold_at_most_their_size(batch, size, expected):
     assert num_minibatches(batch, size) == expected
     assert max(len(part) for part in torch.zeros(batch).tensor_split(expected)) <= size
+
+
+def test_a_last_step_that_leads_away_is_not_kept():
+    # One pass takes one step, before which the loss cannot have risen; only after it, it has.
+    context = make_context()
+    samples = make_samples(context.actor)
+    config = PPOConfig(learning_rate=10.0, num_epochs=1, retry=RetryConfig(retries=1))
+    before = context.parameters.vector.clone()
+    report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
+    assert report.metrics["actor_failed"] == 1.0
+    assert torch.equal(context.parameters.vector, before)
