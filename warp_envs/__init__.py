@@ -5,8 +5,6 @@ obs, info = env.reset()
 obs, reward, terminated, truncated, info = env.step(actions)
 """
 
-import warp as _wp
-
 import kernels as _kernels
 
 if not getattr(_kernels, "GIPPO_KERNELS", False):
@@ -16,18 +14,12 @@ if not getattr(_kernels, "GIPPO_KERNELS", False):
         "gippo again"
     )
 
-# Warp greets with a list of devices; the one it finds missing it still names itself.
-if hasattr(_wp.config, "log_level"):
-    _wp.config.log_level = _wp.LOG_ERROR
-    _wp.init()
-    _wp.config.log_level = _wp.LOG_WARNING
-else:
-    _wp.config.quiet = True
-    _wp.init()
-
-from warp_envs.articulation import Articulation  # Warp is started before its kernels are
+from warp_envs.articulation import Articulation
 from warp_envs.recording import RolloutRecorder
 from warp_envs.registry import env_ids, make
+from warp_envs.start import start_warp as _start_warp
 from warp_envs.traffic import TrafficSim
+
+_start_warp()
 
 __all__ = ["Articulation", "RolloutRecorder", "TrafficSim", "env_ids", "make"]
