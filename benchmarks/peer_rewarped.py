@@ -43,7 +43,7 @@ def steps_per_second(name: str, num_envs: int, gradients: bool) -> float:
         if gradients:
             env.initialize_trajectory()
         with torch.set_grad_enabled(gradients):
-            total = sum(env.step(action)[1].sum() for action in leaf)
+            total = torch.stack([env.step(action)[1].sum() for action in leaf]).sum()
         if gradients:
             total.backward()
         return time.perf_counter() - start

@@ -190,18 +190,27 @@ class Articulation:
             raise ValueError(f"dt: {dt!r} given, a positive number of seconds accepted")
         if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
             raise ValueError(f"substeps: {substeps!r} given, a positive integer accepted")
-        states = [joint_q, joint_qd, joint_f], [next_joint_q, next_joint_qd]
         if compiled is None:
             compiled = self.device.is_cpu and 0 < self.nv <= LARGEST_COMPILED
         if compiled:
-            record_compiled_step(program, self.description, *states[0], *states[1], dt, substeps)
+            record_compiled_step(
+                program,
+                self.description,
+                joint_q,
+                joint_qd,
+                joint_f,
+                next_joint_q,
+                next_joint_qd,
+                dt,
+                substeps,
+            )
             return
         scratch = self._scratch(program, substeps)
         model = [self._model, self.scalar(dt / substeps), substeps]
         program.launch(
             kernels.control_step[self.scalar],
             self.num_envs,
-            [*model, *states[0], scratch, *states[1]],
+            [*model, joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd],
         )
 
     def record_kinematics(

@@ -90,7 +90,7 @@ class Program:
         self._recorded.append((kernel, dim, arguments, adjoint))
 
     @cached_property
-    def _forward(self) -> list[list[wp.Launch]]:
+    def _forward(self) -> list[list[Any]]:
         """The launches of every block."""
         return [
             [self._prepare(*launch[:3], block, adjoint=False) for launch in self._recorded]
@@ -98,7 +98,7 @@ class Program:
         ]
 
     @cached_property
-    def _adjoint(self) -> list[list[wp.Launch]]:
+    def _adjoint(self) -> list[list[Any]]:
         """The adjoint launches of every block, last kernel first."""
         return [
             [
@@ -116,7 +116,7 @@ class Program:
         arguments: list[Any],
         block: slice | None,
         adjoint: bool,
-    ) -> wp.Launch:
+    ) -> Any:
         if block is not None:
             sizes = (dim,) if isinstance(dim, int) else dim
             dim = (block.stop - block.start, *sizes[1:])
@@ -175,10 +175,10 @@ class Program:
         """Set the gradient of every array of this program to zero."""
         torch._foreach_zero_(self._gradients)
 
-    def _run(self, blocks: list[list[wp.Launch]]) -> None:
+    def _run(self, blocks: list[list[Any]]) -> None:
         stream = wp.stream_from_torch(self.torch_device) if self.device.is_cuda else None
 
-        def run(launches: list[wp.Launch]) -> None:
+        def run(launches: list[Any]) -> None:
             for launch in launches:
                 launch.launch(stream=stream)
 

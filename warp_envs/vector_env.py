@@ -70,6 +70,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.num_blocks = num_blocks
         self.state_layout = dict(state_layout)
         self.reward_terms = reward_terms
+        self.max_episode_steps = max_episode_steps
         self.spec = EnvSpec(id=f"gippo/{env_id}", max_episode_steps=max_episode_steps)
         self._make_spaces()
         self._counters: State = {}
@@ -298,7 +299,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             p.launch(episode.flag_nonfinite, n, [rows, diverged])
         p.launch(episode.sum_reward, n, [terms, last_reward, diverged, reward])
         p.launch(episode.select_rows, obs.shape, [raw_obs, previous_obs, diverged, final_obs])
-        limit = self.spec.max_episode_steps
+        limit = self.max_episode_steps
         verdict = [terminated, truncated, ended, done, steps, resets]
         p.launch(
             episode.end_episode,
