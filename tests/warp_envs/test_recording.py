@@ -382,6 +382,28 @@ def test_file_opens_anywhere(puppet, tmp_path, suffix):
     assert (len(layers), unresolved) == (1, [])
 
 
+@pytest.mark.parametrize("suffix", [".usdc", ".usdz"])
+def test_textures_come_along(tmp_path, suffix):
+    """In a package; other files refer to them by relative paths."""
+    image = """
+    def Shader "image"
+    {
+        asset inputs:file = @./wood.png@
+    }
+    def Xform "base" ("""
+    (tmp_path / "asset").mkdir()
+    (tmp_path / "asset" / "wood.png").write_bytes(b"not looked at")
+    text = nested().replace('    def Xform "base" (', image)
+    (tmp_path / "asset" / "puppet.usda").write_text(text)
+    record(Puppet(tmp_path / "asset" / "puppet.usda"), tmp_path / f"out{suffix}", steps=1)
+    if suffix == ".usdz":
+        shutil.rmtree(tmp_path / "asset")
+    stage = stage_of(tmp_path / f"out{suffix}")
+    file = stage.GetPrimAtPath("/World/envs/env_0/Robot/image").GetAttribute("inputs:file").Get()
+    assert not file.path.startswith("/")
+    assert file.resolvedPath
+
+
 def test_exception_keeps_the_frames(puppet, tmp_path):
     env = puppet()
     with pytest.raises(KeyboardInterrupt), RolloutRecorder(env, tmp_path / "out.usdc") as recorder:
