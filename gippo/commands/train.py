@@ -27,6 +27,7 @@ from gippo.progress import TrainingProgress, duration, make_console, number
 from gippo.recording import play_policy
 from gippo.run_config import CONFIG_FILE, TrainConfig, load_config, save_config, to_omegaconf
 from gippo.trainer import Trainer
+from warp_envs.preview import render_contact_sheet
 
 # What may differ when a run is resumed: where and how it runs, not what it computes.
 RESUMABLE = (
@@ -66,6 +67,7 @@ Files in run_dir:
   checkpoints/       the newest as epoch_NNNNNN.pt, the policy of the best return as best.pt
   curve.png          return, alpha, determinant range, out-of-range ratio
   rollout.usdc       the best policy's motion, for usdview or Omniverse (robots and traffic)
+  rollout.png        frames of it
 
 A run directory that holds a run is refused unless resume=true, which goes on from the newest
 checkpoint with the run's own config.yaml; on a CPU, with the same num_threads, the numbers are
@@ -278,6 +280,8 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
             )
             if played.recorded:
                 files["rollout"] = run_dir / "rollout.usdc"
+                files["picture"] = run_dir / "rollout.png"
+                render_contact_sheet(files["rollout"], files["picture"])
         console.print(
             f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
             f"best return {number(trainer.best_return)}"
