@@ -26,7 +26,7 @@ def program(
     )
     step = (recorded, q, qd, f, next_q, next_qd, CONTROL_STEP, substeps)
     if plain:
-        Articulation(description, num_envs, device, dtype).record_step(*step)
+        Articulation(description, num_envs, device, dtype).record_step(*step, compiled=False)
     else:
         record_compiled_step(recorded, description, *step[1:], lanes=lanes)
     return recorded.function([q, qd, f], [next_q, next_qd])

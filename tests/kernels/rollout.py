@@ -6,12 +6,14 @@ from warp_envs.articulation import Articulation
 from warp_envs.bridge import Program
 
 
-def step_function(robot: Articulation, dt: float = 1.0 / 60.0, substeps: int = 16):
+def step_function(
+    robot: Articulation, dt: float = 1.0 / 60.0, substeps: int = 16, compiled: bool = False
+):
     """(joint_q, joint_qd, joint_f) -> (joint_q, joint_qd) one control step later."""
     program = Program(str(robot.device))
     shapes = [robot.nq, robot.nv, robot.nv, robot.nq, robot.nv]
     rows = [program.array((robot.num_envs, width), robot.scalar) for width in shapes]
-    robot.record_step(program, *rows, dt=dt, substeps=substeps)
+    robot.record_step(program, *rows, dt=dt, substeps=substeps, compiled=compiled)
     return program.function(rows[:3], rows[3:])
 
 

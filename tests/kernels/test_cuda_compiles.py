@@ -9,6 +9,7 @@ import pytest
 import torch
 import warp as wp
 
+import warp_envs
 from tests.kernels import robots
 from tests.kernels.rollout import rows, step_function
 from warp_envs.articulation import Articulation
@@ -19,6 +20,24 @@ def control_step(dtype):
     robot = Articulation(robots.ant(), 1, dtype=dtype)
     q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
     step_function(robot)(q, qd, qd)
+
+
+def compiled_control_step(dtype):
+    robot = Articulation(robots.ant(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    step_function(robot, compiled=True)(q, qd, qd)
+
+
+def environment(name, **options):
+    """One differentiated step: what an environment does beside its dynamics."""
+
+    def use(dtype):
+        env = warp_envs.make(name, num_envs=1, dtype=dtype, **options)
+        actions = torch.zeros(1, env.num_actions, dtype=dtype, requires_grad=True)
+        env.step(actions)[1].sum().backward()
+
+    use.__name__ = name
+    return use
 
 
 def forward_dynamics(dtype):
@@ -39,6 +58,13 @@ USES = [  # and for which architectures; compiling takes seconds, so a subset of
     (forward_dynamics, 80),
     (mass_matrix_and_poses, 80),
     (mass_matrix_and_poses, 90),
+    (compiled_control_step, 80),
+    (compiled_control_step, 90),
+    (environment("ackley"), 80),
+    (environment("cartpole"), 80),
+    (environment("ant"), 90),
+    (environment("hopper"), 90),
+    (environment("pace_car", num_lanes=2, num_vehicles=3), 80),
 ]
 
 
@@ -47,7 +73,6 @@ def modules_used(use, dtype, monkeypatch):
     modules, launch = {}, Program.launch
 
     def noted(program, kernel, dim, inputs):
-        assert kernel.options.get("enable_backward") is not False
         modules[kernel.module.name] = kernel.module
         launch(program, kernel, dim, inputs)
 
