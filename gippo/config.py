@@ -233,7 +233,7 @@ class PPOConfig:
     """Bound on the logarithm of a probability ratio."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Adam's."""
-    max_grad_norm: float | None = 1.0
+    max_grad_norm: float | None = None
     """Null: the gradient is taken as it is."""
     retry: RetryConfig = field(default_factory=RetryConfig)
     """When the loss has risen from the first pass to the last."""
