@@ -77,9 +77,11 @@ class SurrogateAscent:
         """Ascend, and once more from the start at a lower rate if the loss has risen.
 
         The losses compared are the means over the first and the last pass, each minibatch's taken
-        before its step; and, beyond the authors' rule, that after the last step. Where the policy
-        is nearly deterministic one step can lead anywhere: De Jong's function drifted away from its
-        optimum by last steps that had not been looked at.
+        before its step. Two checks beyond the authors', for policies so nearly deterministic that
+        one step can lead anywhere (De Jong's function left its optimum for want of them): the loss
+        after the last step counts too, and it must not be above zero, the reference policy's. Far
+        from all samples the clipped loss is a positive constant, which after a poor start of the
+        ascent is an improvement that no sample vouches for.
 
         Args:
             samples: the window.
@@ -194,7 +196,8 @@ class _Attempt:
         """Ascend from the present parameters.
 
         Returns:
-            The mean loss of the first pass, and the greater of the last pass's and that after it.
+            The mean loss of the first pass, at most zero, and the greater of the last pass's and
+            that after it.
         """
         ascent, config = self._ascent, self._ascent.config
         visited = list(self._start)
@@ -214,7 +217,7 @@ class _Attempt:
             passes.append(torch.stack(losses).mean())
         self.rate = rate
         self.last_loss = passes[-1]
-        return passes[0], torch.maximum(passes[-1], self._loss_now())
+        return passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
 
     def _loss_now(self) -> torch.Tensor:
         with torch.no_grad():

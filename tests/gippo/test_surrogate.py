@@ -5,7 +5,13 @@ import torch
 
 from gippo.config import PPOConfig, RetryConfig
 from gippo.networks import kl_divergence
-from gippo.surrogate import Reference, SurrogateAscent, hybrid_log_prob, num_minibatches
+from gippo.surrogate import (
+    Reference,
+    SurrogateAscent,
+    _Attempt,
+    hybrid_log_prob,
+    num_minibatches,
+)
 from tests.gippo.policies import make_context, make_samples
 
 
@@ -146,3 +152,28 @@ def test_a_last_step_that_leads_away_is_not_kept():
     report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
     assert report.metrics["actor_failed"] == 1.0
     assert torch.equal(context.parameters.vector, before)
+
+
+def test_leaving_all_samples_behind_is_no_improvement():
+    # The ascent starts at a policy worse than the reference; far away the loss is lower, but a
+    # constant: every ratio is zero.
+    context = make_context()
+    samples = make_samples(context.actor)
+    samples.advantage = samples.eps[:, 0]
+    worse = Reference(samples.log_prob + 2.0 * samples.advantage, samples.mu, samples.log_sigma)
+    config = PPOConfig(learning_rate=3.0, num_epochs=5, retry=RetryConfig(retries=0))
+    ascent = SurrogateAscent(context, config)
+    attempts = []
+    run = _Attempt.run
+
+    def spy(attempt, rate):
+        attempts.append((run(attempt, rate), attempt.last_loss))
+        return attempts[-1][0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Attempt, "run", spy)
+        report = ascent.update(samples, worse, 0)
+    ((first, last), _) = attempts[0]
+    assert first.item() == 0.0
+    assert last.item() > 0.0
+    assert report.metrics["actor_failed"] == 1.0
