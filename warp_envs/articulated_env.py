@@ -86,6 +86,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             raise ValueError(f"gear: {gear!r} given, a finite number accepted")
         if compiled not in (True, False, None):
             raise ValueError(f"compiled: {compiled!r} given, True, False or None accepted")
+        if not isinstance(asset, (str, os.PathLike)):
+            raise ValueError(f"asset: {asset!r} given, the path of a USD file accepted")
         self.substeps = substeps
         self.compiled = compiled
         self.gear = float(gear)

@@ -72,14 +72,24 @@ def make(
         if name not in known:
             accepted = list(known) + list(_BASE_OPTIONS)
             raise ValueError(f"{name}: not an option of {env_id!r}, which accepts {accepted}")
+    for name in _required_options(env_id):
+        if name not in options:
+            raise ValueError(f"{name}: not given, but {env_id!r} needs it")
     return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
 
 
 def env_options(env_id: str) -> tuple[str, ...]:
     """The options of an environment beyond those that all share."""
-    parameters = inspect.signature(_FACTORIES[env_id]).parameters.values()
-    return tuple(
-        parameter.name
-        for parameter in parameters
+    return tuple(parameter.name for parameter in _own_parameters(env_id))
+
+
+def _required_options(env_id: str) -> tuple[str, ...]:
+    return tuple(p.name for p in _own_parameters(env_id) if p.default is inspect.Parameter.empty)
+
+
+def _own_parameters(env_id: str) -> list[inspect.Parameter]:
+    return [
+        parameter
+        for parameter in inspect.signature(_FACTORIES[env_id]).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in _BASE_OPTIONS
-    )
+    ]
