@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,7 @@ def measure_peer(python: str, speed: StepSpeed) -> PeerSpeed:
     Raises:
         UserError: the interpreter cannot run it.
     """
-    script = str(peer_script())
-    command = [python, script, speed.env, str(PEER_COPIES)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peer = json.loads(done.stdout.strip().splitlines()[-1])
-    except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
-        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
-        raise UserError(f"peer: {python!r} could not run {script}: {reason}") from error
+    peer = _peer_rates(python, speed.env)
     return PeerSpeed(
         env=speed.env,
         num_envs=speed.num_envs,
@@ -143,6 +137,19 @@ def measure_peer(python: str, speed: StepSpeed) -> PeerSpeed:
         forward_ratio=speed.forward / peer["forward"],
         forward_backward_ratio=speed.forward_backward / peer["forward_backward"],
     )
+
+
+@cache
+def _peer_rates(python: str, env: str) -> dict[str, float]:
+    """The peer's environment steps per second, measured once."""
+    script = str(peer_script())
+    command = [python, script, env, str(PEER_COPIES)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout.strip().splitlines()[-1])
+    except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
+        raise UserError(f"peer: {python!r} could not run {script}: {reason}") from error
 
 
 def peer_script() -> Path:
