@@ -202,8 +202,7 @@ class Learner:
                 rollout, value_function, normalizer, config.gamma, gradient_lambda
             )
             rollout.forget_graph()
-        value_target = (advantage + values.value).to(self._dtype)
-        return Window(rollout, advantage, gradients, objective), value_target
+        return Window(rollout, advantage, gradients, objective), advantage + values.value
 
     def _update(
         self, window: Window, value_target: torch.Tensor

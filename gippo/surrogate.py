@@ -178,7 +178,7 @@ class _Attempt:
             samples.obs,
             samples.action,
             reference.log_prob,
-            normalized(samples.advantage, samples.obs.dtype),
+            normalized(samples.advantage),
         )
         self._minibatches = list(zip(*(c.tensor_split(parts) for c in columns), strict=True))
         self._start = list(
