@@ -41,7 +41,8 @@ def generalized_advantage(
     """A_t = sum_k (gamma lambda)^k delta_{t+k}, delta_t = r_t + gamma V(s_{t+1}) - V(s_t) (Eq. 14).
 
     V(s_{t+1}) is zero on termination and bootstrapped on truncation; the sum ends with the episode
-    and with the window.
+    and with the window. In double precision: De Jong's rewards come to differ by 1e-9 beside values
+    of 1, and rounding them to the values' resolution leaves advantages that are all alike.
 
     Args:
         reward: (H, N).
@@ -52,11 +53,11 @@ def generalized_advantage(
         gae_lambda: lambda.
 
     Returns:
-        (H, N).
+        (H, N), torch.float64.
     """
-    alive = (~terminated).to(reward.dtype)
-    decay = gamma * gae_lambda * (~done).to(reward.dtype)
-    delta = reward + gamma * alive * values.next_value - values.value
+    alive, goes_on = (~terminated).double(), (~done).double()
+    decay = gamma * gae_lambda * goes_on
+    delta = reward.double() + gamma * alive * values.next_value.double() - values.value.double()
     advantage = torch.empty_like(delta)
     carry = torch.zeros_like(delta[0])
     for t in range(delta.shape[0] - 1, -1, -1):
@@ -134,7 +135,9 @@ def action_gradients(
     )
 
 
-def normalized(advantage: torch.Tensor) -> torch.Tensor:
-    """`advantage` shifted and scaled to zero mean and unit variance."""
+def normalized(advantage: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`advantage` with zero mean and unit variance, as `dtype`; zeros if it is constant."""
     variance, mean = torch.var_mean(advantage, correction=0)
-    return (advantage - mean) / (torch.sqrt(variance) + 1e-8)
+    deviation = torch.sqrt(variance)
+    scaled = (advantage - mean) / deviation.where(deviation > 0.0, 1.0)
+    return scaled.to(dtype)

@@ -61,7 +61,7 @@ def alpha_statistics(
             psi.min(),
             psi.mean(),
             psi.max(),
-            ((ratio - 1.0) * samples.advantage).mean(),
+            ((ratio - 1.0) * samples.advantage).mean().to(psi.dtype),
             outside.to(psi.dtype).mean(),
         ]
     )

@@ -202,7 +202,8 @@ class Learner:
                 rollout, value_function, normalizer, config.gamma, gradient_lambda
             )
             rollout.forget_graph()
-        return Window(rollout, advantage, gradients, objective), advantage + values.value
+        value_target = (advantage + values.value).to(self._dtype)
+        return Window(rollout, advantage, gradients, objective), value_target
 
     def _update(
         self, window: Window, value_target: torch.Tensor

@@ -178,7 +178,7 @@ class _Attempt:
             samples.obs,
             samples.action,
             reference.log_prob,
-            normalized(samples.advantage),
+            normalized(samples.advantage, samples.obs.dtype),
         )
         self._minibatches = list(zip(*(c.tensor_split(parts) for c in columns), strict=True))
         self._start = list(

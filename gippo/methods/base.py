@@ -23,7 +23,7 @@ class Window:
 
     rollout: Rollout
     advantage: torch.Tensor
-    """(H, N)."""
+    """(H, N), torch.float64."""
     gradients: ActionGradients | None
     """Present if the method has a `gradient_lambda`."""
     objective: torch.Tensor
@@ -67,7 +67,7 @@ class Samples:
     log_prob: torch.Tensor
     """Of the action under the policy that took it, (B,)."""
     advantage: torch.Tensor
-    """(B,), not normalised."""
+    """(B,), torch.float64, not normalised."""
     action_gradient: torch.Tensor | None
     """dA_t/da_t, (B, num_actions)."""
 

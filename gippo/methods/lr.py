@@ -30,7 +30,7 @@ class LR(Method):
         """Descend -mean(A log pi(a | s)) once."""
         samples = window.samples
         mu, log_sigma = self._actor.forward(samples.obs)
-        weight = normalized(samples.advantage)
+        weight = normalized(samples.advantage, samples.obs.dtype)
         loss = -(weight * log_prob(samples.action, mu, log_sigma)).mean()
         gradient = self._parameters.gradient(loss)
         return self._step.step(loss.detach(), gradient, "likelihood-ratio loss", epoch)

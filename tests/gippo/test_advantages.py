@@ -173,7 +173,17 @@ def test_nothing_passes_an_episodes_end():
 
 
 def test_normalized_has_zero_mean_and_unit_variance():
-    values = normalized(torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64))
+    values = normalized(torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64), torch.float64)
     assert values.mean().item() == pytest.approx(0.0, abs=1e-12)
     assert (values * values).mean().item() == pytest.approx(1.0)
-    assert normalized(torch.full((4,), 3.0)).tolist() == [0.0] * 4
+    assert normalized(torch.full((4,), 3.0), torch.float32).tolist() == [0.0] * 4
+
+
+def test_rewards_small_beside_the_values_keep_their_differences():
+    # One-step episodes cut by time, as in function optimisation, with a value of another magnitude.
+    value = torch.full((1, 4), -44.0)
+    reward = torch.tensor([[1e-9, 2e-9, 3e-9, 4e-9]])
+    done = torch.ones(1, 4, dtype=torch.bool)
+    advantage = generalized_advantage(reward, Values(value, value), ~done, done, 0.99, 0.95)
+    expected = torch.tensor([[-3.0, -1.0, 1.0, 3.0]]) / 5.0**0.5
+    torch.testing.assert_close(normalized(advantage, torch.float32), expected, rtol=1e-3, atol=0.0)

@@ -76,7 +76,7 @@ def test_rp_descends_shacs_loss(gae_lambda):
 
 def test_lr_descends_log_probabilities_weighted_by_normalised_advantages():
     case = Reconstruction(LRConfig())
-    loss = -(normalized(case.advantage.detach()) * case.log_prob).mean()
+    loss = -(normalized(case.advantage.detach(), torch.float64) * case.log_prob).mean()
     expected = case.gradient_of(loss)
     torch.testing.assert_close(case.applied_gradient(), expected, rtol=1e-8, atol=1e-11)
     assert case.metrics["actor_loss"] == pytest.approx(loss.item())
