@@ -85,6 +85,8 @@ class ActionGradients:
     """Of the advantage at the first step of the action's sub-trajectory."""
     of_own: torch.Tensor
     """Of the advantage at the action's own step, dA_t/da_t."""
+    discount: torch.Tensor
+    """(gamma lambda)^k at step k of a sub-trajectory, (H, N): A_t's share in its A_first."""
     num_subtrajectories: torch.Tensor
     """Number of sub-trajectories in the window, 0-d."""
 
@@ -131,6 +133,7 @@ def action_gradients(
     return ActionGradients(
         of_first=of_first,
         of_own=of_first / discount.unsqueeze(-1),
+        discount=discount,
         num_subtrajectories=(steps == 0).sum(),
     )
 

@@ -188,6 +188,24 @@ class RPConfig(GradientStepConfig):
 
 
 @dataclass
+class LRRPConfig(GradientStepConfig):
+    """LR+RP, both estimates of one gradient, each weighted by the other's variance."""
+
+    variance_samples: int | None = 16
+    """Trajectories whose gradients tell the variances; null: all."""
+    variance_entries: int | None = 512
+    """The gradient's first entries, over which variances are summed; null: all."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        super().__post_init__()
+        if self.variance_samples is not None:
+            _check_integer("variance_samples", self.variance_samples, 2)
+        if self.variance_entries is not None:
+            _check_integer("variance_entries", self.variance_entries, 1)
+
+
+@dataclass
 class RetryConfig:
     """What follows when an update has raised its loss: back, and again at a lower rate."""
 
@@ -304,3 +322,19 @@ class GIPPOConfig:
 
     alpha: AlphaConfig = field(default_factory=AlphaConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+
+
+@dataclass
+class PEConfig:
+    """PE, policy enhancement: PPO on a batch grown by samples extrapolated along gradients."""
+
+    num_extrapolated: int = 1
+    """New samples for each one of the window."""
+    correlation: float = 0.9
+    """Of a new sample's noise with the one it is extrapolated from: nearer 1, nearer to it."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        _check_integer("num_extrapolated", self.num_extrapolated, 1)
+        _check_number("correlation", self.correlation, 0.0, 1.0, open_high=True)

@@ -19,12 +19,12 @@ from gippo.networks import GaussianActor, ValueNetwork
 from gippo.normalization import Normalizer, RunningStatistics, identity
 from gippo.optimization import ParameterVector
 from gippo.rollout import Rollout, collect
+from gippo.seeding import stream_seed
 from gippo.statistics import EpisodeStatistics
 
 _log = logging.getLogger(__name__)
 
-_INIT_STREAM = 2**32  # seeds are below 2**31: the generators of one run never share a seed
-_ACT_STREAM = 2**33
+_INIT_STREAM, _ACT_STREAM = 1, 2
 
 
 class NonFiniteError(RuntimeError):
@@ -39,7 +39,7 @@ def make_learner(
     Args:
         env: a differentiable vector environment (`warp_envs`); it is reset here.
         config: what all methods share.
-        method_config: LRConfig, RPConfig, PPOConfig or GIPPOConfig (`gippo.methods`).
+        method_config: of the method wanted, such as PPOConfig or GIPPOConfig (`gippo.methods`).
         num_epochs: of the whole training: falling learning rates reach their end with it.
         seed: of initial weights, exploration and, through the environment's reset, its starts.
 
@@ -74,10 +74,12 @@ class Learner:
         (self._num_obs,) = env.single_observation_space.shape
         (self._num_actions,) = env.single_action_space.shape
         self._make_networks(seed)
-        context = Context(self.actor, self._parameters, num_epochs, config.gae_lambda)
+        context = Context(self.actor, self._parameters, num_epochs, config.gae_lambda, seed)
         self.method = method_of(method_config)(context, method_config)
         self._generator = torch.Generator(self._device).manual_seed(seed)
-        self._act_generator = torch.Generator(self._device).manual_seed(_ACT_STREAM + seed)
+        self._act_generator = torch.Generator(self._device).manual_seed(
+            stream_seed(seed, _ACT_STREAM)
+        )
         self._obs_statistics = RunningStatistics((self._num_obs,), self._device)
         self._episodes = EpisodeStatistics(env.num_envs)
         self._num_diverged = 0
@@ -90,7 +92,7 @@ class Learner:
 
     def _make_networks(self, seed: int) -> None:
         config = self.config
-        generator = torch.Generator().manual_seed(_INIT_STREAM + seed)
+        generator = torch.Generator().manual_seed(stream_seed(seed, _INIT_STREAM))
         self.actor = GaussianActor(
             self._num_obs,
             config.actor.hidden,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -62,10 +62,26 @@ class Mlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., num_inputs) to (..., num_outputs)."""
-        for weight, bias, norm_weight, norm_bias in self._hidden:
-            x = elu(linear(x, weight, bias))
-            x = layer_norm(x, norm_bias.shape, norm_weight, norm_bias)
-        return linear(x, *self._output)
+        return _mlp(x, self._hidden, self._output)
+
+    def forward_with(self, parameters: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """The same with `parameters`, in the module's order, in place of its own."""
+        sizes = [len(self.weights), len(self.biases), len(self.norm_weights), len(self.norm_biases)]
+        groups = iter(parameters)
+        weights, biases, *norms = [list(itertools.islice(groups, size)) for size in sizes]
+        hidden = zip(weights, biases, *norms, strict=False)
+        return _mlp(x, hidden, (weights[-1], biases[-1]))
+
+
+def _mlp(
+    x: torch.Tensor,
+    hidden: Iterable[tuple[torch.Tensor, ...]],
+    output: tuple[torch.Tensor, torch.Tensor],
+) -> torch.Tensor:
+    for weight, bias, norm_weight, norm_bias in hidden:
+        x = elu(linear(x, weight, bias))
+        x = layer_norm(x, norm_bias.shape, norm_weight, norm_bias)
+    return linear(x, *output)
 
 
 class GaussianActor(nn.Module):
@@ -89,6 +105,16 @@ class GaussianActor(nn.Module):
     def forward(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation, (..., num_actions) each, for normalised `obs`."""
         mu, log_sigma = self.mlp.forward(obs).chunk(2, dim=-1)
+        return mu, log_sigma
+
+    def forward_with(
+        self, parameters: Sequence[torch.Tensor], obs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same with `parameters`, in the module's order, in place of its own.
+
+        For `torch.func`, which differentiates functions of their arguments.
+        """
+        mu, log_sigma = self.mlp.forward_with(parameters, obs).chunk(2, dim=-1)
         return mu, log_sigma
 
 

@@ -96,6 +96,8 @@ class Context:
     """Of the whole training, for falling rates."""
     gae_lambda: float
     """The learner's."""
+    seed: int
+    """Of whatever a method draws by itself."""
 
 
 class Method(ABC):

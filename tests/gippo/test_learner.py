@@ -5,22 +5,28 @@ import math
 import pytest
 import torch
 
+import warp_envs
 from gippo.config import (
     AlphaConfig,
     CriticConfig,
     GIPPOConfig,
     LearnerConfig,
     LRConfig,
+    LRRPConfig,
     NetworkConfig,
+    PEConfig,
     PPOConfig,
     RPConfig,
 )
 from gippo.learner import NonFiniteError, make_learner
+from gippo.seeding import stream_seed
 from tests.gippo.toy import Particle
 
 METHODS = {
     "lr": LRConfig(),
     "rp": RPConfig(),
+    "lr_rp": LRRPConfig(variance_entries=10),
+    "pe": PEConfig(ppo=PPOConfig(minibatch_size=8)),
     "ppo": PPOConfig(schedule="adaptive", minibatch_size=8),
     "gippo": GIPPOConfig(AlphaConfig(alpha_0=0.1), PPOConfig(minibatch_size=8)),
 }
@@ -257,3 +263,27 @@ def test_learning_by_gradients_improves_the_toys_return(method):
     learner = make_learner(env, config, method, num_epochs=40, seed=0)
     metrics = run(learner, 40)
     assert metrics[-1]["episode_return"] > metrics[0]["episode_return"] + 1.0
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        LRRPConfig(learning_rate=1e-2),
+        PEConfig(ppo=PPOConfig(learning_rate=3e-3, minibatch_size=64)),
+    ],
+)
+def test_mixed_and_enhanced_methods_climb_de_jongs_function(method):
+    env = warp_envs.make("dejong", num_envs=64, device="cpu", seed=0, dim=8)
+    config = small_config(horizon=1, normalize_value=True)
+    learner = make_learner(env, config, method, num_epochs=40, seed=0)
+    metrics = run(learner, 40)
+    assert metrics[-1]["episode_return"] > 0.2 * metrics[0]["episode_return"]
+
+
+def test_the_streams_of_a_run_are_all_different():
+    """torch's CPU generator takes 2^32 + n for n."""
+    seeds = {stream_seed(seed, stream) for seed in range(50) for stream in range(4)}
+    assert len(seeds) == 200
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    first = [torch.rand(4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    assert len({tuple(values.tolist()) for values in first}) == 200

@@ -83,7 +83,7 @@ def test_lr_descends_log_probabilities_weighted_by_normalised_advantages():
 
 
 def test_every_method_is_found_with_its_config():
-    assert set(methods()) >= {"lr", "rp", "ppo", "gippo"}
+    assert set(methods()) >= {"lr", "rp", "ppo", "lr_rp", "pe", "gippo"}
     assert config_classes()["gippo"] is GIPPOConfig
     for name, config_class in config_classes().items():
         assert method_of(config_class()).name == name
