@@ -3,6 +3,8 @@
 env = warp_envs.make("cartpole", num_envs=64, device="cpu", seed=0)
 obs, info = env.reset()
 obs, reward, terminated, truncated, info = env.step(actions)
+
+Importing this package registers the environments with Gymnasium, as "gippo/Cartpole-v0".
 """
 
 import kernels as _kernels
@@ -16,10 +18,11 @@ if not getattr(_kernels, "GIPPO_KERNELS", False):
 
 from warp_envs.articulation import Articulation
 from warp_envs.recording import RolloutRecorder
-from warp_envs.registry import env_ids, make
+from warp_envs.registry import env_ids, make, register_with_gymnasium
 from warp_envs.start import start_warp as _start_warp
 from warp_envs.traffic import TrafficSim
 
 _start_warp()
+register_with_gymnasium()  # what gymnasium.make_vec("warp_envs:gippo/Ant-v0") waits for
 
 __all__ = ["Articulation", "RolloutRecorder", "TrafficSim", "env_ids", "make"]

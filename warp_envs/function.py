@@ -20,12 +20,21 @@ class FunctionEnv(DifferentiableVectorEnv):
     | obs (1) | always zero | 1 |
     | reward | minus the landscape at ``half_width * action`` | 1 |
 
-    Every step is an episode and ends by truncation. State: ``x`` (dim), the point last evaluated.
+    Every step is an episode and ends by truncation, unless `max_episode_steps` is more. State:
+    ``x`` (dim), the point last evaluated.
     """
 
     HALF_WIDTHS: ClassVar[dict[str, float]] = {"dejong": 5.12, "ackley": 32.768}
 
-    def __init__(self, landscape: str, *, num_envs: int, dim: int = 1, **options: Any) -> None:
+    def __init__(
+        self,
+        landscape: str,
+        *,
+        num_envs: int,
+        dim: int = 1,
+        max_episode_steps: int = 1,
+        **options: Any,
+    ) -> None:
         """Make `num_envs` copies of a landscape, "dejong" or "ackley", of dimension `dim`.
 
         Raises:
@@ -41,7 +50,7 @@ class FunctionEnv(DifferentiableVectorEnv):
             num_envs=num_envs,
             num_obs=1,
             num_actions=dim,
-            max_episode_steps=1,
+            max_episode_steps=max_episode_steps,
             state_layout={"x": dim},
             reward_terms=("height",),
             **options,

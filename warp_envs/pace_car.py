@@ -86,6 +86,7 @@ class PaceCarEnv(DifferentiableVectorEnv):
         num_vehicles: int = 1,
         realistic: bool = False,
         reward_clip: str = "each",
+        max_episode_steps: int = 1000,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
@@ -99,6 +100,7 @@ class PaceCarEnv(DifferentiableVectorEnv):
             realistic: the physically plausible preset `REALISTIC` in place of `PAPER`'s.
             reward_clip: "each" clips every vehicle's deviation at 1 (the paper), "mean" their mean
                 (the authors' code).
+            max_episode_steps: time limit of an episode.
             device: as `warp_envs.make`.
             dtype: the same.
             seed: the same.
@@ -122,7 +124,7 @@ class PaceCarEnv(DifferentiableVectorEnv):
             num_envs=num_envs,
             num_obs=4 * cars,
             num_actions=2,
-            max_episode_steps=1000,
+            max_episode_steps=max_episode_steps,
             state_layout={"x": cars, "y": cars, "speed": cars, "heading": cars},
             reward_terms=("speed", "terminated"),
             device=device,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import gymnasium
 import torch
 
 from warp_envs.ant import AntEnv
@@ -76,6 +77,27 @@ def make(
         if name not in options:
             raise ValueError(f"{name}: not given, but {env_id!r} needs it")
     return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
+
+
+def gymnasium_id(env_id: str) -> str:
+    """The name under which Gymnasium knows an environment: "ant_dflex" is "gippo/AntDflex-v0"."""
+    return f"gippo/{env_id.title().replace('_', '')}-v0"
+
+
+def register_with_gymnasium() -> None:
+    """Let ``gymnasium.make_vec("gippo/Ant-v0", num_envs=64)`` make what `make` makes.
+
+    Options, device, dtype and seed go along as keywords. These environments are vectorised by
+    themselves: Gymnasium refuses its modes "sync" and "async" for them, and `gymnasium.make`.
+    """
+    for env_id in _FACTORIES:
+        defaults = {parameter.name: parameter.default for parameter in _own_parameters(env_id)}
+        gymnasium.register(
+            gymnasium_id(env_id),
+            vector_entry_point=f"{__name__}:{make.__name__}",
+            max_episode_steps=defaults.get("max_episode_steps"),
+            kwargs={"env_id": env_id},
+        )
 
 
 def env_options(env_id: str) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class RobotEnv(ArticulatedEnv):
         actuated: Sequence[str] | None = None,
         substeps: int = 16,
         effort_weight: float = 0.1,
+        max_episode_steps: int = 1000,
         compiled: bool | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -52,6 +53,7 @@ class RobotEnv(ArticulatedEnv):
             actuated: names of the driven joints; None drives every hinge and slide.
             substeps: integration steps per control step of 1/60 s.
             effort_weight: weight of the squared action in the reward.
+            max_episode_steps: time limit of an episode.
             compiled: as `ArticulatedEnv`.
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64.
@@ -70,6 +72,7 @@ class RobotEnv(ArticulatedEnv):
             gear=gear,
             actuated=actuated,
             substeps=substeps,
+            max_episode_steps=max_episode_steps,
             reward_terms=("progress", "effort"),
             compiled=compiled,
             device=device,

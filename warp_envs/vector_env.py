@@ -60,6 +60,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             ValueError: a count below one, an unknown device or dtype, a negative seed.
         """
         _check_count("num_envs", num_envs)
+        _check_count("max_episode_steps", max_episode_steps)
         _check_seed(seed)
         self.scalar = scalar_type(dtype)
         self.dtype = dtype
@@ -138,6 +139,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         """
         if seed is not None:
             _check_seed(seed)
+            super().reset(seed=int(seed))
             self._counters = {
                 "seed": self._integers(1, seed),
                 "step_count": self._integers(self.num_envs, 0),
