@@ -1,22 +1,23 @@
 """Checkpoints: written so that they are whole or not there, read without running code.
 
-A file holds a dictionary of plain numbers, strings and tensors under torch.save's zip format, and
-is loaded with ``weights_only=True``. It is written beside its place, flushed to the disk and
-renamed into it, so a process killed at any moment leaves the former file or the new one.
+A file holds a dictionary of plain numbers, strings and tensors under torch.save's zip format. It is
+read with ``weights_only=True``, after its checksums, which torch writes but does not look at: a bit
+that has turned over in a weight would otherwise train on unseen.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
+import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gippo.errors import TrainingFailedError, UserError
+from gippo.files import reason, write_whole
 
 FORMAT = 1
 _NAME = re.compile(r"epoch_(\d{6,})\.pt")
@@ -47,10 +48,13 @@ class CheckpointFolder:
         return dict(sorted(found.items(), reverse=True))
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a numbered checkpoint, then drop those older than the newest `keep_last`."""
+        """Write a numbered checkpoint, then drop those older than the newest `keep_last`.
+
+        What a killed process left half written goes with them.
+        """
         path = self.path / f"epoch_{checkpoint['epoch']:06d}.pt"
         write(path, checkpoint)
-        for old in list(self.epochs().values())[self.keep_last :]:
+        for old in [*list(self.epochs().values())[self.keep_last :], *self.path.glob(".*")]:
             old.unlink(missing_ok=True)
         return path
 
@@ -70,18 +74,29 @@ class CheckpointFolder:
             raise UserError(f"no checkpoint in {self.path}")
         return self.best if self.best.exists() else numbered[0]
 
-    def newest(self) -> tuple[Checkpoint, list[str]]:
-        """The newest checkpoint that can be read, and a line for each newer one that cannot.
+    def use_newest(self, use: Callable[[Checkpoint], None]) -> list[str]:
+        """Hand `use` the newest checkpoint that can be read and that it takes.
+
+        Args:
+            use: raises UserError on a checkpoint that it cannot take.
+
+        Returns:
+            A line for each newer checkpoint that was passed over.
 
         Raises:
             UserError: there is none.
         """
         refused: list[str] = []
-        for path in self.epochs().values():
+        for epoch, path in self.epochs().items():
             try:
-                return read(path), refused
+                checkpoint = read(path)
+                if checkpoint.get("epoch") != epoch:
+                    raise UserError(f"it is of epoch {checkpoint.get('epoch')!r}")
+                use(checkpoint)
+                return refused
             except UserError as error:
-                refused.append(str(error))
+                known = str(error).startswith("checkpoint: ")
+                refused.append(str(error) if known else f"checkpoint: {path}: {error}")
         raise UserError("; ".join(refused) or f"no checkpoint in {self.path}")
 
 
@@ -91,21 +106,15 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         TrainingFailedError: the folder cannot be written to, or the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    content = io.BytesIO()  # torch's own words on a full disk do not say so
+    torch.save({"format": FORMAT, **checkpoint}, content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("wb") as file:
-                torch.save({"format": FORMAT, **checkpoint}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
-        reason = _first_line(error)
-        raise TrainingFailedError(f"checkpoint: {path} cannot be written ({reason})") from error
-    _sync_folder(path.parent)
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        raise TrainingFailedError(
+            f"checkpoint: {path} cannot be written ({reason(error)})"
+        ) from error
 
 
 def read(path: Path) -> Checkpoint:
@@ -115,33 +124,69 @@ def read(path: Path) -> Checkpoint:
         UserError: not there, damaged, not a checkpoint of this program, or of another format.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"checkpoint: {path} does not exist") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise UserError(f"checkpoint: {path} cannot be read ({_first_line(error)})") from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise UserError(f"checkpoint: {path} is damaged or foreign") from error
+    except OSError as error:
+        raise UserError(f"checkpoint: {path} cannot be read ({reason(error)})") from error
+    checkpoint = _unpack(path, content)
     if not isinstance(checkpoint, dict) or "format" not in checkpoint:
         raise UserError(f"checkpoint: {path} is not one of gippo's")
     if checkpoint["format"] != FORMAT:
-        raise UserError(
-            f"checkpoint: {path} has format {checkpoint['format']!r}, this release reads {FORMAT}"
-        )
+        found = repr(checkpoint["format"])[:40]
+        raise UserError(f"checkpoint: {path} has format {found}, this release reads {FORMAT}")
+    if not isinstance(checkpoint.get("learner"), dict):
+        raise UserError(f"checkpoint: {path} holds no learner")
     return checkpoint
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def difference(given: Any, expected: Any, name: str) -> str | None:
+    """What keeps `given` from taking the place of `expected`, None if nothing does.
+
+    Both are trees of dictionaries with tensors, numbers and strings as leaves. They must agree in
+    names, types, and the tensors' shapes; a whole number may stand for a real one.
+
+    Args:
+        given: what was read.
+        expected: what a state of the kind looks like.
+        name: of `given`, for the answer.
+    """
+    if isinstance(expected, dict) and isinstance(given, dict):
+        if given.keys() != expected.keys():
+            odd = sorted(map(str, given.keys() ^ expected.keys()))
+            return f"{name}: {odd[0]!r} is {'unknown' if odd[0] in given else 'missing'}"
+        parts = (difference(given[key], expected[key], f"{name}.{key}") for key in expected)
+        return next((part for part in parts if part is not None), None)
+    found, accepted = _kind(given), _kind(expected)
+    if found == accepted or (type(given) is int and type(expected) is float):
+        return None
+    return f"{name}: {found} given, {accepted} accepted"
 
 
-def _sync_folder(path: Path) -> None:
-    """Make a rename durable; systems that cannot open a folder do without."""
+def _kind(value: Any) -> str:
+    if type(value) is torch.Tensor:
+        layout = "" if value.layout is torch.strided else f" {value.layout}"
+        return f"a{layout} tensor {tuple(value.shape)} of {value.dtype}"
+    return type(value).__name__
+
+
+def _unpack(path: Path, content: bytes) -> Any:
+    """What torch.save packed.
+
+    Raises:
+        UserError: it is not that, or damaged.
+    """
+    damaged = UserError(f"checkpoint: {path} is damaged or foreign")
     try:
-        folder = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            parts = archive.infolist()
+            # torch compresses nothing: what would unpack to more than the file is no checkpoint.
+            inflated = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+            if inflated or sum(part.file_size for part in parts) > len(content):
+                raise damaged
+            if archive.testzip() is not None:
+                raise damaged
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    # Whatever a hostile or torn file makes these readers raise says the same about the file.
+    except Exception as error:
+        raise damaged from error

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gippo import __version__
-from gippo.errors import TrainingFailedError, UserError, near_matches
+from gippo.errors import TrainingFailedError, UserError, is_out_of_memory, near_matches
 
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
@@ -60,11 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output, as `head`, has left: nothing to tell, and nobody to tell it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except Exception as error:
         if debug:
             raise
-        print(f"gippo: {error}", file=sys.stderr)
+        print(f"gippo: {_unforeseen(error)}", file=sys.stderr)
         return 1
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line on an error that no command has turned into its own."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, OSError):
+        return text
+    if is_out_of_memory(error):
+        return f"out of memory ({text}); fewer environments or a shorter window need less"
+    return f"{type(error).__name__}: {text} (a defect of gippo; --debug shows where)"
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -52,6 +52,8 @@ def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
         with _hydra():
             groups = [override for override in parsed if override.key_or_group in GROUPS]
             _check_choices(groups)
+            none = [override for override in groups if override.value() is None]  # of experiments
+            parsed, groups = ([o for o in some if o not in none] for some in (parsed, groups))
             base = compose(command, [_text(override) for override in groups])
             _check_keys(parsed, base)
             _check_values(parsed, base)

@@ -268,7 +268,8 @@ class PPOConfig:
         _check_integer("ppo.minibatch_size", self.minibatch_size, 1)
         _check_number("ppo.clip", self.clip, 0.0, 1.0, open_low=True, open_high=True)
         _check_number("ppo.log_ratio_limit", self.log_ratio_limit)
-        _check_positive("ppo.log_ratio_clamp", self.log_ratio_clamp)
+        # exp(88) and more is infinite in single precision
+        _check_number("ppo.log_ratio_clamp", self.log_ratio_clamp, 0.0, 80.0, open_low=True)
         _check_betas("ppo.betas", self.betas)
         if self.max_grad_norm is not None:
             _check_positive("ppo.max_grad_norm", self.max_grad_norm)

@@ -17,6 +17,14 @@ class TrainingFailedError(RuntimeError):
     """A run was given up; the message says why. The command line leaves with status 1."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether numpy, torch or Warp, each in its own way, could not get the memory they wanted."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "allocate" in said)
+    )
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """Ask for up to three names like `name`: "; did you mean ...?", or nothing if none is.
 

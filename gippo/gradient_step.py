@@ -17,15 +17,17 @@ class GradientStep:
     def __init__(self, context: Context, config: GradientStepConfig) -> None:
         """Prepare steps of the context's actor."""
         self._config = config
+        self._actor = context.actor
         self._num_epochs = context.num_epochs
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
 
     def step(
-        self, loss: torch.Tensor, gradient: torch.Tensor, what: str, epoch: int
+        self, obs: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor, what: str, epoch: int
     ) -> UpdateReport:
-        """Descend along `gradient`; undone if the loss or a parameter is not finite then.
+        """Descend along `gradient`; undone if it leads to a number that is not finite.
 
         Args:
+            obs: of the window, (..., num_obs), where the policy must stay finite.
             loss: to be reported, 0-d.
             gradient: laid out as the actor's parameter vector.
             what: names the loss in the report.
@@ -40,7 +42,9 @@ class GradientStep:
             self._num_epochs,
         )
         norm = torch.linalg.vector_norm(gradient)
-        problem = step_once(self._optimizer, loss, gradient, what, rate)
+        problem = step_once(
+            self._optimizer, loss, gradient, what, rate, lambda: self._actor.forward(obs)
+        )
         metrics = {"actor_loss": loss, "actor_learning_rate": rate, "actor_gradient_norm": norm}
         return UpdateReport(metrics, problem)
 

@@ -128,7 +128,8 @@ class Learner:
             ``actor_learning_rate``, and the method's own.
 
         Raises:
-            NonFiniteError: more than `max_skipped_updates` updates in a row were skipped.
+            NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, or the
+                policy's actions are not finite in a state unlike those it was updated in.
         """
         started = time.perf_counter()
         normalizer = self._frozen_normalizer()
@@ -174,7 +175,13 @@ class Learner:
         shape = (self.config.horizon, self.env.num_envs, self._num_actions)
         eps = torch.randn(shape, dtype=self._dtype, device=self._device, generator=self._generator)
         record = self.method.gradient_lambda is not None
-        rollout = collect(self.env, self._obs, self.actor, normalizer, eps, record_gradient=record)
+        env, obs = self.env, self._obs
+        try:
+            rollout = collect(env, obs, self.actor, normalizer, eps, record_gradient=record)
+        except ValueError as error:
+            if not str(error).startswith("actions: "):
+                raise
+            raise NonFiniteError(f"epoch {self.epoch}: the policy's {error}") from error
         self._obs = rollout.next_obs
         return rollout
 

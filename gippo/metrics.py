@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from gippo.errors import UserError
+from gippo.errors import TrainingFailedError, UserError
+from gippo.files import reason
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -23,30 +26,68 @@ class MetricsLog:
     """Appends an epoch's numbers to metrics.jsonl and to the event file."""
 
     def __init__(self, run_dir: Path, *, after_epoch: int = 0, tensorboard: bool = True) -> None:
-        """Go on after `after_epoch`: what an interrupted run wrote beyond it is dropped."""
-        path = run_dir / METRICS_FILE
-        _keep_until(path, after_epoch)
-        self._file = path.open("a", encoding="utf-8")
+        """Go on after `after_epoch`: what an interrupted run wrote beyond it is dropped.
+
+        Raises:
+            UserError: the rows up to `after_epoch` are damaged; nothing has been dropped.
+            TrainingFailedError: the folder cannot be written to.
+        """
+        self._path = run_dir / METRICS_FILE
         self._events: SummaryWriter | None = None
-        if tensorboard:
-            folder = str(run_dir / "tensorboard")
-            self._events = SummaryWriter(folder, purge_step=after_epoch + 1)
+        with self._telling():
+            _keep_until(self._path, after_epoch)
+            self._file = self._path.open("ab", buffering=0)
+            if tensorboard:
+                folder = str(run_dir / "tensorboard")
+                self._events = SummaryWriter(folder, purge_step=after_epoch + 1)
 
     def write(self, row: Row) -> None:
-        """Write one epoch's row; it is in the file when this returns. NaN becomes null."""
+        """Write one epoch's row; it is in the file when this returns. NaN becomes null.
+
+        Raises:
+            TrainingFailedError: it cannot be written.
+        """
         plain = {name: _json_number(value) for name, value in row.items()}
-        self._file.write(json.dumps(plain, allow_nan=False) + "\n")
-        self._file.flush()
-        if self._events is not None:
-            for name, value in plain.items():
-                if name != "epoch" and value is not None:
-                    self._events.add_scalar(name, value, int(row["epoch"] or 0))
+        line = json.dumps(plain, allow_nan=False).encode() + b"\n"
+        with self._telling():
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._events is not None:
+                for name, value in plain.items():
+                    if name != "epoch" and value is not None:
+                        self._events.add_scalar(name, value, int(row["epoch"] or 0))
+
+    def sync(self) -> None:
+        """Have everything on the disk, beyond the system's caches.
+
+        Raises:
+            TrainingFailedError: the disk does not take it.
+        """
+        with self._telling():
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Finish both files."""
         self._file.close()
         if self._events is not None:
-            self._events.close()
+            with suppress(OSError):  # a picture of what metrics.jsonl holds whole
+                self._events.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say of a refusal by the system which files it concerns."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingFailedError(
+                f"metrics: {self._path} cannot be written ({reason(error)})"
+            ) from error
+
+
+def count_epochs(run_dir: Path) -> int:
+    """How many epochs a run's metrics.jsonl tells of; 0 without the file."""
+    path = run_dir / METRICS_FILE
+    return len(_rows(path.read_bytes())) if path.is_file() else 0
 
 
 def read_metrics(run_dir: Path) -> dict[str, np.ndarray]:
@@ -78,24 +119,43 @@ def _rows(content: bytes) -> list[tuple[int, dict[str, Any]]]:
     end = 0
     for line in content.splitlines(keepends=True):
         end += len(line)
-        if not line.endswith(b"\n"):
-            break
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(row, dict):
+        row = _row(line)
+        if row is None:
             break
         rows.append((end, row))
     return rows
 
 
+def _row(line: bytes) -> dict[str, Any] | None:
+    """The object of a whole line as `MetricsLog` writes it, None if it is not that."""
+    try:
+        row = json.loads(line)
+        numbers = [float(value) for value in row.values() if type(value) in (int, float)]
+    except (ValueError, AttributeError, OverflowError, RecursionError):
+        return None
+    only_numbers = len(numbers) + list(row.values()).count(None) == len(row)
+    return row if line.endswith(b"\n") and only_numbers and type(row.get("epoch")) is int else None
+
+
 def _keep_until(path: Path, epoch: int) -> None:
-    """Cut the file after the row of `epoch`, in one step."""
+    """Cut the file after the row of `epoch`, in one step.
+
+    Raises:
+        UserError: that row, or one before it, is not there or not whole.
+    """
     if not path.exists():
         return
     content = path.read_bytes()
-    end = max((end for end, row in _rows(content) if row.get("epoch", 0) <= epoch), default=0)
+    rows = _rows(content)
+    kept = [(end, row["epoch"]) for end, row in rows if row["epoch"] <= epoch]
+    end, last = kept[-1] if kept else (0, 0)
+    # A file that was moved away begins again after the checkpoint that the run went on from.
+    begins_later = not kept and (b"\n" not in content or (rows and rows[0][1]["epoch"] > epoch))
+    if last != epoch and not begins_later:
+        raise UserError(
+            f"metrics: {path} is damaged after epoch {last}, and the run stands at epoch {epoch}; "
+            "mend the file, or move it away to go on without it"
+        )
     if end < len(content):
         with path.open("r+b") as file:
             file.truncate(end)

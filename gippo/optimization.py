@@ -91,18 +91,22 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of Adam's moments and step count, and the last rate."""
-        state = self._adam.state_dict()
-        moments = state["state"].get(0, {})
+        moments = self._adam.state_dict()["state"].get(0) or self._unmoved()
         return {
             "learning_rate": float(self._adam.param_groups[0]["lr"]),
             "moments": {name: value.clone() for name, value in moments.items()},
         }
 
+    def _unmoved(self) -> dict[str, torch.Tensor]:
+        """The state that Adam itself begins with at its first step."""
+        zeros = torch.zeros_like(self.parameters.vector)
+        step = torch.zeros((), dtype=torch.float32, device=zeros.device)
+        return {"step": step, "exp_avg": zeros, "exp_avg_sq": zeros}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         own = self._adam.state_dict()
-        moments = {name: value.clone() for name, value in state["moments"].items()}
-        own["state"] = {0: moments} if moments else {}
+        own["state"] = {0: {name: value.clone() for name, value in state["moments"].items()}}
         own["param_groups"][0]["lr"] = state["learning_rate"]
         self._adam.load_state_dict(own)
 
@@ -167,9 +171,22 @@ def update_with_retries(
 
 
 def step_once(
-    optimizer: Optimizer, loss: torch.Tensor, gradient: torch.Tensor, what: str, rate: float
+    optimizer: Optimizer,
+    loss: torch.Tensor,
+    gradient: torch.Tensor,
+    what: str,
+    rate: float,
+    outputs: Callable[[], tuple[torch.Tensor, ...]],
 ) -> str | None:
-    """One step along `gradient`, undone if the loss or a parameter is not finite then.
+    """One step along `gradient`, undone if the loss, a parameter or an output is not finite then.
+
+    Args:
+        optimizer: takes the step.
+        loss: what descends, 0-d, from before the step.
+        gradient: laid out as the parameter vector.
+        what: names the loss in the answer.
+        rate: of learning.
+        outputs: what the parameters lead to; finite parameters may be too large for it.
 
     Returns:
         A sentence that says what was not finite, None if everything was.
@@ -178,12 +195,15 @@ def step_once(
     weights_before = parameters.vector.clone()
     moments_before = optimizer.state_dict()
     optimizer.step_along(gradient, rate)
-    loss_ok, weights_ok = torch.stack(
-        [torch.isfinite(loss), torch.isfinite(parameters.vector).all()]
-    ).tolist()
-    if loss_ok and weights_ok:
+    with torch.no_grad():
+        finite = [loss, parameters.vector, *outputs()]
+    loss_ok, *rest_ok = torch.stack([torch.isfinite(x).all() for x in finite]).tolist()
+    if loss_ok and all(rest_ok):
         return None
-    problem = _problem(what, loss_ok, parameters, loss, loss)
+    if loss_ok and rest_ok[0]:
+        problem = f"the policy's output is not finite after descending the {what}"
+    else:
+        problem = _problem(what, loss_ok, parameters, loss, loss)
     parameters.vector.copy_(weights_before)
     optimizer.load_state_dict(moments_before)
     return problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+
+from gippo.files import write_whole
 
 Columns = Mapping[str, np.ndarray]
 
@@ -192,7 +195,7 @@ def _tidy(axis: Axes) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     """Write the picture in one step, so that no half of one is ever there."""
-    unfinished = path.with_name(f".{path.name}")
     FigureCanvasAgg(figure)
-    figure.savefig(unfinished, format=path.suffix.lstrip(".") or "png", dpi=150)
-    unfinished.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix.lstrip(".") or "png", dpi=150)
+    write_whole(path, picture.getvalue())

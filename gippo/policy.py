@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gippo.checkpoint import difference
 from gippo.config import LearnerConfig
 from gippo.errors import UserError
 from gippo.networks import GaussianActor
@@ -40,14 +41,17 @@ class Policy:
         ).to(device)
         self._normalizer = identity(dtype, device)
         self._generator = torch.Generator(device).manual_seed(seed)
-        try:
-            ParameterVector(self.actor).load_state_dict(state["actor"])
-            if config.normalize_obs:
-                statistics = RunningStatistics((num_obs,), device)
-                statistics.load_state_dict(state["obs_statistics"])
-                self._normalizer = statistics.frozen(dtype)
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"checkpoint: it does not fit this environment ({error})") from error
+        parameters = ParameterVector(self.actor)
+        statistics = RunningStatistics((num_obs,), device)
+        wanted = {"actor": parameters.state_dict(), "obs_statistics": statistics.state_dict()}
+        given = {name: state.get(name) for name in wanted}
+        problem = difference(given, wanted, "learner")
+        if problem is not None:
+            raise UserError(f"checkpoint: it does not fit this environment ({problem})")
+        parameters.load_state_dict(state["actor"])
+        if config.normalize_obs:
+            statistics.load_state_dict(state["obs_statistics"])
+            self._normalizer = statistics.frozen(dtype)
 
     @torch.no_grad()
     def act(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:

@@ -14,10 +14,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gippo.config import LearnerConfig
-from gippo.errors import UserError
+from gippo.errors import TrainingFailedError, UserError
+from gippo.files import reason, write_whole
 from gippo.methods import config_classes
 
 CONFIG_FILE = "config.yaml"
+MAX_THREADS = 1024
+"""More than a system may refuse to start, in which case torch ends the process."""
 
 T = TypeVar("T")
 
@@ -74,7 +77,7 @@ class TrainConfig:
         check_integer("checkpoint_every", self.checkpoint_every, 1)
         check_integer("keep_last", self.keep_last, 1)
         if self.num_threads is not None:
-            check_integer("num_threads", self.num_threads, 1)
+            check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
         if self.run_dir is not None and not self.run_dir.strip():
             raise ValueError("run_dir: '' given, a folder accepted")
 
@@ -122,8 +125,17 @@ def from_omegaconf(config: DictConfig, schema: type[T]) -> T:
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write every value of a run as YAML."""
-    path.write_text(OmegaConf.to_yaml(to_omegaconf(config)), encoding="utf-8")
+    """Write every value of a run as YAML.
+
+    Raises:
+        TrainingFailedError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        write_whole(path, OmegaConf.to_yaml(to_omegaconf(config)).encode())
+    except OSError as error:
+        raise TrainingFailedError(
+            f"configuration: {path} cannot be written ({reason(error)})"
+        ) from error
 
 
 def to_omegaconf(config: TrainConfig) -> DictConfig:

@@ -58,8 +58,11 @@ class EpisodeStatistics:
             self.best_return = mean
 
     def _finish(self, done: torch.Tensor) -> None:
-        self._returns.update(self._return[done])
-        self._lengths.update(self._length[done])
+        """Take in the episodes that have ended; one whose return is not finite counts only."""
+        known = done & torch.isfinite(self._return)
+        if bool(known.any()):
+            self._returns.update(self._return[known])
+            self._lengths.update(self._length[known])
         self.num_episodes += int(done.sum())
         self._return[done] = 0.0
         self._length[done] = 0.0

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from gippo.checkpoint import Checkpoint, CheckpointFolder
-from gippo.metrics import MetricsLog
+from gippo.checkpoint import Checkpoint, CheckpointFolder, difference
+from gippo.errors import UserError
+from gippo.metrics import METRICS_FILE, MetricsLog, count_epochs
 
 CHECKPOINTS = "checkpoints"
 
@@ -68,18 +69,43 @@ class Trainer:
         return self.learner.epoch
 
     def resume(self) -> list[str]:
-        """Go to the newest checkpoint that can be read, if there is any.
+        """Go to the newest checkpoint that can be used; to the beginning if none was ever due.
+
+        Nothing is written.
 
         Returns:
-            A line for each newer checkpoint that could not be read.
+            A line for each newer checkpoint that could not be used.
+
+        Raises:
+            UserError: none of the checkpoints can be used, or they are gone.
         """
-        if not self.checkpoints.epochs():
-            return []
-        checkpoint, refused = self.checkpoints.newest()
-        self.learner.load_state_dict(checkpoint["learner"])
-        self.best_return = checkpoint["best_return"]
-        self._wall_time = checkpoint["wall_time"]
-        return refused
+        if self.checkpoints.epochs():
+            return self.checkpoints.use_newest(self._load)
+        told = count_epochs(self.run_dir)
+        if told > self.checkpoint_every:
+            raise UserError(
+                f"no checkpoint in {self.checkpoints.path}, but {METRICS_FILE} tells of {told} "
+                "epochs; put one back, or start a new run in another run_dir"
+            )
+        return []
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            UserError: it is of another kind of run.
+        """
+        problem = difference(checkpoint, {"format": 0, **self._checkpoint()}, "state")
+        if problem is None and checkpoint["learner"]["epoch"] != checkpoint["epoch"]:
+            problem = f"state.learner.epoch: {checkpoint['learner']['epoch']} given"
+        if problem is not None:
+            raise UserError(f"it does not fit this run ({problem})")
+        try:
+            self.learner.load_state_dict(checkpoint["learner"])
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"it does not fit this run ({error})") from error
+        self.best_return = float(checkpoint["best_return"])
+        self._wall_time = float(checkpoint["wall_time"])
 
     def train(
         self,
@@ -94,6 +120,10 @@ class Trainer:
 
         Returns:
             Whether all epochs are done.
+
+        Raises:
+            UserError: the metrics of the epochs done before are damaged.
+            TrainingFailedError: the disk is full or gone; the checkpoints are good.
         """
         log = MetricsLog(self.run_dir, after_epoch=self.epoch, tensorboard=self.tensorboard)
         started = time.monotonic() - self._wall_time
@@ -103,9 +133,9 @@ class Trainer:
                 log.write(row)
                 report(self.epoch, row)
                 if self.epoch % self.checkpoint_every == 0:
-                    self._save()
+                    self._save(log)
             if self.epoch not in self.checkpoints.epochs():
-                self._save()
+                self._save(log)
         finally:
             log.close()
         return self.epoch >= self.num_epochs
@@ -136,7 +166,8 @@ class Trainer:
             "learner": self.learner.state_dict(),
         }
 
-    def _save(self) -> None:
+    def _save(self, log: MetricsLog) -> None:
+        log.sync()  # what a checkpoint continues must outlive it, a power cut included
         if self._best is not None:
             self.checkpoints.save_best(self._best)
             self._best = None

@@ -16,7 +16,7 @@ import warp as wp
 from kernels import articulation as kernels
 from kernels.articulation_data import scratch_type
 from kernels.precision import precision_of
-from warp_envs.bridge import Program, TorchFunction, scalar_type
+from warp_envs.bridge import Program, TorchFunction, check_device, scalar_type
 from warp_envs.compiled import record_compiled_step
 from warp_envs.robot_description import RobotDescription
 from warp_envs.robot_model import count_slots, rest_coordinates, robot_model, start_indices
@@ -70,7 +70,7 @@ class Articulation:
         self.num_envs = num_envs
         self.dtype = dtype
         self.scalar = scalar_type(dtype)
-        self.device = wp.get_device(device)
+        self.device = wp.get_device(check_device(device))
         self.description = _with_inertia(description, inertia or {})
         bodies = self.description.bodies
         for body in bodies:

@@ -24,6 +24,23 @@ TorchFunction = Callable[..., tuple[torch.Tensor, ...]]
 _SCALARS = {torch.float32: wp.float32, torch.float64: wp.float64}
 
 
+def check_device(device: str | torch.device) -> str:
+    """The name of a device that Warp and torch both have; "cuda" is the first GPU.
+
+    Raises:
+        ValueError: it is none.
+    """
+    both = torch.cuda.is_available()
+    known = [wp.device_to_torch(d) for d in wp.get_devices() if d.is_cpu or both]
+    name = "cuda:0" if str(device) == "cuda" else str(device)
+    if name not in known:
+        raise ValueError(
+            f"device: {str(device)!r} given, one of {known} accepted here (what Warp and torch "
+            "both find)"
+        )
+    return name
+
+
 def scalar_type(dtype: torch.dtype) -> type:
     """The Warp scalar of a torch dtype.
 

@@ -63,7 +63,7 @@ def make(
         ValueError: an unknown id or option, or a value out of range; the message names it and
             says what is accepted.
     """
-    if env_id not in _FACTORIES:
+    if not isinstance(env_id, str) or env_id not in _FACTORIES:
         near = difflib.get_close_matches(str(env_id), _FACTORIES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"env_id: {env_id!r} given, one of {list(_FACTORIES)} accepted{hint}")

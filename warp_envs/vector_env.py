@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector.utils import batch_space
 
 from kernels import episode
-from warp_envs.bridge import Program, scalar_type
+from warp_envs.bridge import Program, check_device, scalar_type
 
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
@@ -64,7 +64,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         _check_seed(seed)
         self.scalar = scalar_type(dtype)
         self.dtype = dtype
-        self.device = _check_device(device)
+        self.device = check_device(device)
         self.num_envs = num_envs
         self.num_obs = num_obs
         self.num_actions = num_actions
@@ -383,14 +383,6 @@ def _check_seed(seed: int) -> None:
     limit = 2**31 - 1
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= seed <= limit:
         raise ValueError(f"seed: {seed!r} given, an integer from 0 to {limit} accepted")
-
-
-def _check_device(device: str | torch.device) -> str:
-    known = [wp.device_to_torch(d) for d in wp.get_devices()]
-    name = "cuda:0" if str(device) == "cuda" else str(device)
-    if name not in known:
-        raise ValueError(f"device: {str(device)!r} given, one of {known} accepted here")
-    return name
 
 
 def _check_tensor(name: str, value: Any, like: torch.Tensor) -> None:

@@ -16,7 +16,8 @@ from rich.logging import RichHandler
 
 from gippo.compose import GROUPS, choices, configure, run_sweep
 from gippo.environment import make_env, use_threads
-from gippo.errors import TrainingFailedError, UserError
+from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
+from gippo.files import reason, sole_use
 from gippo.help_text import describe_keys, listed
 from gippo.interrupt import StopRequest
 from gippo.learner import Learner, NonFiniteError, make_learner
@@ -151,37 +152,57 @@ def train(config: TrainConfig, overrides: Sequence[str] = ()) -> Outcome:
         TrainingFailedError: too many updates were not finite; the last checkpoint is good.
     """
     console = make_console()
-    run_dir = Path(config.run_dir or _new_folder(config))
+    run_dir = _run_dir(config)
     if config.resume:
         config = _resumed(config, run_dir, overrides)
-    elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    elif _in_the_way(run_dir):
         raise UserError(
             f"run_dir: {str(run_dir)!r} is not empty; resume=true goes on with the run in it, "
             "another run_dir starts a new one"
         )
-    use_threads(config.num_threads)
+    # Kept with the run: on a machine of other cores it would else go on with other rounding.
+    config.num_threads = use_threads(config.num_threads)
     with StopRequest(console) as stop:
         learner = _make_learner(config)
         _make_folder(run_dir)
-        save_config(config, run_dir / CONFIG_FILE)
-        trainer = Trainer(
-            learner,
-            run_dir,
-            num_epochs=config.num_epochs,
-            checkpoint_every=config.checkpoint_every,
-            keep_last=config.keep_last,
-            tensorboard=config.tensorboard,
-        )
-        if config.resume:
-            for line in trainer.resume():
-                console.print(f"{line}; the one before it is used")
-        console.print(_title(config))
-        try:
-            _train_visibly(trainer, config, stop, console)
-        except NonFiniteError as error:
-            raise TrainingFailedError(f"{error}; the checkpoints in {run_dir} are good") from error
-        _finish(trainer, config, console)
+        with sole_use(run_dir):
+            trainer = Trainer(
+                learner,
+                run_dir,
+                num_epochs=config.num_epochs,
+                checkpoint_every=config.checkpoint_every,
+                keep_last=config.keep_last,
+                tensorboard=config.tensorboard,
+            )
+            if config.resume:
+                for line in trainer.resume():
+                    console.print(f"{line}; the one before it is used")
+            save_config(config, run_dir / CONFIG_FILE)
+            console.print(_title(config))
+            try:
+                _train_visibly(trainer, config, stop, console)
+            except NonFiniteError as error:
+                raise TrainingFailedError(
+                    f"{error}; the checkpoints in {run_dir} are good"
+                ) from error
+            _finish(trainer, config, console)
     return Outcome(stop.exit_status, trainer.best_return)
+
+
+def _run_dir(config: TrainConfig) -> Path:
+    return Path(config.run_dir or _new_folder(config))
+
+
+def _in_the_way(run_dir: Path) -> bool:
+    """Whether something lies where a new run would.
+
+    Raises:
+        UserError: the system cannot tell.
+    """
+    try:
+        return run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))
+    except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
+        raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
 
 
 def _new_folder(config: TrainConfig) -> str:
@@ -233,6 +254,13 @@ def _make_learner(config: TrainConfig) -> Learner:
         raise
     except ValueError as error:
         raise UserError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"env.num_envs: {config.env['num_envs']} given, or a network or window of this size: "
+            "it needs more memory than there is"
+        ) from error
 
 
 def _make_folder(run_dir: Path) -> None:
@@ -240,8 +268,8 @@ def _make_folder(run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not os.access(run_dir, os.W_OK):
             raise PermissionError("not writable")
-    except OSError as error:
-        raise UserError(f"run_dir: {str(run_dir)!r}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
 
 
 def _train_visibly(

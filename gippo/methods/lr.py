@@ -33,7 +33,8 @@ class LR(Method):
         weight = normalized(samples.advantage, samples.obs.dtype)
         loss = -(weight * log_prob(samples.action, mu, log_sigma)).mean()
         gradient = self._parameters.gradient(loss)
-        return self._step.step(loss.detach(), gradient, "likelihood-ratio loss", epoch)
+        what = "likelihood-ratio loss"
+        return self._step.step(samples.obs, loss.detach(), gradient, what, epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state."""

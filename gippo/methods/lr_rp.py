@@ -125,7 +125,7 @@ class LRRP(Method):
         policy = self._actor.forward(data.obs)
         surrogate = kappa * lr_surrogate(policy, data) + (1.0 - kappa) * rp_surrogate(policy, data)
         gradient = self._parameters.gradient(-surrogate.mean())
-        report = self._step.step(-window.objective, gradient, "window's loss", epoch)
+        report = self._step.step(data.obs, -window.objective, gradient, "window's loss", epoch)
         report.metrics |= {
             "kappa_lr": kappa,
             "variance_lr": variance_lr,

@@ -47,7 +47,7 @@ class RP(Method):
         action = mu + torch.exp(log_sigma) * rollout.eps
         pull = (gradients.of_first * action).sum() / gradients.num_subtrajectories
         gradient = self._parameters.gradient(-pull)
-        return self._step.step(-window.objective, gradient, "window's loss", epoch)
+        return self._step.step(rollout.obs, -window.objective, gradient, "window's loss", epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state."""

@@ -247,6 +247,34 @@ def test_a_non_finite_window_is_skipped_logged_and_left_behind(method, caplog):
     assert math.isfinite(metrics["actor_loss"])
 
 
+class Strict(Particle):
+    """Refuses actions that are not finite, as the real environments do on a CPU."""
+
+    def step(self, actions):
+        if not bool(torch.isfinite(actions).all()):
+            raise ValueError("actions: nan at [0, 0] given, finite numbers accepted")
+        return super().step(actions)
+
+
+@pytest.mark.parametrize("method", [LRConfig(learning_rate=1e30), RPConfig(learning_rate=1e30)])
+def test_parameters_too_large_for_the_policy_are_taken_back(method):
+    env = Strict(4, dtype=torch.float32)
+    learner = make_learner(env, small_config(max_skipped_updates=2), method, num_epochs=9, seed=0)
+    before = learner.state_dict()
+    run(learner, 2)
+    assert same(before["actor"], learner.state_dict()["actor"])
+    with pytest.raises(NonFiniteError, match=r"policy's output is not finite.*3 times in a row"):
+        run(learner, 1)
+
+
+def test_actions_that_are_not_finite_end_the_run_by_name():
+    learner = small_learner(env=Strict(4, dtype=torch.float32))
+    with torch.no_grad():
+        learner.actor.mlp.biases[-1].fill_(torch.inf).mul_(0.0)
+    with pytest.raises(NonFiniteError, match="epoch 0: the policy's actions: nan at"):
+        run(learner, 1)
+
+
 def test_too_many_skipped_updates_end_the_run():
     env = Poisoned(4, dtype=torch.float32)
     env.bad = range(1, 1000)

@@ -1,10 +1,12 @@
+import io
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
-from gippo.errors import UserError
+from gippo.errors import TrainingFailedError, UserError
 from gippo.metrics import MetricsLog, read_metrics
 
 
@@ -46,6 +48,42 @@ def test_going_on_cuts_what_came_after(tmp_path):
     before = path.read_text().splitlines()[:3]
     write(tmp_path, [4], after=3)
     assert path.read_text().splitlines() == [*before, '{"epoch": 4, "value": 0.4}']
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"epoch": 1}\n\x00\x00\n{"epoch": 3}\n',
+        b'{"epoch": 1}\n{"epoch": "2"}\n{"epoch": 3}\n',
+        b'{"epoch": 1}\n{"epoch": 2, "v": []}\n{"epoch": 3}\n',
+        b'{"epoch": 1}\n{"epoch": 2, "v": 1' + b"0" * 400 + b'}\n{"epoch": 3}\n',
+        b'{"epoch": 1}\n' + b"[" * 10**5 + b'\n{"epoch": 3}\n',
+        b'{"epoch": 1}\n{"epoch": 2}\n',
+        b"damaged from its first line\n",
+    ],
+)
+def test_a_damaged_file_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged after epoch [012],.*epoch 3"):
+        MetricsLog(tmp_path, after_epoch=3, tensorboard=False)
+    assert path.read_bytes() == content
+
+
+def test_a_file_that_was_moved_away_begins_again(tmp_path):
+    write(tmp_path, [4, 5], after=3)
+    write(tmp_path, [4], after=3)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"epoch": 4, "value": 0.4}\n'
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_is_told_of_with_the_file(tmp_path):
+    log = MetricsLog(tmp_path, tensorboard=False)
+    log._file.close()
+    log._file = io.FileIO("/dev/full", "ab")
+    with pytest.raises(TrainingFailedError, match=r"metrics\.jsonl cannot be written \(No space"):
+        log.write({"epoch": 1})
+    log.close()
 
 
 def test_starting_over_starts_empty(tmp_path):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -144,12 +146,19 @@ def test_a_single_step_is_undone_when_not_finite():
     update = Scripted([])
     vector = update.optimizer.parameters.vector
     bad = torch.full_like(vector, torch.nan)
-    problem = step_once(update.optimizer, torch.tensor(1.0), bad, "test loss", 0.1)
+    loss = torch.tensor(1.0)
+    finite, infinite = (torch.ones(3),), (torch.ones(3), torch.tensor(math.inf))
+    problem = step_once(update.optimizer, loss, bad, "test loss", 0.1, lambda: finite)
     assert problem is not None and "'0.weight'" in problem
     assert torch.equal(vector, update.start)
     assert update.adam_steps == 0
     good = torch.ones_like(vector)
-    assert step_once(update.optimizer, torch.tensor(1.0), good, "test loss", 0.1) is None
+    problem = step_once(update.optimizer, loss, good, "test loss", 0.1, lambda: infinite)
+    assert problem == "the policy's output is not finite after descending the test loss"
+    assert torch.equal(vector, update.start)
+    assert update.adam_steps == 0
+    assert step_once(update.optimizer, loss, good, "test loss", 0.1, lambda: finite) is None
+    assert update.adam_steps == 1
 
 
 def test_rates_fall_linearly_to_their_end():

@@ -51,6 +51,15 @@ def test_returns_run_over_windows_and_end_with_episodes():
     assert metrics["best_return"] == 30.0
 
 
+def test_an_episode_of_unknown_return_is_counted_and_spoils_no_mean():
+    statistics = EpisodeStatistics(2)
+    statistics.update(window([[1.0, math.nan], [2.0, 1.0]], [[0, 0], [1, 1]]))
+    metrics = statistics.metrics()
+    assert (metrics["episode_return"], metrics["num_episodes"]) == (3.0, 2.0)
+    statistics.update(window([[4.0, 5.0]], [[0, 1]]))
+    assert statistics.metrics()["episode_return"] == 4.0
+
+
 def test_a_saved_state_continues():
     one, other = EpisodeStatistics(2), EpisodeStatistics(2)
     one.update(window([[1.0, 10.0], [2.0, 20.0]], [[0, 0], [0, 1]]))

@@ -1,10 +1,13 @@
+import errno
 import json
 import math
+import os
 
 import pytest
 import torch
 
-from gippo.checkpoint import read
+from gippo.checkpoint import read, write
+from gippo.errors import TrainingFailedError, UserError
 from gippo.trainer import Trainer
 
 
@@ -113,6 +116,53 @@ def test_a_damaged_newest_checkpoint_goes_back_one(tmp_path, undisturbed):
     second = trainer(tmp_path)
     assert len(second.resume()) == 1
     assert second.epoch == 12
+    assert second.train()
+    assert rows(tmp_path) == rows(undisturbed)
+
+
+def everything(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_without_a_checkpoint_that_fits_nothing_is_done(undisturbed):
+    for path in (undisturbed / "checkpoints").glob("epoch_*"):
+        checkpoint = read(path)
+        checkpoint["learner"]["value"] = torch.zeros(3)
+        write(path, checkpoint)
+    before = everything(undisturbed)
+    with pytest.raises(UserError, match=r"epoch_000020.*learner\.value.*epoch_000018"):
+        trainer(undisturbed).resume()
+    assert everything(undisturbed) == before
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(undisturbed):
+    for path in (undisturbed / "checkpoints").iterdir():
+        path.unlink()
+    before = everything(undisturbed)
+    with pytest.raises(UserError, match=r"no checkpoint .* tells of 20 epochs"):
+        trainer(undisturbed).resume()
+    assert everything(undisturbed) == before
+
+
+@pytest.mark.parametrize("good", [3, 8, 17])
+def test_a_full_disk_ends_the_run_with_its_last_checkpoint_good(
+    tmp_path, undisturbed, monkeypatch, good
+):
+    first, synced, fsync = trainer(tmp_path), [], os.fsync
+
+    def full(handle):
+        synced.append(handle)
+        if len(synced) > good:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingFailedError, match=r"cannot be written \(No space left on device\)"):
+        first.train()
+    monkeypatch.undo()
+    second = trainer(tmp_path)
+    assert second.resume() == []
+    assert second.epoch < first.epoch or good == 17
     assert second.train()
     assert rows(tmp_path) == rows(undisturbed)
 
