@@ -13,6 +13,7 @@ from gippo.errors import TrainingFailedError, UserError, is_out_of_memory, near_
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
     "play": "let a trained policy act: print its returns, record the motion as USD",
+    "view": "play a recorded rollout in the browser",
     "plot": "draw the learning curves of several runs in one figure",
     "check-gradients": "compare an environment's gradients with central differences",
     "bench": "measure environment steps and training epochs per second",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+VIEWER = ("page.html", "page.css", "page.js", "three.module.js", "three.LICENSE.txt")
 
 
 def python(*arguments: str, path: list[Path], cwd: Path) -> subprocess.CompletedProcess:
@@ -49,6 +50,7 @@ def test_the_wheel_holds_code_configurations_and_assets_and_nothing_else(wheel):
         wanted = {f"{target}/{f.relative_to(ROOT / source)}" for f in files if f.is_file()}
         assert wanted
         assert wanted <= packed
+    assert {f"warp_envs/viewer/{name}" for name in VIEWER} <= packed
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):

@@ -38,7 +38,8 @@ Recorded = Callable[[int], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 _SCALARS = ("reward", "return")
 _TRAVELS = 2.0  # robots that go this many times their own length stand side by side
-_FOLLOW = 2.5  # the camera follows what ranges over this many times its own size
+_LANE = 3.0  # there none has more room across than this many times its own width
+_FOLLOW = 2.0  # the camera follows what ranges over this many times its own size
 _SMOOTHING = 0.7  # [s], of the camera's path
 
 
@@ -82,6 +83,7 @@ class Scene(ABC):
         """Of the environments with these indices."""
         self.indices = indices
         self.extents = Extents(len(indices))
+        self.footprint = np.zeros(2)  # room that a thing takes where it stands, still parts and all
 
     @abstractmethod
     def poses(self, env: Any) -> torch.Tensor:
@@ -121,7 +123,8 @@ class Scene(ABC):
         self, layer: Sdf.Layer, offsets: np.ndarray, track: np.ndarray, fps: float, road: bool
     ) -> None:
         whole, near = self.extents.whole(offsets), self.extents.near(offsets)
-        if np.max(whole.size[:2]) <= _FOLLOW * np.max(near.size[:2]):
+        own = max(np.max(near.size[:2]), np.max(self.footprint))
+        if np.max(whole.size[:2]) <= _FOLLOW * own:
             add_camera(layer, whole, along_road=road)
             return
         path = _smooth(track, max(1, round(_SMOOTHING * fps)))
@@ -139,6 +142,7 @@ class RobotScene(Scene):
         """Robots from an asset, see `RobotAsset`."""
         super().__init__(indices)
         self.asset = RobotAsset(asset, body_paths)
+        self.footprint = np.maximum(self.asset.rest_box.size[:2], 0.1)
 
     def poses(self, env: Any) -> torch.Tensor:
         """Of the bodies."""
@@ -157,18 +161,27 @@ class RobotScene(Scene):
         rest = self.asset.rest_box
         # What of the asset does not move (a rail) needs its room, too.
         size = np.maximum((self.extents.upper - self.extents.lower).max(axis=0), rest.size)[:2]
-        footprint = np.maximum(rest.size[:2], 0.1)
-        count = len(self.indices)
-        travels = size[0] > (1.0 + _TRAVELS) * footprint[0]
-        if travels:
-            size[1] = min(size[1], 3.0 * footprint[1])
+        footprint, count = self.footprint, len(self.indices)
+        if size[0] > (1.0 + _TRAVELS) * footprint[0]:
+            return self._side_by_side(footprint[1])
         step = size + 0.25 * np.minimum(footprint, size) + 0.1
-        columns = 1 if travels else max(1, round(np.sqrt(count * step[1] / step[0])))
+        columns = max(1, round(np.sqrt(count * step[1] / step[0])))
         rows = -(-count // columns)
         number = np.arange(count)
         x = (number % columns - 0.5 * (columns - 1)) * step[0]
         y = (number // columns - 0.5 * (rows - 1)) * step[1]
         return np.stack([x, y, np.zeros(count)], axis=1)
+
+    def _side_by_side(self, footprint: float) -> np.ndarray:
+        """Each robot has the room across that it took beside the others' common way."""
+        extents = self.extents
+        reach = 0.5 * _LANE * footprint
+        lower = np.clip(extents.near_lower[:, 1], -reach, -0.5 * footprint)
+        upper = np.clip(extents.near_upper[:, 1], 0.5 * footprint, reach)
+        ends = np.cumsum(upper - lower + 0.25 * footprint)
+        offsets = np.zeros((len(lower), 3))
+        offsets[:, 1] = ends - upper - 0.5 * ends[-1]
+        return offsets
 
     def build(
         self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded, folder: Path

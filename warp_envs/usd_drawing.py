@@ -34,13 +34,13 @@ class Drawing:
     def __init__(self, stage: Usd.Stage) -> None:
         """Read the shapes of the stage; their places are read for each frame."""
         self.stage = stage
-        drawn = [prim for prim in _drawn(stage.GetPseudoRoot()) if prim.IsA(UsdGeom.Gprim)]
+        drawn = [prim for prim in drawn_prims(stage.GetPseudoRoot()) if prim.IsA(UsdGeom.Gprim)]
         segments = 16 if len(drawn) < _FEW_SHAPES else 8
         self._segments = segments
         self._solids = [(prim, _solid(prim, segments)) for prim in drawn]
         self._instancers = [
             UsdGeom.PointInstancer(prim)
-            for prim in _drawn(stage.GetPseudoRoot())
+            for prim in drawn_prims(stage.GetPseudoRoot())
             if prim.IsA(UsdGeom.PointInstancer)
         ]
 
@@ -84,7 +84,7 @@ class Drawing:
                 yield _place(solid, local @ matrix @ world)
 
 
-def _drawn(root: Usd.Prim) -> Iterator[Usd.Prim]:
+def drawn_prims(root: Usd.Prim) -> Iterator[Usd.Prim]:
     """Prims below one that a renderer would look at, instancers but not what they copy."""
     prims = iter(Usd.PrimRange(root, Usd.TraverseInstanceProxies()))
     for prim in prims:

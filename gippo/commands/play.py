@@ -30,8 +30,8 @@ Usage: gippo play run_dir=FOLDER [key=value ...]
 Keys:
 {keys}
 
-The motion opens in usdview and Omniverse. Environments without a body, the functions, print their
-returns only.
+The motion opens in usdview, Omniverse, and with gippo view in the browser. Environments without a
+body, the functions, print their returns only.
 
 Examples:
   gippo play run_dir=runs/first
@@ -96,8 +96,8 @@ def run(arguments: Sequence[str]) -> int:
     console.print(_table(played))
     _print_mean(played, console)
     if out is not None:
-        said = f"motion: {out}" if played.recorded else "this environment has no body to record"
-        console.print(said)
+        motion = f"motion: {out}, to watch with: gippo view {out}"
+        console.print(motion if played.recorded else "this environment has no body to record")
     return 0
 
 

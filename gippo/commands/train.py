@@ -316,6 +316,8 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
         )
     for name, path in files.items():
         console.print(f"  {name:12s}{path}")
+    if "rollout" in files:
+        console.print(f"  watch it with: gippo view {run_dir}")
     if trainer.epoch < config.num_epochs:
         console.print(f"  go on with: gippo train run_dir={run_dir} resume=true")
 

@@ -28,7 +28,7 @@ from warp_envs.robot_description import rotation_matrix
 from warp_envs.usd_loader import load_robot
 from warp_envs.usd_samples import continuous_quats
 
-LAYOUTS = {
+LAYOUTS: dict[str, dict] = {
     "metres": {},
     "own place": {"root": 0.5},
     "centimetres, y up": {"unit": 0.01, "up": "Y", "root": 20.0},

@@ -1,0 +1,89 @@
+"""`gippo view`."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gippo.compose import configure
+from gippo.errors import UserError
+from gippo.help_text import describe_keys
+from gippo.progress import make_console
+from warp_envs.page import write_page
+
+ROLLOUT = "rollout.usdc"
+
+HELP = """\
+gippo view: play a recorded rollout in the browser, beside its rewards and returns.
+
+Usage: gippo view RUN_OR_USD [key=value ...]
+
+RUN_OR_USD is a run's folder, of which rollout.usdc is shown, or a USD file. The page is one HTML
+file beside it, which needs neither network nor server: it can be kept, sent and put on a web site.
+Appended to its address, #frame=120 shows that frame.
+
+Keys:
+{keys}
+
+Examples:
+  gippo view runs/first
+  gippo view crowd.usdc
+  gippo view runs/first out=first.html open=false"""
+
+
+@dataclass
+class ViewConfig:
+    """What to write and whether to open it."""
+
+    out: str | None = None
+    """HTML file to write; null: the recording's name, ending in .html."""
+    open: bool = True
+    """Open the page in the browser; false: only write it."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        if self.out is not None and Path(self.out).suffix not in (".html", ".htm"):
+            raise ValueError(f"out: {self.out!r} given, a file ending in .html accepted")
+
+
+def help_text() -> str:
+    """What `gippo view --help` prints."""
+    return HELP.format(keys=describe_keys(ViewConfig))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the page, and open it, as the arguments say."""
+    # A sweep's folders have an equals sign in their names, too.
+    named = [text for text in arguments if "=" not in text or Path(text).exists()]
+    settings = configure("view", ViewConfig, [text for text in arguments if text not in named])
+    if len(named) != 1:
+        given = " ".join(named) or "nothing"
+        raise UserError(f"{given} given; one run's folder or USD file expected: gippo view RUN")
+    recording = _recording(Path(named[0]))
+    out = recording.with_suffix(".html") if settings.out is None else Path(settings.out)
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    try:
+        write_page(recording, out, title=str(recording))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    console = make_console()
+    console.print(f"page: {out}", soft_wrap=True)
+    if settings.open and not webbrowser.open(out.resolve().as_uri()):
+        console.print("no browser found here: open the page in one")
+    return 0
+
+
+def _recording(given: Path) -> Path:
+    if not given.exists():
+        raise UserError(f"{str(given)!r}: no such folder or file")
+    if not given.is_dir():
+        return given
+    recording = given / ROLLOUT
+    if not recording.is_file():
+        raise UserError(
+            f"{recording}: not there; gippo play run_dir={given} out={recording} records it"
+        )
+    return recording
