@@ -251,8 +251,10 @@ class PPOConfig:
     """Bound on the logarithm of a probability ratio."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Adam's."""
-    max_grad_norm: float | None = None
-    """Null: the gradient is taken as it is."""
+    max_grad_norm: float | None = 1.0
+    """Null: the gradient is taken as it is. Where the advantage is negative, a ratio may reach
+    e^16: one such gradient, unbounded, fills Adam's second moment, and the policy then stands still
+    for hundreds of epochs."""
     retry: RetryConfig = field(default_factory=RetryConfig)
     """When the loss has risen from the first pass to the last."""
 
