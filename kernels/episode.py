@@ -37,16 +37,20 @@ def adj_gate_double(x: wp.float64, shut: wp.int32, adj_ret: wp.float64):
 
 
 @wp.kernel
-def admit_state(
+def pass_rows(
     # In:
-    state_in: wp.array2d(dtype=Any),  # [num_envs, n]
-    diverged_in: wp.array(dtype=wp.int32),  # [num_envs], known only when the step has run
+    rows_in: wp.array2d(dtype=Any),  # [num_envs, >= from_column + count]
+    from_column: wp.int32,
+    count: wp.int32,
+    shut_in: wp.array(dtype=wp.int32),  # [num_envs], may be known only when the step has run
     # Out:
-    state_out: wp.array2d(dtype=Any),  # [num_envs, n]
+    rows_out: wp.array2d(dtype=Any),  # [num_envs, >= to_column + count]
+    to_column: wp.int32,
 ):
-    """Copy the state in; backward, pass no gradient to an environment that diverged."""
-    env, i = wp.tid()
-    state_out[env, i] = gate(state_in[env, i], diverged_in[env])
+    """Copy columns; backward, pass no gradient to an environment that is shut."""
+    env = wp.tid()
+    for i in range(count):
+        rows_out[env, to_column + i] = gate(rows_in[env, from_column + i], shut_in[env])
 
 
 @wp.kernel
@@ -58,15 +62,16 @@ def admit_action(
     action_out: wp.array2d(dtype=Any),  # [num_envs, num_actions], in [-1, 1]
 ):
     """Clip the action to [-1, 1]; the gradient is one inside, both ends included, zero outside."""
-    env, i = wp.tid()
-    a = gate(action_in[env, i], diverged_in[env])
-    one = type(a)(1.0)
-    if a > one:
-        action_out[env, i] = one
-    elif a < -one:
-        action_out[env, i] = -one
-    else:
-        action_out[env, i] = a
+    env = wp.tid()
+    for i in range(action_in.shape[1]):
+        a = gate(action_in[env, i], diverged_in[env])
+        one = type(a)(1.0)
+        if a > one:
+            action_out[env, i] = one
+        elif a < -one:
+            action_out[env, i] = -one
+        else:
+            action_out[env, i] = a
 
 
 @wp.kernel(enable_backward=False)
@@ -99,41 +104,6 @@ def flag_nonfinite(
             diverged_out[env] = 1
 
 
-@wp.kernel(enable_backward=False)
-def end_episode(
-    # In:
-    diverged_in: wp.array(dtype=wp.int32),  # [num_envs]
-    terminated_in: wp.array(dtype=wp.bool),  # [num_envs], the environment's own verdict
-    step_count_in: wp.array(dtype=wp.int32),  # steps of the episode before this one
-    reset_count_in: wp.array(dtype=wp.int32),  # resets of this environment so far
-    max_episode_steps: wp.int32,
-    # Out:
-    terminated_out: wp.array(dtype=wp.bool),
-    truncated_out: wp.array(dtype=wp.bool),
-    diverged_out: wp.array(dtype=wp.bool),
-    done_out: wp.array(dtype=wp.int32),
-    step_count_out: wp.array(dtype=wp.int32),
-    reset_count_out: wp.array(dtype=wp.int32),
-):
-    """Termination (also by divergence), truncation at the time limit, and the counters."""
-    env = wp.tid()
-    diverged = diverged_in[env] != 0
-    terminated = terminated_in[env] or diverged
-    steps = step_count_in[env] + 1
-    truncated = steps >= max_episode_steps
-    terminated_out[env] = terminated
-    truncated_out[env] = truncated
-    diverged_out[env] = diverged
-    if terminated or truncated:
-        done_out[env] = 1
-        step_count_out[env] = 0
-        reset_count_out[env] = reset_count_in[env] + 1
-    else:
-        done_out[env] = 0
-        step_count_out[env] = steps
-        reset_count_out[env] = reset_count_in[env]
-
-
 @wp.kernel
 def sum_reward(
     # In:
@@ -154,21 +124,68 @@ def sum_reward(
         reward_out[env] = total
 
 
-@wp.kernel
-def select_rows(
+@wp.kernel(enable_backward=False)
+def end_episode(
+    # In:
+    diverged_in: wp.array(dtype=wp.int32),  # [num_envs]
+    own_terminated_in: wp.array(dtype=wp.bool),  # [num_envs], the environment's own verdict
+    reward_in: wp.array(dtype=Any),  # [num_envs]
+    max_episode_steps: wp.int32,
+    # In and out:
+    step_count: wp.array(dtype=wp.int32),  # [num_envs], steps of the episode so far
+    last_reward: wp.array(dtype=Any),  # [num_envs]
+    # Out:
+    terminated_out: wp.array(dtype=wp.bool),
+    truncated_out: wp.array(dtype=wp.bool),
+    diverged_out: wp.array(dtype=wp.bool),
+    done_out: wp.array(dtype=wp.int32),
+):
+    """Termination (also by divergence) and truncation at the time limit."""
+    env = wp.tid()
+    diverged = diverged_in[env] != 0
+    terminated = own_terminated_in[env] or diverged
+    steps = step_count[env] + 1
+    truncated = steps >= max_episode_steps
+    step_count[env] = steps
+    last_reward[env] = reward_in[env]
+    terminated_out[env] = terminated
+    truncated_out[env] = truncated
+    diverged_out[env] = diverged
+    done_out[env] = wp.where(terminated or truncated, 1, 0)
+
+
+@wp.kernel(enable_backward=False)
+def replace_rows(
     # In:
     rows_in: wp.array2d(dtype=Any),  # [num_envs, n]
-    other_in: wp.array2d(dtype=Any),  # [num_envs, n]
-    take_other_in: wp.array(dtype=wp.int32),  # [num_envs]
+    replaced_in: wp.array(dtype=wp.int32),  # [num_envs]
     # Out:
-    rows_out: wp.array2d(dtype=Any),  # [num_envs, n]
+    rows_out: wp.array2d(dtype=Any),  # [num_envs, >= to_column + n]
+    to_column: wp.int32,
 ):
-    """Row by row the one or the other: the reset of ended environments, for instance."""
-    env, i = wp.tid()
-    if take_other_in[env] != 0:
-        rows_out[env, i] = other_in[env, i]
-    else:
-        rows_out[env, i] = rows_in[env, i]
+    """Overwrite the rows of some environments: after a reset, for instance.
+
+    No gradient passes, so these rows' gradient must be shut off where they came from.
+    """
+    env = wp.tid()
+    if replaced_in[env] != 0:
+        for i in range(rows_in.shape[1]):
+            rows_out[env, to_column + i] = rows_in[env, i]
+
+
+@wp.kernel(enable_backward=False)
+def begin_episode(
+    # In:
+    done_in: wp.array(dtype=wp.int32),  # [num_envs]
+    # In and out:
+    step_count: wp.array(dtype=wp.int32),
+    reset_count: wp.array(dtype=wp.int32),
+):
+    """Count the resets of ended environments, and their steps anew."""
+    env = wp.tid()
+    if done_in[env] != 0:
+        step_count[env] = 0
+        reset_count[env] += 1
 
 
 @wp.kernel(enable_backward=False)

@@ -164,7 +164,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
 
     def body_poses(self) -> torch.Tensor:
         """World poses (num_envs, bodies, 7): position [m] and quaternion (x, y, z, w)."""
-        return self.articulation.body_poses(self._state["joint_q"].detach())
+        return self.articulation.body_poses(self._split_state()["joint_q"].detach())
 
 
 def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> list[int]:

@@ -211,6 +211,7 @@ class Articulation:
             kernels.control_step[self.scalar],
             self.num_envs,
             [*model, joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd],
+            repeated=True,
         )
 
     def record_kinematics(
@@ -235,6 +236,7 @@ class Articulation:
             kernels.body_kinematics[self.scalar],
             self.num_envs,
             [self._model, joint_q, joint_qd, self._scratch(program, 1), body_q, body_qd],
+            repeated=True,
         )
 
     # Inside -------------------------------------------------------------------------------------
@@ -276,13 +278,17 @@ class Articulation:
         return program.array((self.num_envs, width), self.scalar)
 
     def _scratch(self, program: Program, substeps: int) -> Any:
+        """Intermediates, which take so much memory that all calls share them.
+
+        The launch that fills them must be `repeated`.
+        """
         types = precision_of(self.scalar)
         bodies, dofs = len(self.body_names), self.nv
         slots = count_slots(self.description.bodies)
         scratch = scratch_type(self.scalar)()
 
         def allocate(width: int, dtype: Any, steps: int = substeps) -> wp.array:
-            return program.array((self.num_envs, steps, width), dtype)
+            return program.array((self.num_envs, steps, width), dtype, shared=True)
 
         scratch.joint_q = allocate(self.nq, self.scalar, substeps + 1)
         scratch.joint_qd = allocate(dofs, self.scalar, substeps + 1)

@@ -212,4 +212,5 @@ class PaceCarEnv(DifferentiableVectorEnv):
 
     def vehicle_poses(self) -> torch.Tensor:
         """x, y [m] and heading [rad] of every vehicle, (num_envs, num_vehicles + 1, 3)."""
-        return torch.stack([self._state[name].detach() for name in ("x", "y", "heading")], dim=-1)
+        state = self._split_state()
+        return torch.stack([state[name].detach() for name in ("x", "y", "heading")], dim=-1)

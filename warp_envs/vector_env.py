@@ -19,9 +19,6 @@ from warp_envs.bridge import Program, check_device, scalar_type
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
 
-_COUNTERS = ("seed", "step_count", "reset_count")
-
-
 class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """`num_envs` copies of one environment, stepped together and differentiable through time.
 
@@ -74,10 +71,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.max_episode_steps = max_episode_steps
         self.spec = EnvSpec(id=f"gippo/{env_id}", max_episode_steps=max_episode_steps)
         self._make_spaces()
-        self._counters: State = {}
-        self._state: State = {}
-        self._previous_reward = torch.zeros(num_envs, dtype=dtype, device=self.device)
-        self._previous_obs = torch.zeros(num_envs, num_obs, dtype=dtype, device=self.device)
+        self._columns = _columns(self.state_layout)
+        self._state = torch.zeros(
+            num_envs, sum(self.state_layout.values()), dtype=dtype, device=self.device
+        )
         self._build_programs()
         self.reset(seed=seed)
 
@@ -140,21 +137,14 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         if seed is not None:
             _check_seed(seed)
             super().reset(seed=int(seed))
-            self._counters = {
-                "seed": self._integers(1, seed),
-                "step_count": self._integers(self.num_envs, 0),
-                "reset_count": self._integers(self.num_envs, 0),
-            }
-        counters = self._counters
-        state = self._start(counters["seed"], counters["reset_count"])
-        self._counters = {
-            "seed": counters["seed"],
-            "step_count": self._integers(self.num_envs, 0),
-            "reset_count": counters["reset_count"] + 1,
-        }
-        self._state = dict(zip(self.state_layout, state, strict=True))
-        self._previous_reward = torch.zeros_like(self._previous_reward)
-        return self._observe_again(), {}
+            self._memory["seed"].fill_(int(seed))
+            self._memory["reset_count"].zero_()
+        started = self._start(self._memory["seed"], self._memory["reset_count"])
+        self._state = torch.cat(started, dim=1)
+        self._memory["reset_count"] += 1
+        self._memory["step_count"].zero_()
+        self._memory["last_reward"].zero_()
+        return self.observe(), {}
 
     def step(
         self, actions: torch.Tensor
@@ -177,22 +167,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
                 (on a GPU the environment ends as diverged instead). Nothing has been stepped then.
         """
         self._check_actions(actions)
-        outputs = self._step(
-            *self._state.values(),
-            actions,
-            *[self._counters[name] for name in _COUNTERS],
-            self._previous_obs,
-            self._previous_reward,
+        obs, reward, final_obs, terminated, truncated, diverged, terms, self._state = self._step(
+            self._state, actions
         )
-        obs, reward, final_obs, terminated, truncated, diverged, steps, resets, terms = outputs[:9]
-        self._state = dict(zip(self.state_layout, outputs[9:], strict=True))
-        self._counters = {
-            "seed": self._counters["seed"],
-            "step_count": steps,
-            "reset_count": resets,
-        }
-        self._previous_obs = obs.detach()
-        self._previous_reward = reward.detach()
         info = {
             "final_obs": final_obs,
             "diverged": diverged,
@@ -204,11 +181,11 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
 
     def detach(self) -> None:
         """Start a new gradient window where the environments stand."""
-        self._state = {name: value.detach() for name, value in self._state.items()}
+        self._state = self._state.detach()
 
     def observe(self) -> torch.Tensor:
         """The observation (num_envs, num_obs) of the current state, differentiable in it."""
-        return self._observe(*self._state.values())[0]
+        return self._observe(*self._split_state().values())[0]
 
     def get_state(self) -> State:
         """A detached copy of the complete state, counters and random-number state included.
@@ -216,7 +193,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         Setting it again continues bit for bit on a CPU. Names: those of `state_layout`, ``seed``
         (1,), ``step_count`` and ``reset_count`` (num_envs,), ``last_reward`` (num_envs,).
         """
-        everything = {**self._state, **self._counters, "last_reward": self._previous_reward}
+        everything = {**self._split_state(), **self._memory}
         return {name: value.detach().clone() for name, value in everything.items()}
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -226,16 +203,19 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             ValueError: an unknown name, or a tensor of wrong shape, dtype or device. Nothing has
                 been set then.
         """
-        current = {**self._state, **self._counters, "last_reward": self._previous_reward}
+        current = {**self._split_state(), **self._memory}
         for name, value in state.items():
             if name not in current:
                 raise ValueError(f"state: {name!r} given, any of {list(current)} accepted")
             _check_tensor(f"state[{name!r}]", value, current[name])
         merged = {**current, **state}
-        self._state = {name: merged[name] for name in self.state_layout}
-        self._counters = {name: merged[name].detach().clone() for name in _COUNTERS}
-        self._previous_reward = merged["last_reward"].detach().clone()
-        self._observe_again()
+        self._state = torch.cat([merged[name] for name in self.state_layout], dim=1)
+        for name, value in self._memory.items():
+            value.copy_(merged[name].detach())
+
+    def _split_state(self) -> State:
+        """The state's parts by name, views of one tensor."""
+        return {name: self._state[:, columns] for name, columns in self._columns.items()}
 
     # Construction -------------------------------------------------------------------------------
 
@@ -248,9 +228,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def _build_programs(self) -> None:
+        self._build_step()
         self._build_start()
         self._build_observe()
-        self._build_step()
 
     def _build_start(self) -> None:
         program = Program(self.device)
@@ -270,85 +250,116 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _build_step(self) -> None:
         """Record admission, the step, its outcome, the reset and both observations."""
         n = self.num_envs
-        p = Program(self.device, num_rows=n, num_blocks=self.num_blocks)
+        p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
 
-        def integers(length: int) -> wp.array:
-            return p.array(length, wp.int32, requires_grad=False)
+        def flags(dtype: Any = wp.bool) -> wp.array:
+            return p.array(n, dtype, requires_grad=False)
 
-        def flags() -> wp.array:
-            return p.array(n, wp.bool, requires_grad=False)
-
-        state_in, state, stepped, next_state = (self._state_arrays(p) for _ in range(4))
-        fresh = self._state_arrays(p, requires_grad=False)
+        width = sum(self.state_layout.values())
+        state_in, state_out = self._rows(p, width), self._rows(p, width)
         action_in, action = self._rows(p, self.num_actions), self._rows(p, self.num_actions)
-        previous_obs = p.array((n, self.num_obs), self.scalar, requires_grad=False)
-        last_reward = p.array(n, self.scalar, requires_grad=False)
-        seed, step_count, reset_count = integers(1), integers(n), integers(n)
-        steps, resets, diverged, done = integers(n), integers(n), integers(n), integers(n)
-        own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
-        terms = self._rows(p, len(self.reward_terms))
-        reward = p.array(n, self.scalar)
+        state, stepped = self._state_arrays(p), self._state_arrays(p)
         raw_obs, final_obs, obs = (self._rows(p, self.num_obs) for _ in range(3))
+        terms, reward = self._rows(p, len(self.reward_terms)), p.array(n, self.scalar)
+        diverged, done = flags(wp.int32), flags(wp.int32)
+        own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
+        memory = self._make_memory(p)
+        step_count, last_reward = memory["step_count"], memory["last_reward"]
 
         p.launch(episode.flag_nonfinite_action, n, [action_in, diverged])
-        p.launch(episode.admit_action, action.shape, [action_in, diverged, action])
-        for name, rows in state.items():
-            p.launch(episode.admit_state, rows.shape, [state_in[name], diverged, rows])
+        p.launch(episode.admit_action, n, [action_in, diverged, action])
+        for name, columns in self._columns.items():
+            part = [state_in, columns.start, columns.stop - columns.start]
+            p.launch(episode.pass_rows, n, [*part, diverged, state[name], 0])
         self.record_step(p, state, action, stepped)
         self.record_observation(p, stepped, raw_obs)
         self.record_outcome(p, state, action, stepped, terms, own_terminated)
         for rows in (*stepped.values(), raw_obs, terms):
             p.launch(episode.flag_nonfinite, n, [rows, diverged])
-        p.launch(episode.sum_reward, n, [terms, last_reward, diverged, reward])
-        p.launch(episode.select_rows, obs.shape, [raw_obs, previous_obs, diverged, final_obs])
-        limit = self.max_episode_steps
-        verdict = [terminated, truncated, ended, done, steps, resets]
-        p.launch(
-            episode.end_episode,
-            n,
-            [diverged, own_terminated, step_count, reset_count, limit, *verdict],
-        )
-        self._record_start(p, seed, reset_count, fresh)
-        for name, rows in next_state.items():
-            p.launch(episode.select_rows, rows.shape, [stepped[name], fresh[name], done, rows])
-        self.record_observation(p, next_state, obs)
+        p.launch(episode.sum_reward, n, [terms, memory["last_reward"], diverged, reward])
+        verdict = [diverged, own_terminated, reward, self.max_episode_steps]
+        verdict += [memory["step_count"], memory["last_reward"]]
+        verdict += [terminated, truncated, ended, done]
+        p.launch(episode.end_episode, n, verdict)
+        p.launch(episode.pass_rows, n, [raw_obs, 0, self.num_obs, diverged, final_obs, 0])
+        p.launch(episode.pass_rows, n, [raw_obs, 0, self.num_obs, done, obs, 0])
+        for name, columns in self._columns.items():
+            part = [stepped[name], 0, columns.stop - columns.start]
+            p.launch(episode.pass_rows, n, [*part, done, state_out, columns.start])
+        with p.only_if_any(done):
+            self._record_reset(p, memory, state, diverged, done, final_obs, obs, state_out)
 
-        constants = [seed, step_count, reset_count, previous_obs, last_reward]
         self._step = p.function(
-            [*state_in.values(), action_in, *constants],
-            [
-                *(obs, reward, final_obs, terminated, truncated, ended, steps, resets, terms),
-                *next_state.values(),
-            ],
+            [state_in, action_in],
+            [obs, reward, final_obs, terminated, truncated, ended, terms, state_out],
         )
+
+    def _make_memory(self, program: Program) -> Arrays:
+        """What persists from step to step, in arrays that every step reads and writes in place."""
+        n = self.num_envs
+        kinds = {
+            "seed": (1, wp.int32),
+            "step_count": (n, wp.int32),
+            "reset_count": (n, wp.int32),
+            "last_reward": (n, self.scalar),
+        }
+        arrays = {
+            name: program.array(length, dtype, requires_grad=False, shared=True)
+            for name, (length, dtype) in kinds.items()
+        }
+        self._memory = {
+            name: wp.to_torch(array, requires_grad=False) for name, array in arrays.items()
+        }
+        return arrays
+
+    def _record_reset(
+        self,
+        program: Program,
+        memory: Arrays,
+        state: Arrays,
+        diverged: wp.array,
+        done: wp.array,
+        final_obs: wp.array,
+        obs: wp.array,
+        state_out: wp.array,
+    ) -> None:
+        """Append what ended environments need in place of what they stepped to."""
+        n = self.num_envs
+        fresh = self._state_arrays(program, requires_grad=False, shared=True)
+        fresh_obs, last_obs = (
+            program.array(obs.shape, self.scalar, requires_grad=False, shared=True) for _ in "12"
+        )
+        self._record_start(program, memory["seed"], memory["reset_count"], fresh)
+        self.record_observation(program, fresh, fresh_obs)
+        program.launch(episode.replace_rows, n, [fresh_obs, done, obs, 0])
+        for name, columns in self._columns.items():
+            program.launch(episode.replace_rows, n, [fresh[name], done, state_out, columns.start])
+        self.record_observation(program, state, last_obs)
+        program.launch(episode.replace_rows, n, [last_obs, diverged, final_obs, 0])
+        counts = [memory["step_count"], memory["reset_count"]]
+        program.launch(episode.begin_episode, n, [done, *counts])
 
     def _record_start(
         self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
     ) -> None:
         """Append the random initial state of every environment."""
-        index = program.array(self.num_envs, wp.int32, requires_grad=False)
+        index = program.array(self.num_envs, wp.int32, requires_grad=False, shared=True)
         index.assign(np.arange(self.num_envs, dtype=np.int32))
-        rng = program.array(self.num_envs, wp.uint32, requires_grad=False)
+        rng = program.array(self.num_envs, wp.uint32, requires_grad=False, shared=True)
         program.launch(episode.start_random_numbers, self.num_envs, [seed, index, reset_count, rng])
         with program.without_gradient():
             self.record_initial_state(program, rng, state)
 
-    def _state_arrays(self, program: Program, requires_grad: bool = True) -> Arrays:
+    def _state_arrays(
+        self, program: Program, requires_grad: bool = True, shared: bool = False
+    ) -> Arrays:
         return {
-            name: program.array((self.num_envs, n), self.scalar, requires_grad)
+            name: program.array((self.num_envs, n), self.scalar, requires_grad, shared=shared)
             for name, n in self.state_layout.items()
         }
 
     def _rows(self, program: Program, n: int) -> wp.array:
         return program.array((self.num_envs, n), self.scalar)
-
-    def _integers(self, length: int, value: int) -> torch.Tensor:
-        return torch.full((length,), value, dtype=torch.int32, device=self.device)
-
-    def _observe_again(self) -> torch.Tensor:
-        obs = self.observe()
-        self._previous_obs = obs.detach()
-        return obs
 
     def _check_actions(self, actions: torch.Tensor) -> None:
         expected = (self.num_envs, self.num_actions)
@@ -356,7 +367,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             not isinstance(actions, torch.Tensor)
             or actions.shape != expected
             or actions.dtype != self.dtype
-            or actions.device != self._previous_obs.device
+            or actions.device != self._state.device
         ):
             given = (
                 f"{tuple(actions.shape)}, {actions.dtype} on {actions.device}"
@@ -372,6 +383,14 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             raise ValueError(
                 f"actions: {actions[env, i].item()} at [{env}, {i}] given, finite numbers accepted"
             )
+
+
+def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
+    """Where each part of the state lies in the rows that torch sees."""
+    ends = np.cumsum(list(layout.values())).tolist()
+    return {
+        name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)
+    }
 
 
 def _check_count(name: str, value: int) -> None:

@@ -72,9 +72,9 @@ def modules_used(use, dtype, monkeypatch):
     """The Warp modules of the kernels that `use` records, instantiated for `dtype`."""
     modules, launch = {}, Program.launch
 
-    def noted(program, kernel, dim, inputs):
+    def noted(program, kernel, dim, inputs, **options):
         modules[kernel.module.name] = kernel.module
-        launch(program, kernel, dim, inputs)
+        launch(program, kernel, dim, inputs, **options)
 
     monkeypatch.setattr(Program, "launch", noted)
     use(dtype)
