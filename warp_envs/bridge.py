@@ -300,7 +300,7 @@ class _Slot:
         steps += [(launch, True) for launch in reversed(launches) if launch.adjoint]
         return [[_Stretch(self._capture(steps, block))] for block in self._program.blocks]
 
-    def _capture(self, steps: list[tuple[_Launch, bool]], block: slice | None) -> wp.Graph:
+    def _capture(self, steps: list[tuple[_Launch, bool]], block: slice | None) -> Any:
         """A graph of launches or, where the flag says so, of their adjoints."""
         device = self._program.device
         # What is not loaded yet cannot be while a GPU captures.
@@ -373,7 +373,7 @@ class _Slot:
 class _Stretch:
     """A graph, run if `flags` is None or any of them is set."""
 
-    graph: wp.Graph
+    graph: Any
     flags: np.ndarray | None = None
 
 
@@ -474,6 +474,8 @@ class _RunProgram(torch.autograd.Function):
     def backward(ctx: Any, *seeds: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         return (None, *ctx.bound.differentiate(ctx.lease.slot, tensors, seeds, wanted))
+
+
 def _view(array: wp.array) -> torch.Tensor:
     return wp.to_torch(array, requires_grad=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from warp_envs.bridge import Program, check_device, scalar_type
 
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
+
 
 class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """`num_envs` copies of one environment, stepped together and differentiable through time.
@@ -264,7 +266,6 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         diverged, done = flags(wp.int32), flags(wp.int32)
         own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
         memory = self._make_memory(p)
-        step_count, last_reward = memory["step_count"], memory["last_reward"]
 
         p.launch(episode.flag_nonfinite_action, n, [action_in, diverged])
         p.launch(episode.admit_action, n, [action_in, diverged, action])
@@ -378,19 +379,19 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
                 f"actions: {given} given, a tensor {expected}, {self.dtype} on {self.device} "
                 "accepted"
             )
-        if actions.device.type == "cpu" and not bool(torch.isfinite(actions).all()):
-            env, i = (~torch.isfinite(actions)).nonzero()[0].tolist()
-            raise ValueError(
-                f"actions: {actions[env, i].item()} at [{env}, {i}] given, finite numbers accepted"
-            )
+        # A sum costs a third of looking at every number, and only finite numbers have a finite one.
+        if actions.device.type == "cpu" and not math.isfinite(actions.detach().sum().item()):
+            for env, i in (~torch.isfinite(actions)).nonzero()[:1].tolist():
+                raise ValueError(
+                    f"actions: {actions[env, i].item()} at [{env}, {i}] given, finite numbers "
+                    "accepted"
+                )
 
 
 def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
     """Where each part of the state lies in the rows that torch sees."""
     ends = np.cumsum(list(layout.values())).tolist()
-    return {
-        name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)
-    }
+    return {name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)}
 
 
 def _check_count(name: str, value: int) -> None:

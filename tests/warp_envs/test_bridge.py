@@ -29,8 +29,8 @@ def without_adjoint(x: wp.array2d(dtype=Any), y: wp.array2d(dtype=Any)):
     y[e, i] = x[e, i]
 
 
-def squaring(dtype=torch.float64):
-    program = Program("cpu")
+def squaring(dtype=torch.float64, remember=False):
+    program = Program("cpu", remember=remember)
     scalar = scalar_type(dtype)
     x, y = program.array((2, 3), scalar), program.array((2, 3), scalar)
     count = program.array(2, wp.int32, requires_grad=False)
@@ -49,9 +49,10 @@ def test_values_and_gradient(dtype):
     assert torch.equal(gradient, 2 * x.detach())
 
 
-def test_calls_do_not_disturb_one_another():
-    """The program's arrays are shared by all calls, yet each call keeps its own gradient."""
-    function = squaring()
+@pytest.mark.parametrize("remember", [False, True])
+def test_calls_do_not_disturb_one_another(remember):
+    """Whether calls share the program's arrays or not, each keeps its own gradient."""
+    function = squaring(remember=remember)
     x = torch.full((2, 3), 3.0, dtype=torch.float64, requires_grad=True)
     first = function(x)[0]
     second = function(first)[0]  # x^4
@@ -59,8 +60,9 @@ def test_calls_do_not_disturb_one_another():
     assert torch.allclose(torch.autograd.grad(second.sum(), x)[0], 4 * x.detach() ** 3)
 
 
-def test_backward_twice_accumulates_nothing_of_the_first():
-    function = squaring()
+@pytest.mark.parametrize("remember", [False, True])
+def test_backward_twice_accumulates_nothing_of_the_first(remember):
+    function = squaring(remember=remember)
     x = torch.full((2, 3), 3.0, dtype=torch.float64, requires_grad=True)
     y = function(function(x)[0])[0].sum()
     (once,) = torch.autograd.grad(y, x, retain_graph=True)
@@ -68,8 +70,9 @@ def test_backward_twice_accumulates_nothing_of_the_first():
     assert torch.equal(once, again)
 
 
-def test_torch_checks_the_gradient():
-    function = squaring()
+@pytest.mark.parametrize("remember", [False, True])
+def test_torch_checks_the_gradient(remember):
+    function = squaring(remember=remember)
     x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: function(x)[0], [x])
 
@@ -107,6 +110,104 @@ def test_kernel_without_adjoint_passes_no_gradient():
     value = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
     (y_value,) = program.function([x], [y])(value)
     assert torch.autograd.grad(y_value.sum(), value)[0].abs().max() == 0
+
+
+@wp.kernel
+def cube(
+    x: wp.array(dtype=wp.float64),
+    squared: wp.array(dtype=wp.float64),
+    y: wp.array(dtype=wp.float64),
+    sign: wp.array(dtype=wp.float64),
+):
+    e = wp.tid()
+    v = x[e]
+    squared[e] = v * v
+    w = squared[e]
+    sign[e] = wp.sign(v)
+    y[e] = v * w
+
+
+@wp.kernel
+def times(
+    x: wp.array(dtype=wp.float64), f: wp.array(dtype=wp.float64), y: wp.array(dtype=wp.float64)
+):
+    e = wp.tid()
+    y[e] = x[e] * f[e]
+
+
+def chain():
+    """y = sign(x) x^3: the square in shared memory, filled again, the sign in each call's own."""
+    program = Program("cpu", remember=True)
+    x, cubed, y = (program.array(2, wp.float64) for _ in range(3))
+    squared = program.array(2, wp.float64, shared=True)
+    sign = program.array(2, wp.float64, requires_grad=False)
+    program.launch(cube, 2, [x, squared, cubed, sign], repeated=True)
+    program.launch(times, 2, [cubed, sign, y])
+    return program, program.function([x], [y])
+
+
+def test_a_call_remembers_what_is_its_own_and_fills_again_what_is_shared():
+    _, function = chain()
+    x = torch.tensor([2.0, -3.0], dtype=torch.float64, requires_grad=True)
+    y = function(x)[0]
+    function(-10.0 * x.detach())
+    assert y.tolist() == [8.0, 27.0]
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [12.0, -27.0]
+
+
+def test_slots_are_taken_again_when_torch_lets_go_of_a_call(monkeypatch):
+    program, function = chain()
+    made = []
+    new_slot = program.new_slot
+    monkeypatch.setattr(program, "new_slot", lambda: made.append(new_slot()) or made[-1])
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    for _ in range(3):
+        window = [function(x)[0] for _ in range(5)]
+        assert torch.autograd.grad(sum(y.sum() for y in window), x)[0].tolist() == [15.0, 15.0]
+        del window
+        assert len(made) == 4  # and the first
+    with torch.no_grad():
+        [function(x) for _ in range(20)]
+    assert len(made) == 4
+
+
+@wp.kernel
+def overwrite(
+    flags: wp.array(dtype=wp.int32), y: wp.array(dtype=wp.float64), count: wp.array(dtype=wp.int32)
+):
+    e = wp.tid()
+    wp.atomic_add(count, e % 2, 1)
+    if flags[e] != 0:
+        y[e] = wp.float64(7.0)
+
+
+@wp.kernel(enable_backward=False)
+def flag_negative(x: wp.array(dtype=wp.float64), flags: wp.array(dtype=wp.int32)):
+    e = wp.tid()
+    flags[e] = wp.where(x[e] < wp.float64(0.0), 1, 0)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2])
+def test_conditional_launches_run_only_where_a_flag_is_set(num_blocks):
+    """Blocks of 16 rows look at their own flags."""
+    program = Program("cpu", num_rows=32, num_blocks=num_blocks, remember=True)
+    x, y = (program.array(32, wp.float64) for _ in range(2))
+    flags = program.array(32, wp.int32, requires_grad=False)
+    count = program.array(2, wp.int32, requires_grad=False, shared=True)
+    factor = program.array(32, wp.float64, requires_grad=False)
+    factor.fill_(2.0)
+    program.launch(flag_negative, 32, [x, flags])
+    program.launch(times, 32, [x, factor, y])
+    with program.only_if_any(flags):
+        program.launch(overwrite, 32, [flags, y, count])
+    function = program.function([x], [y])
+    positive = torch.ones(32, dtype=torch.float64)
+    assert function(positive)[0].tolist() == [2.0] * 32
+    assert count.numpy().sum() == 0
+    negative = positive.index_fill(0, torch.tensor([20]), -1.0).requires_grad_()
+    (found,) = function(negative)
+    assert found[20] == 7.0 and found.sum() == 7.0 + 31 * 2.0
+    assert count.numpy().sum() == 32 // num_blocks
 
 
 def test_graph_is_freed_and_memory_stays_flat_over_1000_windows():
