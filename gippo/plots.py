@@ -62,10 +62,10 @@ def plot_run(columns: Columns, path: Path, title: str, limits: Limits | None = N
     for axis in axes[-2:]:
         axis.set_xlabel("epoch")
     for axis in axes:
-        _tidy(axis)
+        tidy(axis)
         axis.set_xlim(0, max(float(epoch[-1]), 1.0))
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_comparison(curves: Sequence[Curve], path: Path, title: str = "") -> None:
@@ -75,10 +75,23 @@ def plot_comparison(curves: Sequence[Curve], path: Path, title: str = "") -> Non
     numbers are written as a csv file.
     """
     figure = Figure(figsize=(8, 4.8), layout="constrained")
-    axis = figure.subplots()
+    rows = draw_curves(figure.subplots(), curves, title)
+    save_figure(figure, path)
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "runs", "env_steps", "mean_return", "std_return"])
+        writer.writerows(rows)
+
+
+def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[list[Any]]:
+    """Draw mean returns over seeds with a band of one standard deviation.
+
+    Returns:
+        What is drawn: label, runs, environment steps, mean and standard deviation.
+    """
     rows: list[list[Any]] = []
     drawn: list[np.ndarray] = []
-    for curve, colour in zip(curves, _cycle(len(curves)), strict=True):
+    for curve, colour in zip(curves, cycle_colours(len(curves)), strict=True):
         steps, mean, spread = _mean_and_spread(curve)
         count = len(curve.returns)
         seeds = "" if count == 1 else f" ({count} runs)"
@@ -93,13 +106,9 @@ def plot_comparison(curves: Sequence[Curve], path: Path, title: str = "") -> Non
     axis.set_ylabel("episode return (mean of the last 100)")
     _spread_if_vanishing(axis, np.concatenate(drawn))
     axis.legend(frameon=False)
-    _tidy(axis)
+    tidy(axis)
     axis.set_xlim(left=0)
-    _save(figure, path)
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["label", "runs", "env_steps", "mean_return", "std_return"])
-        writer.writerows(rows)
+    return rows
 
 
 def smooth(values: np.ndarray, window: int = _SMOOTHING) -> np.ndarray:
@@ -184,16 +193,18 @@ def _mean_and_spread(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return steps, at_steps.mean(axis=0), at_steps.std(axis=0)
 
 
-def _cycle(count: int) -> list[str]:
+def cycle_colours(count: int) -> list[str]:
+    """Colours told apart by colour-blind readers, from the start again when they run out."""
     return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
 
 
-def _tidy(axis: Axes) -> None:
+def tidy(axis: Axes) -> None:
+    """Two spines and a light grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, lw=0.6)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write the picture in one step, so that no half of one is ever there."""
     FigureCanvasAgg(figure)
     picture = io.BytesIO()

@@ -57,6 +57,7 @@ class GIPPO(Method):
         see determinant 1 and bias 0 and raise it.
         """
         ppo = self._config.ppo
+        assert samples.action_gradient is not None
         statistics = alpha_statistics(
             samples, policy.mu, policy.log_sigma, ppo.clip, ppo.log_ratio_clamp
         )
@@ -65,6 +66,7 @@ class GIPPO(Method):
             "alpha_learning_rate": self._fit.learning_rate,
             "alpha_retries": float(policy.outcome.retries),
             "alpha_failed": float(not policy.outcome.succeeded),
+            "gradient_variance": samples.action_gradient.var(dim=0, correction=0).sum(),
             **vars(statistics),
         }
         verdict = {"bias_normalized": 0.0}
