@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from gippo.batch_gradient import BatchGradient
 from gippo.config import AlphaConfig
 from gippo.methods.base import Context, Metrics, Samples
-from gippo.networks import log_prob
+from gippo.networks import GaussianActor, log_prob
 from gippo.normalization import VARIANCE_EPS, RunningStatistics
 from gippo.optimization import Optimizer, Outcome, update_with_retries
 
@@ -131,13 +132,28 @@ class AlphaPolicy:
     """The fit's, 0-d."""
 
 
+def square_distances(
+    output: torch.Tensor, eps: torch.Tensor, goal: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """||g_theta(s, eps) - goal||^2 of each sample (B,), of the actor's output (B, 2 num_actions).
+
+    Returns:
+        Them and their gradient with respect to the output.
+    """
+    mu, log_sigma = GaussianActor.split(output)
+    noise = torch.exp(log_sigma) * eps
+    error = mu + noise - goal
+    gradient = 2.0 * torch.cat([error, error * noise], dim=-1)
+    return (error * error).sum(-1), gradient
+
+
 class AlphaFit:
     """Fits g_theta(s, eps) to a + alpha dA/da (Eq. 10) by full-batch Adam steps."""
 
     def __init__(self, context: Context, config: AlphaConfig) -> None:
         """Prepare fits of the context's actor."""
         self.config = config
-        self._actor = context.actor
+        self._network = BatchGradient(context.actor.mlp, context.parameters, context.helper)
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
         self.learning_rate = config.learning_rate
         """The base rate; lower after an epoch in which every attempt failed."""
@@ -147,19 +163,20 @@ class AlphaFit:
         config = self.config
         assert samples.action_gradient is not None
         goal = samples.action + alpha * samples.action_gradient
-        policy = [samples.mu, samples.log_sigma]
+        batch = self._network.batch(samples.obs, samples.eps, goal)
+        policy = (samples.mu, samples.log_sigma)
         loss = torch.zeros(())
 
         def attempt(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-            nonlocal loss
+            nonlocal loss, policy
             first = None
             for _ in range(config.iterations):
-                distance, _ = self._distance(samples, goal)
-                self._optimizer.step(distance, rate)
-                first = distance.detach() if first is None else first
+                distance, _, gradient = self._network.descent(batch, square_distances)
+                self._optimizer.step_along(gradient, rate)
+                first = distance if first is None else first
             assert first is not None
-            with torch.no_grad():
-                loss, policy[:] = self._distance(samples, goal)
+            loss, output = self._network.evaluate(batch, square_distances)
+            policy = GaussianActor.split(output)
             return first, loss
 
         outcome = update_with_retries(
@@ -170,19 +187,11 @@ class AlphaFit:
             config=config.retry,
         )
         if not outcome.succeeded:
-            policy = [samples.mu, samples.log_sigma]
+            policy = (samples.mu, samples.log_sigma)
             if outcome.problem is None:
                 lower = self.learning_rate / config.retry.factor
                 self.learning_rate = min(self.learning_rate, max(lower, config.min_learning_rate))
-        return AlphaPolicy(policy[0], policy[1], outcome, loss)
-
-    def _distance(
-        self, samples: Samples, goal: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """E ||g_theta(s, eps) - goal||^2 and the policy (mu, log sigma) that it was taken of."""
-        mu, log_sigma = self._actor.forward(samples.obs)
-        error = mu + torch.exp(log_sigma) * samples.eps - goal
-        return (error * error).sum(-1).mean(), (mu, log_sigma)
+        return AlphaPolicy(*policy, outcome, loss)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state and the base rate."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gippo.batch_gradient import BatchGradient
 from gippo.config import CriticConfig
 from gippo.networks import ValueNetwork
 from gippo.normalization import RunningStatistics, identity
@@ -32,6 +33,7 @@ class Critic:
         self.target = copy.deepcopy(network)
         self._parameters = ParameterVector(self.network)
         self._target_parameters = ParameterVector(self.target)
+        self._gradient = BatchGradient(network.mlp, self._parameters)
         self._optimizer = Optimizer(self._parameters, config.betas, config.max_grad_norm)
         vector = self._parameters.vector
         self._statistics = RunningStatistics((), vector.device) if normalize_value else None
@@ -91,18 +93,32 @@ class Critic:
         """All iterations over contiguous minibatches; the mean loss over the last one."""
         config = self.config
         size = -(-len(target) // config.num_minibatches)
-        minibatches = list(zip(obs.split(size), target.split(size), strict=True))
+        minibatches = [
+            self._gradient.batch(*part)
+            for part in zip(obs.split(size), target.split(size), strict=True)
+        ]
         losses: list[torch.Tensor] = []
         for _ in range(config.iterations):
             losses.clear()
-            for inputs, wanted in minibatches:
-                prediction = self.network.forward(inputs)
-                if self._statistics is not None:
-                    prediction = self._normalizer.denormalize(prediction)
-                loss = torch.nn.functional.mse_loss(prediction, wanted)
-                self._optimizer.step(loss, rate)
-                losses.append(loss.detach())
+            for minibatch in minibatches:
+                loss, _, gradient = self._gradient.descent(minibatch, self._square_errors)
+                self._optimizer.step_along(gradient, rate)
+                losses.append(loss)
         return torch.stack(losses).mean()
+
+    def _square_errors(
+        self, output: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each sample (B,), in units of the reward, for the network's output (B, 1).
+
+        Returns:
+            Them and their gradient with respect to the output.
+        """
+        if self._statistics is None:
+            error = output - target.unsqueeze(-1)
+            return (error * error).squeeze(-1), 2.0 * error
+        error = self._normalizer.denormalize(output) - target.unsqueeze(-1)
+        return (error * error).squeeze(-1), 2.0 * self._normalizer.scale * error
 
     def _refresh(self) -> None:
         if self._statistics is not None:

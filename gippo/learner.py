@@ -74,7 +74,17 @@ class Learner:
         (self._num_obs,) = env.single_observation_space.shape
         (self._num_actions,) = env.single_action_space.shape
         self._make_networks(seed)
-        context = Context(self.actor, self._parameters, num_epochs, config.gae_lambda, seed)
+        self._pool: ThreadPoolExecutor | None = None
+        if config.parallel_updates and self._device.type == "cpu":
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="update")
+        context = Context(
+            self.actor,
+            self._parameters,
+            num_epochs,
+            config.gae_lambda,
+            seed,
+            helper=self._pool,
+        )
         self.method = method_of(method_config)(context, method_config)
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
@@ -85,9 +95,6 @@ class Learner:
         self._num_diverged = 0
         self._skipped_in_a_row = 0
         self._skipped = 0
-        self._pool: ThreadPoolExecutor | None = None
-        if config.parallel_updates and self._device.type == "cpu":
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="critic")
         self._obs, _ = env.reset(seed=seed)
 
     def _make_networks(self, seed: int) -> None:

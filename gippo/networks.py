@@ -60,6 +60,11 @@ class Mlp(nn.Module):
         )
         self._output = (self.weights[-1], self.biases[-1])
 
+    @property
+    def layers(self) -> tuple[tuple[tuple[nn.Parameter, ...], ...], tuple[nn.Parameter, ...]]:
+        """Each hidden layer's (weight, bias, norm weight, norm bias), and the last's first two."""
+        return self._hidden, self._output
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., num_inputs) to (..., num_outputs)."""
         return _mlp(x, self._hidden, self._output)
@@ -79,7 +84,7 @@ def _mlp(
     output: tuple[torch.Tensor, torch.Tensor],
 ) -> torch.Tensor:
     for weight, bias, norm_weight, norm_bias in hidden:
-        x = elu(linear(x, weight, bias))
+        x = elu(linear(x, weight, bias), inplace=True)  # its gradient needs no second exp
         x = layer_norm(x, norm_bias.shape, norm_weight, norm_bias)
     return linear(x, *output)
 
@@ -104,7 +109,12 @@ class GaussianActor(nn.Module):
 
     def forward(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation, (..., num_actions) each, for normalised `obs`."""
-        mu, log_sigma = self.mlp.forward(obs).chunk(2, dim=-1)
+        return self.split(self.mlp.forward(obs))
+
+    @staticmethod
+    def split(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log standard deviation out of the network's output."""
+        mu, log_sigma = output.chunk(2, dim=-1)
         return mu, log_sigma
 
     def forward_with(
@@ -114,8 +124,7 @@ class GaussianActor(nn.Module):
 
         For `torch.func`, which differentiates functions of their arguments.
         """
-        mu, log_sigma = self.mlp.forward_with(parameters, obs).chunk(2, dim=-1)
-        return mu, log_sigma
+        return self.split(self.mlp.forward_with(parameters, obs))
 
 
 class ValueNetwork(nn.Module):

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from gippo.advantages import normalized
+from gippo.batch_gradient import BatchGradient, by_autograd
 from gippo.config import PPOConfig
 from gippo.methods.base import Context, Metrics, Samples, UpdateReport
-from gippo.networks import kl_divergence, log_prob
+from gippo.networks import GaussianActor, kl_divergence, log_prob
 from gippo.optimization import Optimizer, scheduled_rate, update_with_retries
 
 
@@ -68,7 +69,7 @@ class SurrogateAscent:
     def __init__(self, context: Context, config: PPOConfig) -> None:
         """Prepare ascents of the context's actor."""
         self.config = config
-        self._actor = context.actor
+        self._network = BatchGradient(context.actor.mlp, context.parameters, context.helper)
         self._num_epochs = context.num_epochs
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
         self._rate = config.learning_rate
@@ -134,20 +135,19 @@ class SurrogateAscent:
             return reached if succeeded else lower
         return config.learning_rate if succeeded else initial / config.retry.factor
 
-    def loss(
+    def losses(
         self,
-        mu: torch.Tensor,
-        log_sigma: torch.Tensor,
+        output: torch.Tensor,
         action: torch.Tensor,
         reference_log_prob: torch.Tensor,
         advantage: torch.Tensor,
     ) -> torch.Tensor:
-        """-mean(min(rho A, clip(rho, 1 - clip, 1 + clip) A)), rho = pi/pi_reference (Eq. 18)."""
+        """-min(rho A, clip(rho, 1 - clip, 1 + clip) A) of each sample, rho = pi/pi_ref (Eq. 18)."""
         config = self.config
-        log_ratio = log_prob(action, mu, log_sigma) - reference_log_prob
+        log_ratio = log_prob(action, *GaussianActor.split(output)) - reference_log_prob
         ratio = torch.exp(log_ratio.clamp(-config.log_ratio_clamp, config.log_ratio_clamp))
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
-        return -torch.minimum(ratio * advantage, clipped * advantage).mean()
+        return -torch.minimum(ratio * advantage, clipped * advantage)
 
     def adapted_rate(self, rate: float, kl: float) -> float:
         """Lower after a divergence of over twice the target, higher after one below half."""
@@ -180,7 +180,10 @@ class _Attempt:
             reference.log_prob,
             normalized(samples.advantage, samples.obs.dtype),
         )
-        self._minibatches = list(zip(*(c.tensor_split(parts) for c in columns), strict=True))
+        self._minibatches = [
+            ascent._network.batch(*part)
+            for part in zip(*(c.tensor_split(parts) for c in columns), strict=True)
+        ]
         self._start = list(
             zip(
                 reference.mu.tensor_split(parts),
@@ -200,19 +203,21 @@ class _Attempt:
             that after it.
         """
         ascent, config = self._ascent, self._ascent.config
+        adaptive = config.schedule == "adaptive"
+        losses_of = by_autograd(ascent.losses)
         visited = list(self._start)
         passes: list[torch.Tensor] = []
-        for _ in range(config.num_epochs):
+        for number in range(config.num_epochs):
             losses: list[torch.Tensor] = []
-            for i, (obs, action, reference_log_prob, advantage) in enumerate(self._minibatches):
-                mu, log_sigma = ascent._actor.forward(obs)
-                loss = ascent.loss(mu, log_sigma, action, reference_log_prob, advantage)
-                ascent._optimizer.step(loss, rate)
-                losses.append(loss.detach())
-                mu, log_sigma = mu.detach(), log_sigma.detach()
-                self.kl = kl_divergence(mu, log_sigma, *visited[i]).mean()
-                visited[i] = (mu, log_sigma)
-                if config.schedule == "adaptive":
+            for i, minibatch in enumerate(self._minibatches):
+                loss, output, gradient = ascent._network.descent(minibatch, losses_of)
+                ascent._optimizer.step_along(gradient, rate)
+                losses.append(loss)
+                policy = GaussianActor.split(output)
+                if adaptive or number == config.num_epochs - 1:
+                    self.kl = kl_divergence(*policy, *visited[i]).mean()
+                visited[i] = policy
+                if adaptive:
                     rate = ascent.adapted_rate(rate, self.kl.item())
             passes.append(torch.stack(losses).mean())
         self.rate = rate
@@ -220,9 +225,9 @@ class _Attempt:
         return passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
 
     def _loss_now(self) -> torch.Tensor:
-        with torch.no_grad():
-            losses = [
-                self._ascent.loss(*self._ascent._actor.forward(obs), *rest)
-                for obs, *rest in self._minibatches
-            ]
+        network = self._ascent._network
+        losses = [
+            network.evaluate(batch, by_autograd(self._ascent.losses))[0]
+            for batch in self._minibatches
+        ]
         return torch.stack(losses).mean()

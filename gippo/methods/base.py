@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -98,6 +99,8 @@ class Context:
     """The learner's."""
     seed: int
     """Of whatever a method draws by itself."""
+    helper: ThreadPoolExecutor | None = None
+    """One more thread, for updates that can share out their work."""
 
 
 class Method(ABC):

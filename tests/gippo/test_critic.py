@@ -37,13 +37,13 @@ def test_minibatches_are_contiguous_in_time_and_in_order():
     critic = make_critic(iterations=2, num_minibatches=4)
     obs, target = make_data()
     seen = []
-    forward = critic.network.forward
+    descent = critic._gradient.descent
 
-    def spy(inputs):
-        seen.append(inputs.clone())
-        return forward(inputs)
+    def spy(batch, losses):
+        seen.append(torch.cat([inputs for inputs, _ in batch.chunks]))
+        return descent(batch, losses)
 
-    critic.network.forward = spy
+    critic._gradient.descent = spy
     critic.fit(obs, target, 0)
     expected = [obs[2 * i : 2 * i + 2].flatten(0, 1) for i in range(4)] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))

@@ -47,21 +47,22 @@ def test_the_mixture_survives_extreme_densities():
 
 def test_the_clipped_loss_by_hand():
     ascent = SurrogateAscent(make_context(), PPOConfig(clip=0.2))
-    mu = torch.zeros(3, 1, dtype=torch.float64)
+    output = torch.zeros(3, 2, dtype=torch.float64)
     action = torch.zeros(3, 1, dtype=torch.float64)
     own = -0.5 * math.log(2 * math.pi)
     ratios = torch.tensor([1.1, 1.5, 1.5], dtype=torch.float64)
     advantage = torch.tensor([2.0, 1.0, -1.0], dtype=torch.float64)
-    loss = ascent.loss(mu, mu, action, own - ratios.log(), advantage)
-    assert loss.item() == pytest.approx(-(1.1 * 2.0 + 1.2 * 1.0 - 1.5 * 1.0) / 3)
+    losses = ascent.losses(output, action, own - ratios.log(), advantage)
+    assert losses.tolist() == pytest.approx([-1.1 * 2.0, -1.2 * 1.0, 1.5 * 1.0])
 
 
 def test_the_log_ratio_is_clamped():
     ascent = SurrogateAscent(make_context(), PPOConfig(log_ratio_clamp=16.0))
-    zero = torch.zeros(1, 1, dtype=torch.float64)
+    output, action = torch.zeros(2, 1, 2, dtype=torch.float64)
     advantage = torch.tensor([-1.0], dtype=torch.float64)
-    loss = ascent.loss(zero, zero, zero, torch.tensor([-1000.0], dtype=torch.float64), advantage)
-    assert loss.item() == pytest.approx(math.exp(16.0))
+    reference_log_prob = torch.tensor([-1000.0], dtype=torch.float64)
+    losses = ascent.losses(output, action[:, :1], reference_log_prob, advantage)
+    assert losses.item() == pytest.approx(math.exp(16.0))
 
 
 def test_an_ascent_lowers_the_loss_it_is_judged_by():
@@ -116,13 +117,13 @@ def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
     )
     ascent = SurrogateAscent(context, config)
     policies = []
-    loss = ascent.loss
+    losses = ascent.losses
 
-    def spy(mu, log_sigma, *rest):
-        policies.append((mu.detach(), log_sigma.detach()))
-        return loss(mu, log_sigma, *rest)
+    def spy(output, *rest):
+        policies.append(output.detach().chunk(2, -1))
+        return losses(output, *rest)
 
-    ascent.loss = spy
+    ascent.losses = spy
     report = ascent.update(samples, reference(samples), 0)
     start = [part for part in zip(samples.mu.split(8), samples.log_sigma.split(8), strict=True)]
     visits = [(policies[0], start[0]), (policies[1], start[1])]
