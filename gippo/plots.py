@@ -39,6 +39,8 @@ class Curve:
     label: str
     env_steps: list[np.ndarray]
     returns: list[np.ndarray]
+    colour: str | None = None
+    """None: the next of the usual ones."""
 
 
 def plot_run(columns: Columns, path: Path, title: str, limits: Limits | None = None) -> None:
@@ -94,6 +96,7 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
     for curve, colour in zip(curves, cycle_colours(len(curves)), strict=True):
         steps, mean, spread = _mean_and_spread(curve)
         count = len(curve.returns)
+        colour = curve.colour or colour
         seeds = "" if count == 1 else f" ({count} runs)"
         axis.plot(steps, mean, color=colour, label=f"{curve.label}{seeds}")
         if count > 1:

@@ -63,6 +63,7 @@ def _curve(cell: Cell) -> Curve | None:
         METHODS[cell.method],
         [c["env_steps"] for c in columns],
         [c["episode_return"] for c in columns],
+        cycle_colours(len(METHODS))[list(METHODS).index(cell.method)],
     )
 
 
