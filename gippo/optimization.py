@@ -89,10 +89,6 @@ class Optimizer:
         self._square = torch.zeros_like(self.parameters.vector)
         self._learning_rate = 0.0
 
-    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
-        """Descend `loss` once."""
-        self.step_along(self.parameters.gradient(loss), learning_rate)
-
     def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """Descend once along `gradient`, which is scaled in place."""
         if self.max_grad_norm is not None:

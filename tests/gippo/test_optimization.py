@@ -25,7 +25,8 @@ def test_steps_are_adams_with_the_gradient_norm_bounded():
     adam = torch.optim.Adam(theirs.parameters(), lr=0.1, betas=(0.7, 0.95))
     x = torch.randn(5, 3, dtype=torch.float64)
     for rate in (0.1, 0.02, 0.3):
-        optimizer.step((ours(x) - 7.0).square().mean(), rate)
+        gradient = optimizer.parameters.gradient((ours(x) - 7.0).square().mean())
+        optimizer.step_along(gradient, rate)
         adam.param_groups[0]["lr"] = rate
         adam.zero_grad()
         (theirs(x) - 7.0).square().mean().backward()
@@ -39,13 +40,13 @@ def test_an_optimizers_state_continues_exactly():
     first, second = small_network(), small_network()
     one = Optimizer(ParameterVector(first), (0.7, 0.95), 1.0)
     x = torch.randn(5, 3, dtype=torch.float64)
-    one.step(first(x).square().mean(), 0.1)
+    one.step_along(one.parameters.gradient(first(x).square().mean()), 0.1)
     parameters = ParameterVector(second)
     other = Optimizer(parameters, (0.7, 0.95), 1.0)
     parameters.load_state_dict(one.parameters.state_dict())
     other.load_state_dict(one.state_dict())
-    one.step(first(x).square().mean(), 0.1)
-    other.step(second(x).square().mean(), 0.1)
+    one.step_along(one.parameters.gradient(first(x).square().mean()), 0.1)
+    other.step_along(other.parameters.gradient(second(x).square().mean()), 0.1)
     assert torch.equal(one.parameters.vector, other.parameters.vector)
 
 
