@@ -22,8 +22,8 @@ import numpy as np
 from pxr import Usd, UsdGeom, UsdShade
 
 # Omniverse and Blender count light in different units; these suit the recorder's two lights.
-SUN_STRENGTH = 3.2  # [W/m^2]
-SKY_STRENGTH = 0.55
+SUN_STRENGTH = 4.2  # [W/m^2]
+SKY_STRENGTH = 0.28
 SKY_COLOR = (0.80, 0.89, 1.0, 1.0)
 
 
@@ -100,7 +100,8 @@ def set_up(scene: Any, size: tuple[int, int], samples: int) -> None:
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"
     scene.view_settings.view_transform = "AgX"
-    scene.view_settings.look = "AgX - Medium High Contrast"
+    scene.view_settings.look = "AgX - High Contrast"
+    scene.view_settings.exposure = -0.45
 
 
 def render(scene: Any, frame: int, path: Path) -> np.ndarray:
@@ -141,9 +142,11 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=3)
     parser.add_argument("--size", type=int, nargs=2, default=(960, 540))
     parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--zoom", type=float, default=1.0, help="times the camera's focal length")
     options = parser.parse_args()
     scene = load(options.usd)
     set_up(scene, tuple(options.size), options.samples)
+    scene.camera.data.lens *= options.zoom
     with tempfile.TemporaryDirectory() as folder:
         pictures = [render(scene, frame, Path(folder) / f"{frame}.png") for frame in options.frames]
     columns = min(options.columns, len(pictures))

@@ -15,6 +15,7 @@ COMMANDS = {
     "play": "let a trained policy act: print its returns, record the motion as USD",
     "view": "play a recorded rollout in the browser",
     "plot": "draw the learning curves of several runs in one figure",
+    "convert": "turn a robot's MJCF or URDF file into the USD file that env=robot takes",
     "reproduce": "run the paper's experiments and set their numbers beside the paper's",
     "check-gradients": "compare an environment's gradients with central differences",
     "bench": "measure environment steps and training epochs per second",

@@ -80,9 +80,9 @@ def new_stage(layer: Sdf.Layer, timing: Timing, comment: str) -> Usd.Stage:
     return stage
 
 
-def add_look(stage: Usd.Stage, name: str, look: Look) -> UsdShade.Material:
-    """A material in /World/Looks."""
-    material = UsdShade.Material.Define(stage, LOOKS.AppendChild(name))
+def add_look(stage: Usd.Stage, name: str, look: Look, scope: Sdf.Path = LOOKS) -> UsdShade.Material:
+    """A material in /World/Looks, or in another scope."""
+    material = UsdShade.Material.Define(stage, scope.AppendChild(name))
     shader = UsdShade.Shader.Define(stage, material.GetPath().AppendChild("surface"))
     shader.CreateIdAttr("UsdPreviewSurface")
     color = shader.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)

@@ -181,7 +181,9 @@ def _open(path: Path) -> Usd.Stage:
     if not path.is_file():
         raise ValueError(f"path: {str(path)!r} given, an existing USD file accepted")
     if path.suffix.lower() not in USD_SUFFIXES:
-        raise ValueError(f"path: {str(path)!r} given, a file ending in {USD_SUFFIXES} accepted")
+        how = "; gippo convert makes one of it" if path.suffix in (".xml", ".mjcf", ".urdf") else ""
+        accepted = f"a file ending in {USD_SUFFIXES} accepted{how}"
+        raise ValueError(f"path: {str(path)!r} given, {accepted}")
     try:
         if not _is_harmless(path):
             _try_out(path)
