@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+import warp_envs
 from gippo.environment import make_env
 from gippo.errors import UserError
 from gippo.learner import make_learner
@@ -33,11 +34,15 @@ class StepSpeed:
 
     env: str
     num_envs: int
+    num_threads: int
+    """Of the environment on a CPU."""
     horizon: int
     forward: float
     """Environment steps per second without gradients."""
     forward_backward: float
     """Environment steps per second, with one backward pass per window of `horizon` steps."""
+    launches: tuple[int, int]
+    """Kernels of one step, forward and backward, which a graph launches together."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,16 @@ class TrainingSpeed:
 
 
 def measure_steps(
-    settings: dict[str, Any], *, num_envs: int, horizon: int, seconds: float, device: str
+    settings: dict[str, Any],
+    *,
+    num_envs: int,
+    horizon: int,
+    seconds: float,
+    device: str,
+    num_threads: int,
 ) -> StepSpeed:
     """Step an environment with random actions, with and without gradients."""
+    warp_envs.set_num_threads(num_threads)
     env = make_env(settings, num_envs=num_envs, device=device, seed=0)
     generator = torch.Generator().manual_seed(0)
     shape = (horizon, num_envs, env.num_actions)
@@ -90,9 +102,11 @@ def measure_steps(
     return StepSpeed(
         env=str(settings["id"]),
         num_envs=num_envs,
+        num_threads=num_threads,
         horizon=horizon,
         forward=window / _median_seconds(forward, seconds, device),
         forward_backward=window / _median_seconds(forward_backward, seconds, device),
+        launches=env.launches_per_step,
     )
 
 

@@ -36,10 +36,13 @@ def use_threads(num_threads: int | None) -> int:
     """Set the threads of torch's operations on the CPU and return how many.
 
     The networks are small and the learner keeps two threads busy by itself, so by default it is
-    half of the cores that this process may use, four at most.
+    half of the cores that this process may use, four at most. Environments, which have the machine
+    to themselves while they step, use twice as many.
     """
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = own or 1
     if num_threads is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        num_threads = min(4, max(1, (cores or 1) // 2))
+        num_threads = min(4, max(1, cores // 2))
     torch.set_num_threads(num_threads)
+    warp_envs.set_num_threads(max(1, min(2 * num_threads, cores)))
     return num_threads

@@ -23,6 +23,8 @@ def power(base: wp.float32, exponent: wp.float32):
         return wp.float32(0.0)
     if exponent == wp.float32(4.0):
         return base * base * base * base
+    if exponent == wp.float32(3.0):
+        return base * base * base
     return wp.pow(base, exponent)
 
 
@@ -30,7 +32,7 @@ def power(base: wp.float32, exponent: wp.float32):
 def adj_power(base: wp.float32, exponent: wp.float32, adj_ret: wp.float32):
     """Its gradient; Warp's own takes the logarithm of zero."""
     if base > wp.float32(0.0):
-        lower = wp.pow(base, exponent - wp.float32(1.0))
+        lower = power(base, exponent - wp.float32(1.0))
         wp.adjoint[base] += adj_ret * exponent * lower
         wp.adjoint[exponent] += adj_ret * lower * base * wp.log(base)
 
@@ -42,6 +44,8 @@ def power(base: wp.float64, exponent: wp.float64):
         return wp.float64(0.0)
     if exponent == wp.float64(4.0):
         return base * base * base * base
+    if exponent == wp.float64(3.0):
+        return base * base * base
     return wp.pow(base, exponent)
 
 
@@ -49,7 +53,7 @@ def power(base: wp.float64, exponent: wp.float64):
 def adj_power_double(base: wp.float64, exponent: wp.float64, adj_ret: wp.float64):
     """The same in double precision."""
     if base > wp.float64(0.0):
-        lower = wp.pow(base, exponent - wp.float64(1.0))
+        lower = power(base, exponent - wp.float64(1.0))
         wp.adjoint[base] += adj_ret * exponent * lower
         wp.adjoint[exponent] += adj_ret * lower * base * wp.log(base)
 

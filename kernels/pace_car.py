@@ -39,13 +39,14 @@ def find_leaders(
     env, i = wp.tid()
     lane = lane_at(y_in[env, i], lane_width, num_lanes)
     leader = wp.int32(FREE)
+    own = x_in[env, i]
+    nearest = type(own)(wp.inf)
     for j in range(x_in.shape[1]):
-        ahead = x_in[env, j] > x_in[env, i] or (x_in[env, j] == x_in[env, i] and j > i)
-        if j != i and ahead and lane_at(y_in[env, j], lane_width, num_lanes) == lane:
-            if leader < 0:
+        x = x_in[env, j]
+        if x >= own and x < nearest and (x > own or j > i):
+            if lane_at(y_in[env, j], lane_width, num_lanes) == lane:
                 leader = j
-            elif x_in[env, j] < x_in[env, leader]:
-                leader = j
+                nearest = x
     leader_out[env, i] = leader
 
 

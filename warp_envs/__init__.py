@@ -20,9 +20,18 @@ from warp_envs.articulation import Articulation
 from warp_envs.recording import RolloutRecorder
 from warp_envs.registry import env_ids, make, register_with_gymnasium
 from warp_envs.start import start_warp as _start_warp
+from warp_envs.threads import get_num_threads, set_num_threads
 from warp_envs.traffic import TrafficSim
 
 _start_warp()
 register_with_gymnasium()  # what gymnasium.make_vec("warp_envs:gippo/Ant-v0") waits for
 
-__all__ = ["Articulation", "RolloutRecorder", "TrafficSim", "env_ids", "make"]
+__all__ = [
+    "Articulation",
+    "RolloutRecorder",
+    "TrafficSim",
+    "env_ids",
+    "get_num_threads",
+    "make",
+    "set_num_threads",
+]

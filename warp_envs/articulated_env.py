@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,7 +109,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             device=device,
             dtype=dtype,
             seed=seed,
-            num_blocks=torch.get_num_threads(),
+            # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
+            rows_per_block=math.ceil(50.0 / (0.4 + 0.01 * nv * substeps)),
         )
 
     def record_step(

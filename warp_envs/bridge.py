@@ -14,7 +14,6 @@ leak into the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -24,6 +23,8 @@ import numpy as np
 import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
+
+from warp_envs.threads import thread_pool
 
 TorchFunction = Callable[..., tuple[torch.Tensor, ...]]
 
@@ -222,6 +223,11 @@ class Program:
 
         return call
 
+    def count_launches(self) -> tuple[int, int]:
+        """Launches of a run forward, conditional ones included, and backward."""
+        repeated = sum(launch.repeated for launch in self.launches)
+        return len(self.launches), repeated + sum(launch.adjoint for launch in self.launches)
+
     def replay(self) -> None:
         """Run the recorded launches, on a GPU on torch's current stream."""
         self.first_slot.forward()
@@ -363,7 +369,7 @@ class _Slot:
                 if stretch.flags is None or stretch.flags.any():
                     wp.capture_launch(stretch.graph, stream)
 
-        others = [_threads().submit(run, stretches) for stretches in blocks[1:]]
+        others = [thread_pool().submit(run, stretches) for stretches in blocks[1:]]
         run(blocks[0])
         for other in others:
             other.result()
@@ -497,8 +503,3 @@ def _blocks(num_rows: int | None, num_blocks: int) -> list[slice | None]:
 @cache
 def _capture_stream(device: wp.Device) -> wp.Stream:
     return wp.Stream(device)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="warp")

@@ -127,6 +127,7 @@ class PaceCarEnv(DifferentiableVectorEnv):
             max_episode_steps=max_episode_steps,
             state_layout={"x": cars, "y": cars, "speed": cars, "heading": cars},
             reward_terms=("speed", "terminated"),
+            rows_per_block=math.ceil(50.0 / (0.2 * cars)),
             device=device,
             dtype=dtype,
             seed=seed,

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 
 from kernels import episode
 from warp_envs.bridge import Program, check_device, scalar_type
+from warp_envs.threads import get_num_threads
 
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
@@ -51,9 +52,26 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
-        num_blocks: int = 1,
+        rows_per_block: int = 256,
+        num_blocks: int | None = None,
     ) -> None:
         """Allocate the environment and reset it.
+
+        Args:
+            env_id: the environment's name.
+            num_envs: copies.
+            num_obs: numbers observed.
+            num_actions: numbers in an action.
+            max_episode_steps: time limit of an episode.
+            state_layout: name -> numbers per environment.
+            reward_terms: names of the terms whose sum is the reward.
+            device: "cpu" or "cuda:0".
+            dtype: torch.float32 or torch.float64.
+            seed: of the random initial states.
+            rows_per_block: as many environments as keep a thread busy for about 50 us, below which
+                waking it does not pay.
+            num_blocks: blocks of environments, a thread of a CPU each; None: as many as
+                `warp_envs.get_num_threads` if each has its `rows_per_block`.
 
         Raises:
             ValueError: a count below one, an unknown device or dtype, a negative seed.
@@ -67,6 +85,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.num_envs = num_envs
         self.num_obs = num_obs
         self.num_actions = num_actions
+        if num_blocks is None:
+            num_blocks = max(1, min(get_num_threads(), num_envs // rows_per_block))
         self.num_blocks = num_blocks
         self.state_layout = dict(state_layout)
         self.reward_terms = reward_terms
@@ -229,6 +249,11 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
+    @property
+    def launches_per_step(self) -> tuple[int, int]:
+        """Kernels that a step launches forward and backward; a graph launches them together."""
+        return self._program.count_launches()
+
     def _build_programs(self) -> None:
         self._build_step()
         self._build_start()
@@ -258,11 +283,12 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             return p.array(n, dtype, requires_grad=False)
 
         width = sum(self.state_layout.values())
-        state_in, state_out = self._rows(p, width), self._rows(p, width)
+        state_in, state_out = self._rows(p, width), self._rows(p, width, shared=True)
         action_in, action = self._rows(p, self.num_actions), self._rows(p, self.num_actions)
         state, stepped = self._state_arrays(p), self._state_arrays(p)
-        raw_obs, final_obs, obs = (self._rows(p, self.num_obs) for _ in range(3))
-        terms, reward = self._rows(p, len(self.reward_terms)), p.array(n, self.scalar)
+        raw_obs = self._rows(p, self.num_obs)
+        final_obs, obs = (self._rows(p, self.num_obs, shared=True) for _ in range(2))
+        terms, reward = self._rows(p, len(self.reward_terms)), p.array(n, self.scalar, shared=True)
         diverged, done = flags(wp.int32), flags(wp.int32)
         own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
         memory = self._make_memory(p)
@@ -290,6 +316,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         with p.only_if_any(done):
             self._record_reset(p, memory, state, diverged, done, final_obs, obs, state_out)
 
+        self._program = p
         self._step = p.function(
             [state_in, action_in],
             [obs, reward, final_obs, terminated, truncated, ended, terms, state_out],
@@ -359,8 +386,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             for name, n in self.state_layout.items()
         }
 
-    def _rows(self, program: Program, n: int) -> wp.array:
-        return program.array((self.num_envs, n), self.scalar)
+    def _rows(self, program: Program, n: int, shared: bool = False) -> wp.array:
+        return program.array((self.num_envs, n), self.scalar, shared=shared)
 
     def _check_actions(self, actions: torch.Tensor) -> None:
         expected = (self.num_envs, self.num_actions)

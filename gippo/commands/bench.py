@@ -28,6 +28,7 @@ from gippo.errors import UserError, near_matches
 from gippo.help_text import describe_keys, listed
 from gippo.progress import make_console
 from gippo.run_config import TrainConfig, check_integer
+from warp_envs import get_num_threads, set_num_threads
 from warp_envs.traffic_benchmark import measure_sumo, measure_traffic
 
 HELP = """\
@@ -47,6 +48,7 @@ Keys:
 Examples:
   gippo bench
   gippo bench envs=[cartpole] num_envs=[64,1024] algos=[] out=cartpole.json
+  gippo bench env=ant device=cuda compiled=true num_envs=[64,1024,8192,65536] algos=[]
   gippo bench env=traffic                       vehicle updates, beside SUMO where it is installed
   gippo bench env=ant algos=[] peer=PYTHON      beside rewarped (benchmarks/peer_rewarped.py)"""
 
@@ -73,6 +75,10 @@ class BenchConfig:
     """cpu or cuda."""
     num_threads: int | None = None
     """Of torch on the CPU; null: half the cores, four at most."""
+    env_threads: list[int] | None = None
+    """Thread counts to try the environments alone with; null: twice num_threads, as in training."""
+    compiled: bool | None = None
+    """A robot's dynamics: true, the kernel compiled for it; false, the plain ones; null, as env."""
     out: str | None = "benchmark.json"
     """Where all figures go as JSON; null: nowhere."""
 
@@ -81,6 +87,8 @@ class BenchConfig:
         check_integer("horizon", self.horizon, 1)
         for count in self.num_envs:
             check_integer("num_envs", count, 1)
+        for count in self.env_threads or ():
+            check_integer("env_threads", count, 1)
         if not 0.0 < self.seconds < float("inf"):
             raise ValueError(f"seconds: {self.seconds} given, a positive number accepted")
         accepted = {"envs": [*choices("env"), TRAFFIC], "algos": choices("algo")}
@@ -124,27 +132,34 @@ def run(arguments: Sequence[str]) -> int:
 def _measure_environments(
     settings: BenchConfig, names: Sequence[str], console: Console
 ) -> dict[str, object]:
+    all_threads = get_num_threads()
     steps: list[StepSpeed] = []
     training: list[TrainingSpeed] = []
     peers: list[PeerSpeed] = []
     for name in names:
-        config = configure("train", TrainConfig, [f"env={name}", f"device={settings.device}"])
-        steps += [
+        keys = [f"env={name}", f"device={settings.device}"]
+        config = configure("train", TrainConfig, keys)
+        if settings.compiled is not None and "compiled" in config.env:
+            keys.append(f"env.compiled={settings.compiled}")
+            config = configure("train", TrainConfig, keys)
+        mine = [
             measure_steps(
                 config.env,
                 num_envs=count,
                 horizon=settings.horizon,
                 seconds=settings.seconds,
                 device=settings.device,
+                num_threads=threads,
             )
             for count in settings.num_envs
+            for threads in settings.env_threads or [all_threads]
         ]
+        steps += mine
         if settings.peer is not None and name in PEERS:
-            mine = steps[-len(settings.num_envs) :]
             peers += [measure_peer(settings.peer, speed) for speed in mine]
         for algo in settings.algos:
-            overrides = [f"env={name}", f"algo={algo}", f"device={settings.device}"]
-            trained = configure("train", TrainConfig, overrides)
+            set_num_threads(all_threads)
+            trained = configure("train", TrainConfig, [*keys, f"algo={algo}"])
             training.append(measure_training(trained, seconds=settings.seconds))
     console.print(_steps_table(steps))
     if training:
@@ -193,12 +208,22 @@ def _peers_table(speeds: Sequence[PeerSpeed]) -> Table:
 
 
 def _steps_table(speeds: Sequence[StepSpeed]) -> Table:
-    table = Table("environment", "copies", "steps/s", "steps/s with gradients", box=None)
+    table = Table(
+        "environment",
+        "copies",
+        "threads",
+        "steps/s",
+        "steps/s with gradients",
+        "launches",
+        box=None,
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for speed in speeds:
         rates = [f"{rate:,.0f}" for rate in (speed.forward, speed.forward_backward)]
-        table.add_row(speed.env, str(speed.num_envs), *rates)
+        launches = " + ".join(str(count) for count in speed.launches)
+        sizes = [str(speed.num_envs), str(speed.num_threads)]
+        table.add_row(speed.env, *sizes, *rates, launches)
     return table
 
 
