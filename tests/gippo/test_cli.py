@@ -213,15 +213,6 @@ def test_the_second_signal_is_not_caught():
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_killed_run_goes_on_as_if_undisturbed(tmp_path):
-    process = start(tmp_path / "run", "num_epochs=40", "checkpoint_every=3")
-    process.kill()
-    process.wait()
-    assert main(["train", f"run_dir={tmp_path / 'run'}", "resume=true"]) == 0
-    assert train(tmp_path / "undisturbed", "num_epochs=40") == 0
-    assert rows(tmp_path / "run") == rows(tmp_path / "undisturbed")
-
-
 def test_a_sweep_trains_every_combination_and_skips_what_is_done(tmp_path, capfd):
     sweep = ["train", "-m", *SMALL, "num_epochs=2", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
     assert main(sweep) == 0
