@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from gippo import __version__
-from gippo.errors import TrainingFailedError, UserError, is_out_of_memory, near_matches
+from gippo.errors import (
+    StoppedError,
+    TrainingFailedError,
+    UserError,
+    is_out_of_memory,
+    near_matches,
+)
 
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"gippo: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
         if debug:
             raise
         print("gippo: interrupted", file=sys.stderr)

@@ -46,8 +46,8 @@ def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
         UserError: an override that cannot be read, an unknown key, choice or value; the message
             names it and what comes near.
     """
-    _register(command, schema)
-    parsed = _parse(overrides)
+    register(command, schema)
+    parsed = parse(overrides)
     try:
         with _hydra():
             groups = [override for override in parsed if override.key_or_group in GROUPS]
@@ -83,7 +83,8 @@ def choices(group: str) -> list[str]:
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
 
 
-def _register(command: str, schema: type) -> None:
+def register(command: str, schema: type) -> None:
+    """Make a command's keys, and those of all methods, known to Hydra."""
     store = ConfigStore.instance()
     if (config_dir() / f"{command}.yaml").exists():
         store.store(group="schema", name=command, node=schema)
@@ -110,7 +111,12 @@ def _store_preset(base: DictConfig) -> bool:
     return True
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The command line's overrides, read by Hydra's grammar.
+
+    Raises:
+        UserError: naming the one that cannot be read.
+    """
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
             raise UserError(f"{text!r}: key=value expected")
@@ -195,36 +201,3 @@ def _check_values(overrides: Sequence[Override], base: DictConfig) -> None:
 
 def _text(override: Override) -> str:
     return override.input_line or ""
-
-
-def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -> None:
-    """Let Hydra's sweeper and launcher call `task` once for every combination of values.
-
-    `task` gets Hydra's configuration of its job; what it makes of it is its own matter.
-    """
-    # Hydra's public entry, hydra.main, reads sys.argv, prints tracebacks and ends the process; this
-    # is what it calls. The requirement on hydra-core is bounded accordingly.
-    from hydra._internal.hydra import Hydra
-    from hydra._internal.utils import create_config_search_path
-
-    _register(command, schema)
-    GlobalHydra.instance().clear()
-    fixed = [o.key_or_group for o in _parse(overrides) if not o.is_sweep_override()]
-    if len(fixed) < len(overrides):  # jobs are named by what is swept over
-        unnamed = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
-        overrides = [*overrides, unnamed]
-    try:
-        hydra = Hydra.create_main_hydra2(
-            task_name="gippo",
-            config_search_path=create_config_search_path(str(config_dir().resolve())),
-        )
-        hydra.multirun(
-            config_name=command,
-            task_function=task,
-            overrides=list(overrides),
-            with_log_configuration=True,
-        )
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
-    finally:
-        GlobalHydra.instance().clear()

@@ -32,6 +32,13 @@ def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: A
         raise UserError(f"env.{key}:{rest}" if key in settings else str(error)) from error
 
 
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def use_threads(num_threads: int | None) -> int:
     """Set the threads of torch's operations on the CPU and return how many.
 
@@ -39,8 +46,7 @@ def use_threads(num_threads: int | None) -> int:
     half of the cores that this process may use, four at most. Environments, which have the machine
     to themselves while they step, use twice as many.
     """
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = own or 1
+    cores = num_cores()
     if num_threads is None:
         num_threads = min(4, max(1, cores // 2))
     torch.set_num_threads(num_threads)

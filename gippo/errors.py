@@ -17,6 +17,10 @@ class TrainingFailedError(RuntimeError):
     """A run was given up; the message says why. The command line leaves with status 1."""
 
 
+class StoppedError(RuntimeError):
+    """A signal has stopped a job of a sweep, everything saved. The command line leaves with 130."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether numpy, torch or Warp, each in its own way, could not get the memory they wanted."""
     said = str(error).lower()

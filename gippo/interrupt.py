@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 from rich.console import Console
+
+_stopped = False
+
+
+def stopped_before() -> bool:
+    """Whether a signal has stopped a run in this process: then none of a sweep's begins anew."""
+    return _stopped
+
+
+@contextmanager
+def waiting_for_jobs() -> Iterator[None]:
+    """While entered, pass over the first Ctrl-C: it has reached the jobs as well, which save."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda number, frame: signal.signal(number, former))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 class StopRequest:
@@ -47,7 +70,9 @@ class StopRequest:
         return 0 if self._signal is None else 128 + self._signal
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        global _stopped
         self._signal = number
+        _stopped = True
         self._restore()
         name = signal.Signals(number).name
         self._console.print(f"{name}: saving after this epoch (once more: leave at once)")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +72,38 @@ def plot_run(columns: Columns, path: Path, title: str, limits: Limits | None = N
     save_figure(figure, path)
 
 
-def plot_comparison(curves: Sequence[Curve], path: Path, title: str = "") -> None:
-    """Draw the mean return over seeds against environment steps, and its spread.
+def plot_comparison(panels: Mapping[str, Sequence[Curve]], path: Path) -> None:
+    """Draw learning curves, a panel for each environment, and write them beside it as csv.
 
-    The band is one standard deviation of the seeds to either side. Beside the picture the same
-    numbers are written as a csv file.
+    Args:
+        panels: the environment's name -> its curves.
+        path: of the picture; the csv gets its name.
     """
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
-    rows = draw_curves(figure.subplots(), curves, title)
+    columns = min(len(panels), 3)
+    num_rows = math.ceil(len(panels) / columns)
+    size = (8.0, 4.8) if len(panels) == 1 else (5.2 * columns, 4.0 * num_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(num_rows, columns, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    rows: list[list[Any]] = []
+    for axis, (env, curves) in zip(axes, panels.items(), strict=False):
+        for label, runs, steps, mean, spread in draw_curves(axis, curves, env):
+            rows.append([env, label, runs, steps, mean, spread, half_width(spread, runs)])
     save_figure(figure, path)
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["label", "runs", "env_steps", "mean_return", "std_return"])
-        writer.writerows(rows)
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(
+        ["env", "label", "runs", "env_steps", "mean_return", "std_return", "ci95_return"]
+    )
+    writer.writerows(rows)
+    write_whole(path.with_suffix(".csv"), table.getvalue().encode())
 
 
 def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[list[Any]]:
-    """Draw mean returns over seeds with a band of one standard deviation.
+    """Draw the mean return over runs against environment steps.
+
+    The band is the mean's 95 % confidence interval, by Student's t over the runs.
 
     Returns:
         What is drawn: label, runs, environment steps, mean and standard deviation.
@@ -100,7 +117,8 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
         seeds = "" if count == 1 else f" ({count} runs)"
         axis.plot(steps, mean, color=colour, label=f"{curve.label}{seeds}")
         if count > 1:
-            axis.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
+            width = half_width(spread, count)
+            axis.fill_between(steps, mean - width, mean + width, color=colour, alpha=0.18, lw=0)
         rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
         drawn.append(mean)
     axis.set_title(title)
@@ -112,6 +130,31 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
     tidy(axis)
     axis.set_xlim(left=0)
     return rows
+
+
+def half_width(spread: Any, count: int) -> Any:
+    """Half the 95 % confidence interval of a mean of `count` values; NaN of a single one.
+
+    Args:
+        spread: their standard deviation, the root of the mean squared deviation.
+        count: how many.
+    """
+    if count < 2:
+        return spread * math.nan
+    return student_quantile(count - 1) * spread / math.sqrt(count - 1)
+
+
+@cache
+def student_quantile(degrees: int, level: float = 0.95) -> float:
+    """The t with P(|T| < t) = `level` for Student's T of so many degrees of freedom.
+
+    With T = sqrt(degrees) tan(x) the density of x is proportional to cos(x)^(degrees - 1) on
+    (-pi/2, pi/2), which the trapezoidal rule integrates.
+    """
+    x = np.linspace(0.0, 0.5 * np.pi, 20_001)
+    density = np.cos(x) ** (degrees - 1)
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return float(math.sqrt(degrees) * np.tan(np.interp(level, below / below[-1], x)))
 
 
 def smooth(values: np.ndarray, window: int = _SMOOTHING) -> np.ndarray:
@@ -187,12 +230,11 @@ def _mean_and_spread(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     last = min(steps[-1] for steps in curve.env_steps)
     longest = curve.env_steps[0]
     steps = longest[longest <= last]
-    at_steps = np.stack(
-        [
-            np.interp(steps, own_steps[np.isfinite(own)], own[np.isfinite(own)], left=np.nan)
-            for own_steps, own in zip(curve.env_steps, curve.returns, strict=True)
-        ]
-    )
+    at_steps = np.full((len(curve.returns), len(steps)), np.nan)
+    for row, own_steps, own in zip(at_steps, curve.env_steps, curve.returns, strict=True):
+        known = np.isfinite(own)
+        if known.any():  # an episode has ended
+            row[:] = np.interp(steps, own_steps[known], own[known], left=np.nan)
     return steps, at_steps.mean(axis=0), at_steps.std(axis=0)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,9 +18,29 @@ _REFRESH_SECONDS = 0.25
 Numbers = Mapping[str, float | int | None]
 
 
-def make_console() -> Console:
-    """The terminal, taking text as it is: no markup, no colouring of numbers, no wrapping."""
-    return Console(markup=False, highlight=False, soft_wrap=True)
+class _Labelled:
+    """Standard output with a label before every line, for jobs that share it."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def write(self, text: str) -> int:
+        lines = [f"{self._label}: {line}" for line in text.splitlines() if line.strip()]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def make_console(label: str | None = None) -> Console:
+    """The terminal, taking text as it is: no markup, no colouring of numbers, no wrapping.
+
+    Args:
+        label: put before every line, where several processes write to one terminal.
+    """
+    file: Any = None if label is None else _Labelled(label)
+    return Console(file=file, markup=False, highlight=False, soft_wrap=True)
 
 
 class TrainingProgress:

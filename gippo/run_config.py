@@ -98,7 +98,21 @@ class TrainConfig:
 def algo_schema(name: str) -> type:
     """The method's hyperparameters with its name, as a structured config."""
     named = [("name", str, field(default=name))]
-    return dataclasses.make_dataclass(f"{name}_schema", named, bases=(config_classes()[name],))
+    schema = dataclasses.make_dataclass(f"{name}_schema", named, bases=(config_classes()[name],))
+    schema.__module__ = __name__
+    return schema
+
+
+def __getattr__(name: str) -> Any:
+    """The methods' schemas, for a pickle that names one.
+
+    Launchers pass configurations between processes. A class that a pickle cannot name it carries
+    along, and the copy that comes back would overwrite the original.
+    """
+    method, found, rest = name.partition("_schema")
+    if found and not rest and method in config_classes():
+        return algo_schema(method)
+    raise AttributeError(name)
 
 
 def from_omegaconf(config: DictConfig, schema: type[T]) -> T:

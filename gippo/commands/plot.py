@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import MISSING, OmegaConf
 from rich.table import Table
 
@@ -22,9 +23,10 @@ from gippo.run_config import CONFIG_FILE, TrainConfig, keys_of, load_config, to_
 HELP = """\
 gippo plot: draw the learning curves of several runs in one figure.
 
-Runs that differ in nothing but their seed are one curve: the mean over seeds, with a band of one
-standard deviation. Curves are named after the method and whatever else tells them apart. Beside the
-figure the same numbers are written as csv: label, runs, env_steps, mean_return, std_return.
+Runs that differ in nothing but their seed are one curve: the mean over seeds, with a band that is
+its 95 % confidence interval (Student's t). Curves are named after the method and whatever else
+tells them apart; each environment has a panel. Beside the figure the same numbers are written as
+csv: env, label, runs, env_steps, mean_return, std_return, ci95_return (half the interval's width).
 
 Usage: gippo plot run_dirs=[FOLDER,...] [key=value ...]
 
@@ -79,11 +81,10 @@ def run(arguments: Sequence[str]) -> int:
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     run_dirs = [folder for text in settings.run_dirs for folder in find_runs(text)]
-    curves = gather(run_dirs)
-    title = ", ".join(sorted({str(load_config(folder).env["id"]) for folder in run_dirs}))
-    plot_comparison(curves, out, title)
+    panels = gather(run_dirs)
+    plot_comparison(panels, out)
     console = make_console()
-    console.print(_table(curves))
+    console.print(_table(panels))
     console.print(f"{out} and {out.with_suffix('.csv')}")
     return 0
 
@@ -102,20 +103,29 @@ def find_runs(text: str) -> list[Path]:
     return found
 
 
-def gather(run_dirs: Sequence[Path]) -> list[Curve]:
-    """Group runs that differ in their seed only, and name the groups by what differs."""
+def gather(run_dirs: Sequence[Path]) -> dict[str, list[Curve]]:
+    """Environment -> its runs, grouped by all but the seed and named by what differs."""
     groups: dict[str, tuple[TrainConfig, list[Path]]] = {}
     for run_dir in dict.fromkeys(run_dirs):
         config = load_config(run_dir)
         groups.setdefault(_identity(config), (config, []))[1].append(run_dir)
     labels = _labels([config for config, _ in groups.values()])
-    curves = []
-    for label, (_, folders) in zip(labels, groups.values(), strict=True):
-        columns = [read_metrics(folder) for folder in folders]
-        curves.append(
-            Curve(label, [c["env_steps"] for c in columns], [c["episode_return"] for c in columns])
+    panels: dict[str, list[Curve]] = {}
+    for label, (config, folders) in zip(labels, groups.values(), strict=True):
+        columns = [_columns(folder) for folder in folders]
+        curve = Curve(
+            label, [c["env_steps"] for c in columns], [c["episode_return"] for c in columns]
         )
-    return curves
+        panels.setdefault(str(config.env["id"]), []).append(curve)
+    return panels
+
+
+def _columns(run_dir: Path) -> dict[str, np.ndarray]:
+    columns = read_metrics(run_dir)
+    for name in ("env_steps", "episode_return"):
+        if name not in columns:
+            raise UserError(f"run_dirs: {run_dir / METRICS_FILE} has no {name}")
+    return columns
 
 
 def _identity(config: TrainConfig) -> str:
@@ -129,12 +139,10 @@ def _essential(config: TrainConfig) -> dict[str, Any]:
 
 
 def _labels(configs: Sequence[TrainConfig]) -> list[str]:
-    """The method, the environment when there are several, and the values that tell curves apart."""
+    """The method, and the values that tell it from the same method on the same environment."""
     nodes = [OmegaConf.create(_essential(config)) for config in configs]
-    several_envs = len({str(config.env) for config in configs}) > 1
     labels = []
     for config, node in zip(configs, nodes, strict=True):
-        name = config.algo.name + (f", {config.env['id']}" if several_envs else "")
         alike = [
             other
             for other in nodes
@@ -147,7 +155,8 @@ def _labels(configs: Sequence[TrainConfig]) -> list[str]:
             and len({str(OmegaConf.select(other, key)) for other in alike}) > 1
             and not OmegaConf.is_dict(OmegaConf.select(node, key))
         ]
-        labels.append(", ".join([name, *(f"{k}={OmegaConf.select(node, k)}" for k in differing)]))
+        values = [f"{key}={OmegaConf.select(node, key)}" for key in differing]
+        labels.append(", ".join([config.algo.name, *values]))
     return labels
 
 
@@ -157,12 +166,14 @@ def _plain(node: Any) -> dict[Any, Any]:
     return container
 
 
-def _table(curves: Sequence[Curve]) -> Table:
-    table = Table("curve", "runs", "best return, mean", "lowest", "highest", box=None)
-    for curve in curves:
+def _table(panels: Mapping[str, Sequence[Curve]]) -> Table:
+    """One row per curve."""
+    heads = ("environment", "curve", "runs", "best return, mean", "lowest", "highest")
+    table = Table(*heads, box=None)
+    for env, curve in ((env, curve) for env, curves in panels.items() for curve in curves):
         best = [
             float(max(values[values == values], default=float("nan"))) for values in curve.returns
         ]
         shown = [number(value) for value in (sum(best) / len(best), min(best), max(best))]
-        table.add_row(curve.label, str(len(best)), *shown)
+        table.add_row(env, curve.label, str(len(best)), *shown)
     return table

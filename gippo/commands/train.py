@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.logging import RichHandler
 
-from gippo.compose import GROUPS, choices, configure, run_sweep
+from gippo.checkpoint import CheckpointFolder, read
+from gippo.compose import GROUPS, choices, configure
 from gippo.environment import make_env, use_threads
-from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
+from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.help_text import describe_keys, listed
-from gippo.interrupt import StopRequest
+from gippo.interrupt import StopRequest, stopped_before, waiting_for_jobs
 from gippo.learner import Learner, NonFiniteError, make_learner
 from gippo.methods import config_classes
 from gippo.metrics import METRICS_FILE, read_metrics
@@ -27,9 +29,12 @@ from gippo.plots import Limits, plot_run
 from gippo.progress import TrainingProgress, duration, make_console, number
 from gippo.recording import play_policy
 from gippo.run_config import CONFIG_FILE, TrainConfig, load_config, save_config, to_omegaconf
-from gippo.trainer import Trainer
+from gippo.sweep import job_launcher, job_threads, run_sweep
+from gippo.trainer import CHECKPOINTS, Trainer
 from warp_envs.preview import render_contact_sheet
 
+CURVE = "curve.png"
+ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
 # What may differ when a run is resumed: where and how it runs, not what it computes.
 RESUMABLE = (
     "device",
@@ -71,20 +76,23 @@ Files in run_dir:
   rollout.png        frames of it
 
 A run directory that holds a run is refused unless resume=true, which goes on from the newest
-checkpoint with the run's own config.yaml; on a CPU, with the same num_threads, the numbers are
-those of a run that was never interrupted. Ctrl-C or SIGTERM ends after the current epoch with
-everything saved. Sweeps (-m) put each job into a folder of hydra.sweep.dir, named by what is swept
-over, and skip what has finished there.
+checkpoint with the run's own config.yaml. On a CPU the numbers are those of a run that was never
+interrupted, even by kill -9: all of metrics.jsonl but wall_time. A damaged checkpoint is told of
+and the one before it used. Ctrl-C or SIGTERM ends after the current epoch with everything saved.
+Sweeps (-m) put each job into a folder of hydra.sweep.dir, named by what is swept over, skip what
+has finished there and go on with the rest; docs/sweeps.md tells of launchers (joblib, SLURM, Ray)
+and of tuning (Optuna).
 
-Exit status: 0 trained; 1 given up for non-finite numbers; 2 a mistake in what was asked, nothing
-written; 130 and 143 stopped by Ctrl-C or SIGTERM.
+Exit status: 0 trained; 1 given up for non-finite numbers or a full disk, the last checkpoint good;
+2 a mistake in what was asked, nothing written; 130 and 143 stopped by Ctrl-C or SIGTERM.
 
 Examples:
   gippo train env=cartpole algo=gippo seed=1 run_dir=runs/first
   gippo train run_dir=runs/first resume=true
   gippo train env=ackley64 algo=ppo algo.learning_rate=3e-3 num_epochs=500
   gippo train experiment=paper/cartpole
-  gippo train -m algo=gippo,ppo,rp seed=0,1,2 hydra.sweep.dir=runs/cartpole"""
+  gippo train -m algo=gippo,ppo,rp seed=0,1,2 hydra.sweep.dir=runs/cartpole
+  gippo train -m hydra/launcher=joblib env=ant,hopper algo=gippo,ppo,rp seed=0,1,2"""
 
 
 def help_text() -> str:
@@ -103,7 +111,9 @@ def run(arguments: Sequence[str]) -> int:
     if unknown:
         raise UserError(f"{unknown[0]}: no such option; there are -m, --keys, --config, --help")
     if "-m" in flags or "--multirun" in flags:
-        run_sweep("train", TrainConfig, overrides, sweep_job)
+        together = any(text == "hydra/launcher=joblib" for text in overrides)
+        with waiting_for_jobs() if together else nullcontext():
+            run_sweep("train", TrainConfig, overrides, sweep_job)
         return 0
     config = configure("train", TrainConfig, overrides)
     if "--keys" in flags or "--config" in flags:
@@ -113,22 +123,53 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def sweep_job(hydra_config: DictConfig) -> float:
-    """One job of a sweep, in the folder that Hydra names; a job begun before goes on.
+    """One job of a sweep, in the folder that Hydra names; one begun before goes on.
+
+    A run that is finished there is left as it is.
 
     Returns:
-        The best return, which a sweeper may maximise.
+        The run's score, its best return, which a sweeper may maximise.
+
+    Raises:
+        KeyboardInterrupt: the run was stopped by a signal, and so shall be the sweep.
+        StoppedError: the same, where the jobs beside this one are to save as well.
     """
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     config = configure("train", TrainConfig, overrides)
-    if config.run_dir is None:
-        config.run_dir = hydra.runtime.output_dir
-    if (Path(config.run_dir) / CONFIG_FILE).exists():
+    config.run_dir = config.run_dir or hydra.runtime.output_dir
+    config.num_threads = config.num_threads or job_threads()
+    run_dir = Path(config.run_dir)
+    together = job_launcher() == "joblib"
+    console = make_console(run_dir.name if together else None)
+    if (run_dir / CONFIG_FILE).exists():
         config.resume = True
-    outcome = train(config, overrides)
+        score = _score_if_finished(_resumed(config, run_dir, overrides), run_dir)
+        if score is not None:
+            console.print(f"{run_dir} is finished, best return {number(score)}")
+            return score
+    if together and stopped_before():
+        raise StoppedError("stopped")
+    outcome = train(config, overrides, console)
+    if outcome.status != 0 and together:
+        raise StoppedError("stopped")
     if outcome.status != 0:
         raise KeyboardInterrupt
     return outcome.best_return
+
+
+def _score_if_finished(config: TrainConfig, run_dir: Path) -> float | None:
+    """The best return of a run with nothing left to do, its pictures included; else None."""
+    newest = next(iter(CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1).epochs().items()), None)
+    curve = run_dir / CURVE
+    if newest is None or newest[0] < config.num_epochs or not curve.exists():
+        return None
+    if curve.stat().st_mtime < newest[1].stat().st_mtime:  # of an earlier stop
+        return None
+    try:
+        return float(read(newest[1])["best_return"])
+    except (UserError, KeyError, TypeError, ValueError):  # damaged: the run goes on before it
+        return None
 
 
 @dataclass(frozen=True)
@@ -140,18 +181,21 @@ class Outcome:
     best_return: float
 
 
-def train(config: TrainConfig, overrides: Sequence[str] = ()) -> Outcome:
+def train(
+    config: TrainConfig, overrides: Sequence[str] = (), console: Console | None = None
+) -> Outcome:
     """Train a run from its beginning, or further, and say where its files lie.
 
     Args:
         config: the run.
         overrides: the command line's, to be held against a resumed run's own configuration.
+        console: where to say it; by default the terminal.
 
     Raises:
         UserError: something cannot be as asked; nothing has been written.
         TrainingFailedError: too many updates were not finite; the last checkpoint is good.
     """
-    console = make_console()
+    console = console or make_console()
     run_dir = _run_dir(config)
     if config.resume:
         config = _resumed(config, run_dir, overrides)
@@ -292,24 +336,19 @@ def _train_visibly(
 
 def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
     """Draw, record, and say where everything lies."""
-    run_dir, folder = trainer.run_dir, trainer.checkpoints
-    files = {"metrics": run_dir / METRICS_FILE, "checkpoints": folder.path}
+    run_dir = trainer.run_dir
+    files = {"metrics": run_dir / METRICS_FILE, "checkpoints": trainer.checkpoints.path}
     if trainer.epoch > 0:
         columns = read_metrics(run_dir)
-        files["curve"] = run_dir / "curve.png"
-        plot_run(columns, files["curve"], _title(config), limits_of(config))
-        if config.rollout.num_envs > 0:
-            played = play_policy(
-                config,
-                folder.best_or_newest(),
-                num_envs=config.rollout.num_envs,
-                num_steps=config.rollout.num_steps,
-                out=run_dir / "rollout.usdc",
-            )
-            if played.recorded:
-                files["rollout"] = run_dir / "rollout.usdc"
-                files["picture"] = run_dir / "rollout.png"
-                render_contact_sheet(files["rollout"], files["picture"])
+        try:
+            files |= _record(trainer, config)
+            files["curve"] = run_dir / CURVE  # the last: it tells that nothing is left to do
+            plot_run(columns, files["curve"], _title(config), limits_of(config))
+        except OSError as error:
+            raise TrainingFailedError(
+                f"{run_dir}: trained, but its pictures cannot be written ({reason(error)}); "
+                f"gippo train run_dir={run_dir} resume=true makes them"
+            ) from error
         console.print(
             f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
             f"best return {number(trainer.best_return)}"
@@ -320,6 +359,24 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
         console.print(f"  watch it with: gippo view {run_dir}")
     if trainer.epoch < config.num_epochs:
         console.print(f"  go on with: gippo train run_dir={run_dir} resume=true")
+
+
+def _record(trainer: Trainer, config: TrainConfig) -> dict[str, Path]:
+    """Record the best policy's motion, where there is something to see, and picture it."""
+    if config.rollout.num_envs == 0:
+        return {}
+    files = {name: trainer.run_dir / f"rollout{end}" for name, end in ROLLOUT.items()}
+    played = play_policy(
+        config,
+        trainer.checkpoints.best_or_newest(),
+        num_envs=config.rollout.num_envs,
+        num_steps=config.rollout.num_steps,
+        out=files["rollout"],
+    )
+    if not played.recorded:
+        return {}
+    render_contact_sheet(files["rollout"], files["picture"])
+    return files
 
 
 def limits_of(config: TrainConfig) -> Limits | None:

@@ -1,4 +1,5 @@
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from gippo.commands.plot import find_runs, gather
 from gippo.compose import configure
 from gippo.errors import UserError
 from gippo.metrics import MetricsLog
-from gippo.plots import Curve, Limits, plot_comparison, plot_run, smooth
+from gippo.plots import Curve, Limits, plot_comparison, plot_run, smooth, student_quantile
 from gippo.progress import duration, number
 from gippo.run_config import TrainConfig, save_config
 
@@ -46,17 +47,40 @@ def test_a_run_is_drawn(tmp_path, limits):
 def test_a_comparison_is_the_mean_and_spread_of_its_runs(tmp_path):
     steps = np.array([10.0, 20.0, 30.0])
     returns = [np.array([np.nan, 1.0, 2.0]), np.array([0.0, 3.0, 6.0])]
-    plot_comparison([Curve("a", [steps, steps], returns)], tmp_path / "c.png")
+    plot_comparison({"ant": [Curve("a", [steps, steps], returns)]}, tmp_path / "c.png")
     rows = list(csv.DictReader((tmp_path / "c.csv").open()))
     assert [row["env_steps"] for row in rows] == ["10.0", "20.0", "30.0"]
     assert [float(row["mean_return"]) for row in rows[1:]] == [2.0, 4.0]
     assert [float(row["std_return"]) for row in rows[1:]] == [1.0, 2.0]
+    # Of two values: t(1; 0.975) = 12.7062 times their standard error.
+    error = 1.0 / math.sqrt(2 - 1)
+    assert float(rows[1]["ci95_return"]) == pytest.approx(12.7062 * error, rel=1e-4)
     assert rows[0]["mean_return"] == "nan"
+
+
+@pytest.mark.parametrize(  # from any table of Student's distribution
+    ("degrees", "quantile"),
+    [(1, 12.7062), (2, 4.30265), (4, 2.77645), (29, 2.04523), (999, 1.96234)],
+)
+def test_the_confidence_interval_is_students(degrees, quantile):
+    assert student_quantile(degrees) == pytest.approx(quantile, rel=2e-5)
+
+
+def test_every_environment_has_its_panel_and_a_run_without_returns_no_curve(tmp_path):
+    steps = np.arange(1.0, 4.0)
+    curve, unknown = Curve("a", [steps], [steps]), Curve("b", [steps], [np.full(3, np.nan)])
+    panels = {name: [curve, unknown] for name in ("ant", "hopper", "cartpole", "dejong")}
+    plot_comparison(panels, tmp_path / "c.png")
+    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
+    assert len(rows) == 4 * 2 * 3
+    assert {row["env"] for row in rows} == set(panels)
+    assert {row["mean_return"] for row in rows if row["label"] == "b"} == {"nan"}
+    assert {row["ci95_return"] for row in rows} == {"nan"}, "of one run nothing is known"
 
 
 def test_a_comparison_ends_where_the_shortest_run_does(tmp_path):
     short, long = np.arange(1.0, 4.0), np.arange(1.0, 9.0)
-    plot_comparison([Curve("a", [long, short], [long, short])], tmp_path / "c.png")
+    plot_comparison({"ant": [Curve("a", [long, short], [long, short])]}, tmp_path / "c.png")
     assert len((tmp_path / "c.csv").read_text().splitlines()) == 4
 
 
@@ -74,15 +98,17 @@ def test_runs_are_grouped_by_all_but_the_seed_and_named_by_what_differs(tmp_path
     save_run(tmp_path / "c", "algo.alpha.beta=1.1")
     save_run(tmp_path / "d", "algo=ppo")
     curves = gather(find_runs(str(tmp_path)))
-    assert [(curve.label, len(curve.returns)) for curve in curves] == [
+    assert list(curves) == ["cartpole"]
+    assert [(curve.label, len(curve.returns)) for curve in curves["cartpole"]] == [
         ("gippo, algo.alpha.beta=1.02", 2),
         ("gippo, algo.alpha.beta=1.1", 1),
         ("ppo", 1),
     ]
     save_run(tmp_path / "e", "algo=ppo", "env=dejong")
-    assert {curve.label for curve in gather(find_runs(str(tmp_path / "[de]")))} == {
-        "ppo, cartpole",
-        "ppo, dejong",
+    panels = gather(find_runs(str(tmp_path / "[de]")))
+    assert {env: [curve.label for curve in curves] for env, curves in panels.items()} == {
+        "cartpole": ["ppo"],
+        "dejong": ["ppo"],
     }
     with pytest.raises(UserError, match="names no folder"):
         find_runs(str(tmp_path / "nowhere*"))

@@ -1,6 +1,9 @@
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 import warp_envs
 from gippo.compose import choices, configure
@@ -8,7 +11,7 @@ from gippo.config import GIPPOConfig, PPOConfig
 from gippo.environment import make_env
 from gippo.errors import UserError, near_matches
 from gippo.methods import config_classes
-from gippo.run_config import TrainConfig, load_config, save_config
+from gippo.run_config import TrainConfig, algo_schema, load_config, save_config
 
 
 def train(*overrides: str) -> TrainConfig:
@@ -179,6 +182,14 @@ def test_a_damaged_configuration_is_refused_by_name(tmp_path, old, new, culprit)
         load_config(tmp_path)
     assert culprit in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_goes_to_another_process_and_back():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    node = OmegaConf.structured(algo_schema("gippo"))
+    same = pickle.loads(cloudpickle.dumps(node))
+    assert OmegaConf.get_type(same) is algo_schema("gippo")
+    assert OmegaConf.structured(algo_schema("gippo")) == node
 
 
 def test_no_run_is_no_configuration(tmp_path):
