@@ -127,8 +127,9 @@ def save_sheet(pictures: list[np.ndarray], columns: int, path: Path) -> None:
         sheet[bottom : bottom + height, left : left + width] = picture
     image = bpy.data.images.new("sheet", sheet.shape[1], sheet.shape[0])
     image.pixels.foreach_set(sheet.ravel())
-    image.filepath_raw, image.file_format = str(path), "PNG"
-    image.save()
+    image.filepath_raw = str(path)
+    image.file_format = "JPEG" if path.suffix == ".jpg" else "PNG"
+    image.save(quality=90)
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("usd", type=Path)
-    parser.add_argument("png", type=Path)
+    parser.add_argument("picture", type=Path, help="ends in .png or .jpg")
     parser.add_argument("--frames", type=int, nargs="+", default=[0])
     parser.add_argument("--columns", type=int, default=3)
     parser.add_argument("--size", type=int, nargs=2, default=(960, 540))
@@ -150,8 +151,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pictures = [render(scene, frame, Path(folder) / f"{frame}.png") for frame in options.frames]
     columns = min(options.columns, len(pictures))
-    save_sheet(pictures, columns, options.png.resolve())
-    print(options.png)
+    save_sheet(pictures, columns, options.picture.resolve())
+    print(options.picture)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,25 @@ class TrafficSim:
         leader = self._search.leader
         return torch.where(leader < 0, leader, leader % self.num_vehicles)
 
+    # What a recorder reads: `RolloutRecorder.capture` after each step.
+
+    num_autonomous = 0
+
+    @property
+    def control_step(self) -> float:
+        """Time between two steps [s]."""
+        return self.dt
+
+    @property
+    def vehicle_lengths(self) -> list[float]:
+        """Of the first road's vehicles [m]; the recorder draws all roads' with these."""
+        return self._parameters["length"].detach().expand(self.shape)[0].tolist()
+
+    def vehicle_poses(self) -> torch.Tensor:
+        """x, y [m], heading [rad], (num_envs, num_vehicles, 3); NaN in a free slot."""
+        poses = torch.stack([self.x, self.y, torch.zeros_like(self.x)], dim=-1).detach()
+        return poses.masked_fill(~self.active[..., None], torch.nan)
+
     def get_state(self) -> State:
         """The current state; x and speed carry their gradient, later steps do not change it."""
         return {

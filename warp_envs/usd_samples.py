@@ -64,10 +64,11 @@ def write_values(
     spec.default = values[0]
     if len(values) == 1:
         return 0
-    layer, path = prim.layer, spec.path
+    # Sdf takes samples one by one: there is no call in Python for many.
+    set_sample, path = prim.layer.SetTimeSample, spec.path
     with Sdf.ChangeBlock():
         for frame, value in enumerate(values):
-            layer.SetTimeSample(path, frame, value)
+            set_sample(path, frame, value)
     return len(values)
 
 

@@ -345,6 +345,31 @@ def test_many_cars_are_instances(tmp_path):
     assert roads[1] - roads[0] > 3 * 4.0
 
 
+def test_traffic_simulation_can_be_recorded(tmp_path):
+    """With vehicles that leave at the road's end."""
+    sim = warp_envs.TrafficSim(2, 2, 6, dt=0.2, road_length=25.0, length=4.0)
+    states = []
+    with torch.no_grad(), RolloutRecorder(sim, tmp_path / "out.usdc") as recorder:
+        for _ in range(40):
+            recorder.capture()
+            states.append((sim.x.clone(), sim.y.clone(), sim.active.clone()))
+            sim.step()
+    assert not states[-1][2].all()
+    stage = stage_of(tmp_path / "out.usdc")
+    assert stage.GetTimeCodesPerSecond() == pytest.approx(5.0)
+    for road in range(2):
+        offset = world_matrix(stage, f"/World/envs/env_{road}", 0)[3, :3]
+        for frame in (0, 20, 39):
+            x, y, there = (value[road] for value in states[frame])
+            for number in range(6):
+                prim = stage.GetPrimAtPath(f"/World/envs/env_{road}/human_{number}")
+                seen = UsdGeom.Imageable(prim).ComputeVisibility(frame) == "inherited"
+                assert seen == bool(there[number])
+                if seen:
+                    place = world_matrix(stage, str(prim.GetPath()), frame)[3, :3] - offset
+                    assert_allclose(place, [x[number], y[number], 0.0], atol=1e-5)
+
+
 # Files -------------------------------------------------------------------------------------------
 
 
