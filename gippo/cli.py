@@ -23,6 +23,7 @@ COMMANDS = {
     "plot": "draw the learning curves of several runs in one figure",
     "convert": "turn a robot's MJCF or URDF file into the USD file that env=robot takes",
     "reproduce": "run the paper's experiments and set their numbers beside the paper's",
+    "diagnose": "tell for how long a window an environment's gradients can be trusted",
     "check-gradients": "compare an environment's gradients with central differences",
     "bench": "measure environment steps and training epochs per second",
 }

@@ -39,7 +39,8 @@ class Policy:
             generator=torch.Generator().manual_seed(seed),
             dtype=dtype,
         ).to(device)
-        self._normalizer = identity(dtype, device)
+        self.normalizer = identity(dtype, device)
+        """Of observations."""
         self._generator = torch.Generator(device).manual_seed(seed)
         parameters = ParameterVector(self.actor)
         statistics = RunningStatistics((num_obs,), device)
@@ -51,12 +52,12 @@ class Policy:
         parameters.load_state_dict(state["actor"])
         if config.normalize_obs:
             statistics.load_state_dict(state["obs_statistics"])
-            self._normalizer = statistics.frozen(dtype)
+            self.normalizer = statistics.frozen(dtype)
 
     @torch.no_grad()
     def act(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
         """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs)."""
-        mu, log_sigma = self.actor.forward(self._normalizer.normalize(obs))
+        mu, log_sigma = self.actor.forward(self.normalizer.normalize(obs))
         if not deterministic:
             noise = torch.empty_like(mu).normal_(generator=self._generator)
             mu = mu + torch.exp(log_sigma) * noise
