@@ -272,6 +272,26 @@ def _rigid(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return poses, left
 
 
+def poses_of(matrices: np.ndarray) -> np.ndarray:
+    """Poses (..., 7) of rigid transforms (..., 4, 4) for row vectors."""
+    return np.concatenate([matrices[..., 3, :3], _quats(matrices[..., :3, :3])], axis=-1)
+
+
+def quat_product(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """The rotation `two`, then `one`, of quaternions xyzw (..., 4)."""
+    a, w = one[..., :3], one[..., 3:]
+    b, v = two[..., :3], two[..., 3:]
+    vector = w * b + v * a + np.cross(a, b)
+    return np.concatenate([vector, w * v - np.sum(a * b, axis=-1, keepdims=True)], axis=-1)
+
+
+def rotate(quats: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) turned by unit quaternions xyzw (..., 4)."""
+    axis, w = quats[..., :3], quats[..., 3:]
+    across = 2.0 * np.cross(axis, vectors)
+    return vectors + w * across + np.cross(axis, across)
+
+
 def _quats(rotations: np.ndarray) -> np.ndarray:
     """Unit quaternions xyzw (..., 4) of rotation matrices (..., 3, 3) for row vectors.
 

@@ -11,6 +11,7 @@ from gippo.compose import configure
 from gippo.errors import UserError
 from gippo.help_text import describe_keys
 from gippo.progress import make_console
+from warp_envs.newton_viewer import VIEWERS, show_in_newton
 from warp_envs.page import write_page
 
 ROLLOUT = "rollout.usdc"
@@ -30,7 +31,8 @@ Keys:
 Examples:
   gippo view runs/first
   gippo view crowd.usdc
-  gippo view runs/first out=first.html open=false"""
+  gippo view runs/first out=first.html open=false
+  gippo view runs/first viewer=viser"""
 
 
 @dataclass
@@ -41,11 +43,16 @@ class ViewConfig:
     """HTML file to write; null: the recording's name, ending in .html."""
     open: bool = True
     """Open the page in the browser; false: only write it."""
+    viewer: str = "page"
+    """page: as above; gl, viser or rerun: no page, but one of Newton's viewers (gippo[newton])."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         if self.out is not None and Path(self.out).suffix not in (".html", ".htm"):
             raise ValueError(f"out: {self.out!r} given, a file ending in .html accepted")
+        if self.viewer != "page" and self.viewer not in VIEWERS:
+            accepted = f"one of {['page', *VIEWERS]} accepted"
+            raise ValueError(f"viewer: {self.viewer!r} given, {accepted}")
 
 
 def help_text() -> str:
@@ -62,13 +69,20 @@ def run(arguments: Sequence[str]) -> int:
         given = " ".join(named) or "nothing"
         raise UserError(f"{given} given; one run's folder or USD file expected: gippo view RUN")
     recording = _recording(Path(named[0]))
+    try:
+        if settings.viewer != "page":
+            show_in_newton(recording, settings.viewer)
+            return 0
+        return _show_page(recording, settings)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _show_page(recording: Path, settings: ViewConfig) -> int:
     out = recording.with_suffix(".html") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
-    try:
-        write_page(recording, out, title=str(recording))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    write_page(recording, out, title=str(recording))
     console = make_console()
     console.print(f"page: {out}", soft_wrap=True)
     if settings.open and not webbrowser.open(out.resolve().as_uri()):

@@ -113,6 +113,7 @@ def test_keys_lists_each_key_with_its_value(capsys):
         (["view", "nowhere"], ["'nowhere'", "no such folder or file"]),
         (["view", "."], ["rollout.usdc", "not there", "gippo play run_dir=."]),
         (["view", "nowhere", "out=page.png"], ["out", "page.png", ".html"]),
+        (["view", "nowhere", "viewer=gll"], ["viewer", "gll", "'gl'"]),
         (["convert"], ["nothing given", "gippo convert ROBOT"]),
         (["convert", "nowhere.xml"], ["source", "nowhere.xml", ".urdf"]),
         (["convert", "nowhere.xml", "out=robot.png"], ["out", "robot.png", ".usda"]),
