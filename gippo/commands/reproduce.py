@@ -295,7 +295,8 @@ def _scores(work: Reproduction) -> None:
     shortened = shortened_text(runs)
     work.show(rows)
     legend = "\n".join(f"- {name}: {text}." for name, text in VERDICTS.items())
-    sections = [markdown_table(rows), legend, "![Learning curves](curves.png)"]
+    bands = "Curves are means over seeds, with bands of their 95 % confidence intervals."
+    sections = [markdown_table(rows), legend, "![Learning curves](curves.png)", bands]
     if orders and not shortened:
         work.show(orders, ORDER_HEADER)
         sections += ["## The paper's rankings", markdown_table(orders, ORDER_HEADER)]

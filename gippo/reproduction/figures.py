@@ -81,7 +81,7 @@ def _grid(count: int, width: float = 5.2, height: float = 3.9) -> tuple[Figure, 
 TRACES = (
     ("alpha", "alpha", "log"),
     ("episode_return", "episode return", "linear"),
-    ("bias", "estimated gain of the alpha-policy, R", "symlog"),
+    ("bias", "expected gain, R", "symlog"),
     ("det", "determinant ratio", "linear"),
     ("out_of_range_ratio", "out-of-range ratio", "linear"),
 )

@@ -25,7 +25,7 @@ def origin(device: str) -> dict[str, object]:
     return {
         "gippo": __version__,
         "commit": _commit(),
-        "machine": {"system": platform.platform(), **machine(device)},
+        "machine": {"system": f"{platform.system()} {platform.machine()}", **machine(device)},
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }

@@ -33,6 +33,8 @@ from gippo.run_config import CONFIG_FILE, TrainConfig, to_omegaconf
 FAILURE_FILE = "failure.txt"
 HOW = ("num_threads=1", "learner.parallel_updates=false", "tensorboard=false", "rollout.num_envs=0")
 """How a run is made, beside what it is: on one core, leaving nothing but its numbers."""
+_GIVEN_UP = "times in a row"
+"""In the last line of a run that met too many numbers that are not finite."""
 _INCIDENTAL = (
     "run_dir",
     "resume",
@@ -216,7 +218,7 @@ def _settle(run: Run, status: int) -> None:
         raise KeyboardInterrupt
     lines = _log_of(run).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = lines[-1] if lines else "it said nothing"
-    if status != 1 or run.epochs_done == 0:
+    if status != 1 or _GIVEN_UP not in last:
         raise UserError(f"{run.name}: ended with status {status}: {last} (see {_log_of(run)})")
     (run.run_dir / FAILURE_FILE).write_text(last + "\n", encoding="utf-8")
 

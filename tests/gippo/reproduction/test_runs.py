@@ -16,6 +16,7 @@ from gippo.reproduction import runs as runs_module
 from gippo.reproduction.runs import Run, complete, config_digest
 
 ROOT = Path(__file__).parents[3]
+GIVEN_UP = "gippo: epoch 2: the loss is nan before its first step, 11 times in a row"
 
 
 def run_of(tmp_path, **changes):
@@ -103,17 +104,24 @@ def scripted(tmp_path, epochs, then, seed=0):
 
 def test_a_run_given_up_is_kept_as_a_failure_and_not_made_again(tmp_path):
     lines = []
-    failing = scripted(tmp_path, 2, "print('gippo: not finite'); raise SystemExit(1)")
+    failing = scripted(tmp_path, 2, f"print({GIVEN_UP!r}); raise SystemExit(1)")
     good = scripted(tmp_path, 4, "", seed=1)
     complete([failing, good, good], jobs=2, report=lines.append)
-    assert failing.failure == "gippo: not finite"
+    assert failing.failure == GIVEN_UP
     assert failing.score == -0.5
     assert good.ended and good.failure is None and good.score == -0.25
     assert lines[0] == "2 runs, 0 of them there already"
-    assert any("GIVEN UP after epoch 2: gippo: not finite" in line for line in lines)
+    assert any(f"GIVEN UP after epoch 2: {GIVEN_UP}" in line for line in lines)
     lines.clear()
     complete([failing, good], jobs=2, report=lines.append)
     assert lines == ["2 runs, 2 of them there already"]
+
+
+def test_a_full_disk_is_no_failure_of_the_method(tmp_path):
+    run = scripted(tmp_path, 2, "print('gippo: no space left on device'); raise SystemExit(1)")
+    with pytest.raises(UserError, match="ended with status 1: gippo: no space left"):
+        complete([run], jobs=1, report=lambda line: None)
+    assert run.failure is None
 
 
 def test_a_run_that_cannot_begin_is_told_with_its_last_words(tmp_path):
