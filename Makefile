@@ -1,6 +1,7 @@
 # The two commands that matter:
 #   make train   set up .venv, train Cartpole with GI-PPO, say where curve, checkpoint, rollout lie
 #   make test    set up .venv, run all tests
+# Beside them make docs builds the documentation into site/, refusing dead links.
 # Variables (make train EPOCHS=50 SEED=1):
 #   PYTHON   the interpreter that .venv is made with, 3.10 or newer
 #   TORCH    what pip installs first, see below
@@ -24,7 +25,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help train test lint format types clean
+.PHONY: help train test lint docs format types clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,9 +57,12 @@ lint: $(STAMP)
 	done; \
 	exit $$status
 
+docs: $(STAMP)
+	$(BIN)/zensical build --clean --strict
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .cache .pytest_cache .ruff_cache

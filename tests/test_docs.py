@@ -1,28 +1,63 @@
-"""The pages on diagnostics and reproduction: their code runs, their links and commands exist."""
+"""What the documentation's pages tell people: their code runs, their commands and links exist."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from gippo.cli import COMMANDS
+from gippo.compose import configure
+from gippo.run_config import TrainConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [DOCS / "diagnostics.md", DOCS / "reproduction.md"]
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+
+# Blocks that stand by themselves, and what they need beyond the project.
+RUNNABLE = {"index.md": None, "methods.md": None, "adapters.md": "stable_baselines3"}
 
 
-def test_the_example_of_an_own_environment_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("page", "index"), [(page, i) for page in RUNNABLE for i in range(len(blocks(page)))]
+)
+def test_the_code_runs(page, index):
+    if RUNNABLE[page] is not None:
+        pytest.importorskip(RUNNABLE[page], reason="pip install 'gippo[adapters]' brings it")
+    exec(blocks(page)[index], {})
+
+
+def test_the_diagnosis_of_an_own_environment_runs(capsys):
+    (code,) = blocks("diagnostics.md")
     exec(code, {})
     assert "these gradients" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_and_commands_are_there(page):
-    text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+def commands():
+    """Every command that stands on a line of its own, once, with a page that has it."""
+    found = {}
+    for page, text in PAGES.items():
+        joined = text.replace("\\\n", " ")
+        for line in re.findall(r"^(?:    )?gippo ([^\n#]+?)(?:   .*|#.*)?$", joined, re.MULTILINE):
+            found[" ".join(line.split())] = page
+    return [pytest.param(line, id=f"{page}: {line}") for line, page in found.items()]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_commands_exist_and_their_keys_too(line):
+    command, *arguments = shlex.split(line)
+    assert command in COMMANDS
+    skipped = ("-", "run_dir", "hydra", "+hydra")
+    keys = [a for a in arguments if not a.startswith(skipped) and "," not in a and "..." not in a]
+    if command == "train":
+        configure("train", TrainConfig, keys)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_are_there(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", PAGES[page]):
         if not target.startswith("https://"):
             assert (DOCS / target).exists(), target
-    commands = re.findall(r"^    gippo (\S+)", text, re.MULTILINE)
-    assert commands
-    assert set(commands) <= set(COMMANDS)
