@@ -12,6 +12,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+LARGEST = 1e30
+"""Of any number: with room below single precision's limit, where torch refuses it."""
+
 
 def _refuse(key: str, value: Any, accepted: str) -> None:
     raise ValueError(f"{key}: {value!r} given, {accepted} accepted")
@@ -26,7 +29,7 @@ def _check_number(
     key: str,
     value: Any,
     low: float = 0.0,
-    high: float = math.inf,
+    high: float = LARGEST,
     *,
     open_low: bool = False,
     open_high: bool = False,
@@ -35,8 +38,7 @@ def _check_number(
     good = good and (low < value if open_low else low <= value)
     good = good and (value < high if open_high else value <= high)
     if not good:
-        high_open = open_high or math.isinf(high)
-        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         _refuse(key, value, f"a number in {interval}")
 
 

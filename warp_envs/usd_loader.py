@@ -76,7 +76,7 @@ def load_robot(path: str | Path) -> RobotDescription:
     try:
         return _Loader(stage).load()
     except (Tf.ErrorException, RuntimeError) as error:
-        raise unreadable(stage.path, str(error)) from None
+        raise unreadable(stage.path, error) from None
 
 
 @dataclass

@@ -63,8 +63,12 @@ def refuse(prim: Usd.Prim, reason: str) -> ValueError:
     return ValueError(f"{prim.GetPath()}: {reason}")
 
 
-def unreadable(path: Path, report: str) -> ValueError:
+def unreadable(path: Path, report: str | Exception) -> ValueError:
     """The error for a damaged file, with the gist of what USD's reader says of it."""
+    try:
+        report = str(report)
+    except UnicodeDecodeError:  # the reader quotes the file's bytes
+        report = "its text is not UTF-8"
     found = re.findall(r"Error in .*? : '(.*)", report)  # the first is the cause of the others
     reason = found[0] if found else report.strip().splitlines()[-1]
     return ValueError(f"{path}: not a readable USD file: {reason.strip(chr(39))[:300]}")
@@ -190,7 +194,7 @@ def _open(path: Path) -> Usd.Stage:
         stage = Usd.Stage.Open(str(path))
         errors = stage.GetCompositionErrors()
     except (Tf.ErrorException, RuntimeError, OSError) as error:
-        raise unreadable(path, str(error)) from None
+        raise unreadable(path, error) from None
     if errors:
         raise ValueError(f"{path}: a part of it cannot be read: {errors[0]}")
     return stage
