@@ -1,7 +1,7 @@
 """Train the Ant with rsl_rl's PPO: python examples/ant_rsl_rl.py LOG_DIR [ITERATIONS] [SEED].
 
 64 environments, 32 steps an iteration: the same number of environment steps as an epoch of
-`gippo train env=ant`, and the same networks. The other settings are those that Isaac Lab's Ant has.
+`gippo train env=ant`, and the same networks. The learning rate adapts, as is usual with rsl_rl.
 """
 
 import statistics
