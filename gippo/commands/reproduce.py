@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from gippo.compose import configure
-from gippo.environment import use_threads
+from gippo.environment import num_cores, use_threads
 from gippo.errors import UserError, near_matches
 from gippo.help_text import describe_keys
 from gippo.progress import make_console
@@ -212,7 +211,7 @@ class Reproduction:
 
     def complete(self, runs: Sequence[Run]) -> None:
         """Make those that are missing."""
-        jobs = self.settings.jobs or _cores()
+        jobs = self.settings.jobs or num_cores()
         try:
             complete(runs, jobs=jobs, report=self.console.print)
         except (KeyboardInterrupt, SystemExit):
@@ -259,12 +258,6 @@ class Reproduction:
         if shortened:
             self.console.print(shortened)
         self.console.print(f"results in {folder}")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _scores(work: Reproduction) -> None:
