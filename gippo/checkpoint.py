@@ -90,8 +90,10 @@ class CheckpointFolder:
         for epoch, path in self.epochs().items():
             try:
                 checkpoint = read(path)
-                if checkpoint.get("epoch") != epoch:
-                    raise UserError(f"it is of epoch {checkpoint.get('epoch')!r}")
+                found = checkpoint.get("epoch")
+                if type(found) is not int or found != epoch:
+                    text = found if _kind(found) == "int" else _kind(found)
+                    raise UserError(f"it is of epoch {text}")
                 use(checkpoint)
                 return refused
             except UserError as error:
@@ -132,9 +134,10 @@ def read(path: Path) -> Checkpoint:
     checkpoint = _unpack(path, content)
     if not isinstance(checkpoint, dict) or "format" not in checkpoint:
         raise UserError(f"checkpoint: {path} is not one of gippo's")
-    if checkpoint["format"] != FORMAT:
-        found = repr(checkpoint["format"])[:40]
-        raise UserError(f"checkpoint: {path} has format {found}, this release reads {FORMAT}")
+    found = checkpoint["format"]
+    if type(found) is not int or found != FORMAT:
+        text = found if _kind(found) == "int" else _kind(found)
+        raise UserError(f"checkpoint: {path} has format {text}, this release reads {FORMAT}")
     if not isinstance(checkpoint.get("learner"), dict):
         raise UserError(f"checkpoint: {path} holds no learner")
     return checkpoint
@@ -158,7 +161,7 @@ def difference(given: Any, expected: Any, name: str) -> str | None:
         parts = (difference(given[key], expected[key], f"{name}.{key}") for key in expected)
         return next((part for part in parts if part is not None), None)
     found, accepted = _kind(given), _kind(expected)
-    if found == accepted or (type(given) is int and type(expected) is float):
+    if found == accepted or (found, accepted) == ("int", "float"):
         return None
     return f"{name}: {found} given, {accepted} accepted"
 
@@ -167,6 +170,8 @@ def _kind(value: Any) -> str:
     if type(value) is torch.Tensor:
         layout = "" if value.layout is torch.strided else f" {value.layout}"
         return f"a{layout} tensor {tuple(value.shape)} of {value.dtype}"
+    if type(value) is int and abs(value) >= 2**63:
+        return "an int beyond 64 bits"
     return type(value).__name__
 
 

@@ -168,6 +168,7 @@ def test_damage_is_an_error_or_does_not_matter(tmp_path_factory, data):
         ({"w": [0.0, 0.0], "n": 1, "x": 0.5}, "s.w: list given"),
         ({"w": torch.zeros(2), "n": 1.0, "x": 0.5}, "s.n: float given, int accepted"),
         ({"w": torch.zeros(2), "n": True, "x": 0.5}, "s.n: bool given"),
+        ({"w": torch.zeros(2), "n": 1, "x": 10**400}, "s.x: an int beyond 64 bits given"),
         ([], "s: list given, dict accepted"),
     ],
 )
