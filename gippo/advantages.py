@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gippo.distributed import SINGLE, Ranks
 from gippo.normalization import Normalizer
 from gippo.rollout import Rollout
 
@@ -138,9 +139,9 @@ def action_gradients(
     )
 
 
-def normalized(advantage: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def normalized(advantage: torch.Tensor, dtype: torch.dtype, ranks: Ranks = SINGLE) -> torch.Tensor:
     """`advantage` with zero mean and unit variance, as `dtype`; zeros if it is constant."""
-    variance, mean = torch.var_mean(advantage, correction=0)
+    variance, mean = ranks.moments(*torch.var_mean(advantage, correction=0))
     deviation = torch.sqrt(variance)
     scaled = (advantage - mean) / deviation.where(deviation > 0.0, 1.0)
     return scaled.to(dtype)

@@ -9,6 +9,7 @@ import torch
 
 from gippo.batch_gradient import BatchGradient
 from gippo.config import AlphaConfig
+from gippo.distributed import SINGLE, Ranks
 from gippo.methods.base import Context, Metrics, Samples
 from gippo.networks import GaussianActor, log_prob
 from gippo.normalization import VARIANCE_EPS, RunningStatistics
@@ -42,7 +43,12 @@ class AlphaStatistics:
 
 
 def alpha_statistics(
-    samples: Samples, mu: torch.Tensor, log_sigma: torch.Tensor, clip: float, log_ratio_clamp: float
+    samples: Samples,
+    mu: torch.Tensor,
+    log_sigma: torch.Tensor,
+    clip: float,
+    log_ratio_clamp: float,
+    ranks: Ranks = SINGLE,
 ) -> AlphaStatistics:
     """Compare the policy (mu, log_sigma), (B, num_actions) each, with the one that acted.
 
@@ -52,20 +58,16 @@ def alpha_statistics(
         log_sigma: of the new policy.
         clip: half-width of the interval about 1 in which probability ratios are in range.
         log_ratio_clamp: bound on their logarithms.
+        ranks: the processes, each with its samples.
     """
     psi = determinant_ratio(log_sigma, samples.log_sigma)
     log_ratio = log_prob(samples.action, mu, log_sigma) - samples.log_prob
     ratio = torch.exp(log_ratio.clamp(-log_ratio_clamp, log_ratio_clamp))
     outside = (ratio - 1.0).abs() > clip
-    values = torch.stack(
-        [
-            psi.min(),
-            psi.mean(),
-            psi.max(),
-            ((ratio - 1.0) * samples.advantage).mean().to(psi.dtype),
-            outside.to(psi.dtype).mean(),
-        ]
-    )
+    bias = ((ratio - 1.0) * samples.advantage).mean().to(psi.dtype)
+    extremes = ranks.most(torch.stack([-psi.min(), psi.max()]))
+    det_mean, bias, share = ranks.means(psi.mean(), bias, outside.to(psi.dtype).mean())
+    values = torch.stack([-extremes[0], det_mean, extremes[1], bias, share])
     return AlphaStatistics(*values.cpu().unbind())
 
 
@@ -153,7 +155,9 @@ class AlphaFit:
     def __init__(self, context: Context, config: AlphaConfig) -> None:
         """Prepare fits of the context's actor."""
         self.config = config
-        self._network = BatchGradient(context.actor.mlp, context.parameters, context.helper)
+        self._network = BatchGradient(
+            context.actor.mlp, context.parameters, context.helper, context.ranks
+        )
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
         self.learning_rate = config.learning_rate
         """The base rate; lower after an epoch in which every attempt failed."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import elu
 
+from gippo.distributed import SINGLE, Ranks
 from gippo.networks import Mlp
 from gippo.optimization import ParameterVector
 from warp_envs.hidden_layer import EluLayerNorm
@@ -240,7 +241,11 @@ class BatchGradient:
     """
 
     def __init__(
-        self, mlp: Mlp, parameters: ParameterVector, helper: ThreadPoolExecutor | None = None
+        self,
+        mlp: Mlp,
+        parameters: ParameterVector,
+        helper: ThreadPoolExecutor | None = None,
+        ranks: Ranks = SINGLE,
     ) -> None:
         """Prepare.
 
@@ -248,9 +253,11 @@ class BatchGradient:
             mlp: the network.
             parameters: of the module that is, or holds nothing but, `mlp`.
             helper: one more thread, asked for half of the work if it is idle.
+            ranks: the processes, each of which has an equal part of every batch.
         """
         self._workers = [_Worker(mlp, parameters), _Worker(mlp, parameters)]
         self._helper = helper
+        self._ranks = ranks
         self._on_cpu = parameters.vector.device.type == "cpu"
 
     def batch(self, inputs: torch.Tensor, *columns: torch.Tensor) -> Batch:
@@ -262,10 +269,11 @@ class BatchGradient:
         return Batch(chunks, inputs.new_full((), 1.0 / size))
 
     def evaluate(self, batch: Batch, losses: SampleLosses) -> Evaluated:
-        """The mean loss (0-d) and the network's outputs (B, num_outputs)."""
-        return _mean(
+        """The mean loss (0-d), over all processes, and the network's outputs (B, num_outputs)."""
+        loss, outputs = _mean(
             self._share(lambda worker, chunks: worker.evaluate(chunks, losses), batch.chunks)
         )
+        return self._ranks.mean(loss), outputs
 
     def descent(
         self, batch: Batch, losses: SampleLosses
@@ -280,7 +288,9 @@ class BatchGradient:
         gradient = self._workers[0].gradient
         if len(results) > 1:
             gradient.add_(self._workers[1].gradient)
-        return *_mean(results), gradient
+        loss, outputs = _mean(results)
+        loss, gradient = self._ranks.means(loss, gradient)
+        return loss, outputs, gradient
 
     def _share(self, work: Work, chunks: Chunks) -> list[Evaluated]:
         """Do the first half here, and the second on the helper unless it is busy elsewhere."""

@@ -10,6 +10,7 @@ import torch
 
 from gippo.batch_gradient import BatchGradient
 from gippo.config import CriticConfig
+from gippo.distributed import SINGLE, Ranks
 from gippo.networks import ValueNetwork
 from gippo.normalization import RunningStatistics, identity
 from gippo.optimization import Optimizer, ParameterVector, scheduled_rate
@@ -25,6 +26,7 @@ class Critic:
         *,
         normalize_value: bool,
         num_epochs: int,
+        ranks: Ranks = SINGLE,
     ) -> None:
         """Own `network` and start the target as its copy."""
         self.config = config
@@ -33,7 +35,8 @@ class Critic:
         self.target = copy.deepcopy(network)
         self._parameters = ParameterVector(self.network)
         self._target_parameters = ParameterVector(self.target)
-        self._gradient = BatchGradient(network.mlp, self._parameters)
+        self._gradient = BatchGradient(network.mlp, self._parameters, ranks=ranks)
+        self._ranks = ranks
         self._optimizer = Optimizer(self._parameters, config.betas, config.max_grad_norm)
         vector = self._parameters.vector
         self._statistics = RunningStatistics((), vector.device) if normalize_value else None
@@ -68,7 +71,7 @@ class Critic:
         config = self.config
         before = self.state_dict()
         if self._statistics is not None:
-            self._statistics.update(target.reshape(-1))
+            self._statistics.update(target.reshape(-1), self._ranks)
             self._refresh()
         rate = scheduled_rate(
             "linear", config.learning_rate, config.final_learning_rate, epoch, self.num_epochs

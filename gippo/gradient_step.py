@@ -19,6 +19,7 @@ class GradientStep:
         self._config = config
         self._actor = context.actor
         self._num_epochs = context.num_epochs
+        self._ranks = context.ranks
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
 
     def step(
@@ -27,9 +28,9 @@ class GradientStep:
         """Descend along `gradient`; undone if it leads to a number that is not finite.
 
         Args:
-            obs: of the window, (..., num_obs), where the policy must stay finite.
-            loss: to be reported, 0-d.
-            gradient: laid out as the actor's parameter vector.
+            obs: of this process's window, (..., num_obs), where the policy must stay finite.
+            loss: to be reported, 0-d; the processes' mean is.
+            gradient: laid out as the actor's parameter vector; the processes' mean is descended.
             what: names the loss in the report.
             epoch: counted from zero.
         """
@@ -41,12 +42,16 @@ class GradientStep:
             epoch,
             self._num_epochs,
         )
+        dtype = gradient.dtype
+        loss, gradient = self._ranks.means(loss.to(dtype), gradient)
         norm = torch.linalg.vector_norm(gradient)
-        problem = step_once(
-            self._optimizer, loss, gradient, what, rate, lambda: self._actor.forward(obs)
-        )
+        problem = step_once(self._optimizer, loss, gradient, what, rate, lambda: self._outputs(obs))
         metrics = {"actor_loss": loss, "actor_learning_rate": rate, "actor_gradient_norm": norm}
         return UpdateReport(metrics, problem)
+
+    def _outputs(self, obs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The policy's, of all processes' observations."""
+        return tuple(self._ranks.joined(x.flatten(0, -2)) for x in self._actor.forward(obs))
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of Adam's moments."""

@@ -13,6 +13,7 @@ import torch
 from gippo.advantages import action_gradients, evaluate, generalized_advantage, subtrajectory_steps
 from gippo.config import LearnerConfig
 from gippo.critic import Critic
+from gippo.distributed import SINGLE, Ranks
 from gippo.methods import method_of
 from gippo.methods.base import Context, Metrics, UpdateReport, Window
 from gippo.networks import GaussianActor, ValueNetwork
@@ -32,7 +33,13 @@ class NonFiniteError(RuntimeError):
 
 
 def make_learner(
-    env: Any, config: LearnerConfig, method_config: Any, *, num_epochs: int, seed: int
+    env: Any,
+    config: LearnerConfig,
+    method_config: Any,
+    *,
+    num_epochs: int,
+    seed: int,
+    ranks: Ranks = SINGLE,
 ) -> Learner:
     """Make a learner of the method that `method_config` belongs to.
 
@@ -42,6 +49,7 @@ def make_learner(
         method_config: of the method wanted, such as PPOConfig or GIPPOConfig (`gippo.methods`).
         num_epochs: of the whole training: falling learning rates reach their end with it.
         seed: of initial weights, exploration and, through the environment's reset, its starts.
+        ranks: the processes that train together, each with an `env` of as many copies.
 
     Raises:
         ValueError: a config of no method, `num_epochs` below 1 or a seed out of range.
@@ -50,19 +58,28 @@ def make_learner(
         raise ValueError(f"num_epochs: {num_epochs!r} given, an integer of at least 1 accepted")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         raise ValueError(f"seed: {seed!r} given, an integer from 0 to {2**31 - 1} accepted")
-    return Learner(env, config, method_config, num_epochs=num_epochs, seed=seed)
+    return Learner(env, config, method_config, num_epochs=num_epochs, seed=seed, ranks=ranks)
 
 
 class Learner:
     """Trains a policy on a differentiable vector environment."""
 
     def __init__(
-        self, env: Any, config: LearnerConfig, method_config: Any, *, num_epochs: int, seed: int
+        self,
+        env: Any,
+        config: LearnerConfig,
+        method_config: Any,
+        *,
+        num_epochs: int,
+        seed: int,
+        ranks: Ranks = SINGLE,
     ) -> None:
         """Make networks, method and normalisers, and reset the environment (see `make_learner`)."""
         self.env = env
         self.config = config
         self.num_epochs = num_epochs
+        self._ranks = ranks
+        self._num_envs = env.num_envs * ranks.size
         self.epoch = 0
         """Epochs done."""
         self.env_steps = 0
@@ -75,7 +92,8 @@ class Learner:
         (self._num_actions,) = env.single_action_space.shape
         self._make_networks(seed)
         self._pool: ThreadPoolExecutor | None = None
-        if config.parallel_updates and self._device.type == "cpu":
+        # Processes agree on the order of their messages, which two threads would not keep.
+        if config.parallel_updates and self._device.type == "cpu" and ranks.size == 1:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="update")
         context = Context(
             self.actor,
@@ -84,6 +102,7 @@ class Learner:
             config.gae_lambda,
             seed,
             helper=self._pool,
+            ranks=ranks,
         )
         self.method = method_of(method_config)(context, method_config)
         self._generator = torch.Generator(self._device).manual_seed(seed)
@@ -91,11 +110,14 @@ class Learner:
             stream_seed(seed, _ACT_STREAM)
         )
         self._obs_statistics = RunningStatistics((self._num_obs,), self._device)
-        self._episodes = EpisodeStatistics(env.num_envs)
+        self._episodes = EpisodeStatistics(self._num_envs)
         self._num_diverged = 0
         self._skipped_in_a_row = 0
         self._skipped = 0
+        if ranks.size > 1:
+            env.number_from(ranks.rank * env.num_envs)
         self._obs, _ = env.reset(seed=seed)
+        self._everywhere = self._env_state()
 
     def _make_networks(self, seed: int) -> None:
         config = self.config
@@ -120,6 +142,7 @@ class Learner:
             config.critic,
             normalize_value=config.normalize_value,
             num_epochs=self.num_epochs,
+            ranks=self._ranks,
         )
 
     # Training -----------------------------------------------------------------------------------
@@ -148,16 +171,19 @@ class Learner:
         updated = time.perf_counter()
 
         if self.config.normalize_obs:
-            self._obs_statistics.update(rollout.raw_obs.flatten(0, 1))
-        self._episodes.update(rollout)
-        self._num_diverged += int(rollout.diverged.sum())
+            self._obs_statistics.update(rollout.raw_obs.flatten(0, 1), self._ranks)
+        self._episodes.update(rollout, self._ranks)
+        num_diverged = rollout.diverged.sum().reshape(1)
+        self._num_diverged += int(self._ranks.joined(num_diverged).sum())
         self._count_problems([report.problem, critic_problem], window)
+        if self._ranks.size > 1:
+            self._everywhere = self._env_state()
         self.epoch += 1
-        self.env_steps += rollout.reward.numel()
+        self.env_steps += rollout.reward.numel() * self._ranks.size
         metrics = self._episodes.metrics()
         metrics["num_diverged"] = float(self._num_diverged)
         metrics["skipped_updates"] = float(self._skipped)
-        sigma_mean = torch.exp(rollout.log_sigma).mean()
+        sigma_mean = self._ranks.mean(torch.exp(rollout.log_sigma).mean())
         metrics.update(_as_floats({**report.metrics, **critic_metrics, "sigma_mean": sigma_mean}))
         self.stage_seconds.update(
             rollout=collected - started,
@@ -179,8 +205,9 @@ class Learner:
         return self._obs_statistics.frozen(self._dtype)
 
     def _collect(self, normalizer: Normalizer) -> Rollout:
-        shape = (self.config.horizon, self.env.num_envs, self._num_actions)
+        shape = (self.config.horizon, self._num_envs, self._num_actions)
         eps = torch.randn(shape, dtype=self._dtype, device=self._device, generator=self._generator)
+        eps = self._ranks.share(eps, dim=1).contiguous()
         record = self.method.gradient_lambda is not None
         env, obs = self.env, self._obs
         try:
@@ -211,12 +238,14 @@ class Learner:
             advantage if objective_lambda == config.gae_lambda else advantage_for(objective_lambda)
         )
         first = (subtrajectory_steps(rollout.done) == 0).to(gain.dtype)
-        objective = ((gain + values.value) * first).sum() / first.sum()
+        total, count = self._ranks.means(((gain + values.value) * first).sum(), first.sum())
+        objective = total / count
         gradients = None
         if gradient_lambda is not None:
             gradients = action_gradients(
                 rollout, value_function, normalizer, config.gamma, gradient_lambda
             )
+            gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
         value_target = (advantage + values.value).to(self._dtype)
         return Window(rollout, advantage, gradients, objective), value_target
@@ -291,9 +320,20 @@ class Learner:
             "episodes": self._episodes.state_dict(),
             "generator": self._generator.get_state(),
             "act_generator": self._act_generator.get_state(),
-            "env": self.env.get_state(),
-            "obs": self._obs.clone(),
+            **(self._env_state() if self._ranks.size == 1 else self._everywhere),
         }
+
+    def _env_state(self) -> dict[str, Any]:
+        """The state of the environments of all processes, which must all ask for it.
+
+        It lies ready after every epoch, so that one process alone can write a checkpoint.
+        """
+        own = self.env.get_state()
+        whole = {
+            name: value if name == "seed" else self._ranks.joined(value)
+            for name, value in own.items()
+        }
+        return {"env": whole, "obs": self._ranks.joined(self._obs).clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, made by a learner with the same configs and environment.
@@ -312,8 +352,14 @@ class Learner:
         self._episodes.load_state_dict(state["episodes"])
         self._generator.set_state(state["generator"].cpu())
         self._act_generator.set_state(state["act_generator"].cpu())
-        self.env.set_state({name: value.to(self._device) for name, value in state["env"].items()})
-        self._obs = state["obs"].to(self._device).clone()
+        whole = {name: value.to(self._device) for name, value in state["env"].items()}
+        obs = state["obs"].to(self._device)
+        self._everywhere = {"env": whole, "obs": obs}
+        share = self._ranks.share
+        self.env.set_state(
+            {name: value if name == "seed" else share(value) for name, value in whole.items()}
+        )
+        self._obs = share(obs).clone()
         self.epoch = int(state["epoch"])
         self.env_steps = int(state["env_steps"])
         self._num_diverged = int(state["num_diverged"])

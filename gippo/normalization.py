@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from gippo.distributed import SINGLE, Ranks
+
 VARIANCE_EPS = 1e-5
 INITIAL_COUNT = 1e-4
 
@@ -37,13 +39,15 @@ class RunningStatistics:
         self.variance = torch.ones(shape, dtype=torch.float64, device=device)
         self.count = INITIAL_COUNT
 
-    def update(self, samples: torch.Tensor) -> None:
+    def update(self, samples: torch.Tensor, ranks: Ranks = SINGLE) -> None:
         """Take in samples (n, *shape); the order of samples and of updates does not matter.
 
         Chan, Golub & LeVeque 1979: the moments of a union from the moments of its parts.
         """
-        n = samples.shape[0]
-        variance, mean = torch.var_mean(samples.detach().double(), dim=0, correction=0)
+        n = samples.shape[0] * ranks.size
+        variance, mean = ranks.moments(
+            *torch.var_mean(samples.detach().double(), dim=0, correction=0)
+        )
         total = self.count + n
         delta = mean - self.mean
         self.mean = self.mean + delta * (n / total)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gippo.distributed import SINGLE, Ranks
 from gippo.rollout import Rollout
 
 MEMORY = 100
@@ -45,9 +46,10 @@ class EpisodeStatistics:
         self._return = torch.zeros(num_envs, dtype=torch.float64)
         self._length = torch.zeros(num_envs, dtype=torch.float64)
 
-    def update(self, rollout: Rollout) -> None:
-        """Take in a window, step by step."""
-        reward, done = rollout.reward.double().cpu(), rollout.done.cpu()
+    def update(self, rollout: Rollout, ranks: Ranks = SINGLE) -> None:
+        """Take in a window of all processes, step by step."""
+        reward, done = (ranks.joined(x, dim=1).cpu() for x in (rollout.reward, rollout.done))
+        reward = reward.double()
         for t in range(len(reward)):
             self._return += reward[t]
             self._length += 1.0

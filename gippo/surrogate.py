@@ -11,6 +11,7 @@ import torch
 from gippo.advantages import normalized
 from gippo.batch_gradient import BatchGradient, by_autograd
 from gippo.config import PPOConfig
+from gippo.distributed import SINGLE, Ranks
 from gippo.methods.base import Context, Metrics, Samples, UpdateReport
 from gippo.networks import GaussianActor, kl_divergence, log_prob
 from gippo.optimization import Optimizer, scheduled_rate, update_with_retries
@@ -37,6 +38,7 @@ def hybrid_log_prob(
     log_prob_alpha: torch.Tensor,
     limit: float,
     minibatches: int,
+    ranks: Ranks = SINGLE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The logarithm of pi_h = (pi_old + pi_alpha) / 2 (paper, 4.3.2).
 
@@ -50,7 +52,8 @@ def hybrid_log_prob(
     mixture = torch.logaddexp(log_prob_old, log_prob_alpha) - math.log(2.0)
     apart = (log_prob_old - log_prob_alpha).abs()
     # Written so that a NaN counts as far apart.
-    far = torch.stack([~(part.max() <= limit) for part in apart.tensor_split(minibatches)])
+    furthest = torch.stack([part.max() for part in apart.tensor_split(minibatches)])
+    far = ~(ranks.most(furthest) <= limit)
     choice = [
         torch.where(flag, alpha, mixed)
         for flag, alpha, mixed in zip(
@@ -69,7 +72,10 @@ class SurrogateAscent:
     def __init__(self, context: Context, config: PPOConfig) -> None:
         """Prepare ascents of the context's actor."""
         self.config = config
-        self._network = BatchGradient(context.actor.mlp, context.parameters, context.helper)
+        self._network = BatchGradient(
+            context.actor.mlp, context.parameters, context.helper, context.ranks
+        )
+        self._ranks = context.ranks
         self._num_epochs = context.num_epochs
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
         self._rate = config.learning_rate
@@ -173,12 +179,12 @@ class _Attempt:
 
     def __init__(self, ascent: SurrogateAscent, samples: Samples, reference: Reference) -> None:
         self._ascent = ascent
-        parts = num_minibatches(len(samples.obs), ascent.config.minibatch_size)
+        parts = num_minibatches(len(samples.obs) * ascent._ranks.size, ascent.config.minibatch_size)
         columns = (
             samples.obs,
             samples.action,
             reference.log_prob,
-            normalized(samples.advantage, samples.obs.dtype),
+            normalized(samples.advantage, samples.obs.dtype, ascent._ranks),
         )
         self._minibatches = [
             ascent._network.batch(*part)
@@ -215,7 +221,7 @@ class _Attempt:
                 losses.append(loss)
                 policy = GaussianActor.split(output)
                 if adaptive or number == config.num_epochs - 1:
-                    self.kl = kl_divergence(*policy, *visited[i]).mean()
+                    self.kl = ascent._ranks.mean(kl_divergence(*policy, *visited[i]).mean())
                 visited[i] = policy
                 if adaptive:
                     rate = ascent.adapted_rate(rate, self.kl.item())

@@ -97,6 +97,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self._state = torch.zeros(
             num_envs, sum(self.state_layout.values()), dtype=dtype, device=self.device
         )
+        self._numbers: list[wp.array] = []
         self._build_programs()
         self.reset(seed=seed)
 
@@ -239,6 +240,16 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         """The state's parts by name, views of one tensor."""
         return {name: self._state[:, columns] for name, columns in self._columns.items()}
 
+    def number_from(self, first: int) -> None:
+        """Be the environments `first`, `first` + 1, ... of a larger batch, from the next reset on.
+
+        Random starts are drawn by an environment's number: batches that share out the numbers of
+        one batch start as that one does.
+        """
+        numbers = np.arange(first, first + self.num_envs, dtype=np.int32)
+        for index in self._numbers:
+            index.assign(numbers)
+
     # Construction -------------------------------------------------------------------------------
 
     def _make_spaces(self) -> None:
@@ -372,7 +383,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     ) -> None:
         """Append the random initial state of every environment."""
         index = program.array(self.num_envs, wp.int32, requires_grad=False, shared=True)
-        index.assign(np.arange(self.num_envs, dtype=np.int32))
+        self._numbers.append(index)
+        self.number_from(0)
         rng = program.array(self.num_envs, wp.uint32, requires_grad=False, shared=True)
         program.launch(episode.start_random_numbers, self.num_envs, [seed, index, reset_count, rng])
         with program.without_gradient():

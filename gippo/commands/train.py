@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,6 +19,7 @@ from rich.logging import RichHandler
 
 from gippo.checkpoint import CheckpointFolder, read
 from gippo.compose import GROUPS, choices, configure
+from gippo.distributed import Ranks, joined_ranks
 from gippo.environment import make_env, use_threads
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
@@ -92,7 +95,9 @@ Examples:
   gippo train env=ackley64 algo=ppo algo.learning_rate=3e-3 num_epochs=500
   gippo train experiment=paper/cartpole
   gippo train -m algo=gippo,ppo,rp seed=0,1,2 hydra.sweep.dir=runs/cartpole
-  gippo train -m hydra/launcher=joblib env=ant,hopper algo=gippo,ppo,rp seed=0,1,2"""
+  gippo train -m hydra/launcher=joblib env=ant,hopper algo=gippo,ppo,rp seed=0,1,2
+  torchrun --nproc-per-node=2 -m gippo train env=ant device=cuda     on two GPUs: env.num_envs are
+                     shared out evenly, the run is that of one process to rounding"""
 
 
 def help_text() -> str:
@@ -195,7 +200,20 @@ def train(
         UserError: something cannot be as asked; nothing has been written.
         TrainingFailedError: too many updates were not finite; the last checkpoint is good.
     """
-    console = console or make_console()
+    with joined_ranks(config.device) as (ranks, device):
+        if ranks.rank > 0:
+            return _follow(config, overrides, ranks, device)
+        return _lead(config, overrides, console or make_console(), ranks, device)
+
+
+def _lead(
+    config: TrainConfig,
+    overrides: Sequence[str],
+    console: Console,
+    ranks: Ranks,
+    device: str,
+) -> Outcome:
+    """Train as the only process, or as the one that keeps the files and shows progress."""
     run_dir = _run_dir(config)
     if config.resume:
         config = _resumed(config, run_dir, overrides)
@@ -207,7 +225,8 @@ def train(
     # Kept with the run: on a machine of other cores it would else go on with other rounding.
     config.num_threads = use_threads(config.num_threads)
     with StopRequest(console) as stop:
-        learner = _make_learner(config)
+        ranks.told(None)  # nothing stands in the way
+        learner = _make_learner(config, ranks, device)
         _make_folder(run_dir)
         with sole_use(run_dir):
             trainer = Trainer(
@@ -221,16 +240,36 @@ def train(
             if config.resume:
                 for line in trainer.resume():
                     console.print(f"{line}; the one before it is used")
+                ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
             console.print(_title(config))
             try:
-                _train_visibly(trainer, config, stop, console)
+                _train_visibly(trainer, config, stop, console, ranks)
             except NonFiniteError as error:
                 raise TrainingFailedError(
                     f"{error}; the checkpoints in {run_dir} are good"
                 ) from error
             _finish(trainer, config, console)
     return Outcome(stop.exit_status, trainer.best_return)
+
+
+def _follow(config: TrainConfig, overrides: Sequence[str], ranks: Ranks, device: str) -> Outcome:
+    """Train with process 0, which decides when to stop and keeps all files.
+
+    Signals are left to it: they reach every process of a terminal or of torchrun.
+    """
+    for ending in StopRequest.SIGNALS:
+        signal.signal(ending, signal.SIG_IGN)
+    ranks.told(None)
+    if config.resume:
+        config = _resumed(config, _run_dir(config), overrides)
+    use_threads(config.num_threads)
+    learner = _make_learner(config, ranks, device)
+    if config.resume:
+        learner.load_state_dict(ranks.told(None))
+    while learner.epoch < config.num_epochs and not ranks.told(None):
+        learner.train_epoch()
+    return Outcome(0, math.nan)
 
 
 def _run_dir(config: TrainConfig) -> Path:
@@ -284,15 +323,22 @@ def _says_the_same(key: str, config: TrainConfig, given: TrainConfig) -> bool:
     return OmegaConf.select(own, key) == OmegaConf.select(other, key)
 
 
-def _make_learner(config: TrainConfig) -> Learner:
+def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
+    num_envs = int(config.env["num_envs"])
+    if num_envs % ranks.size != 0:
+        raise UserError(
+            f"env.num_envs: {num_envs} given, a multiple of the {ranks.size} processes accepted"
+        )
     try:
-        env = make_env(config.env, device=config.device, seed=config.seed)
+        own = num_envs // ranks.size
+        env = make_env(config.env, num_envs=own, device=device, seed=config.seed)
         return make_learner(
             env,
             config.learner,
             config.method_config,
             num_epochs=config.num_epochs,
             seed=config.seed,
+            ranks=ranks,
         )
     except UserError:
         raise
@@ -317,7 +363,7 @@ def _make_folder(run_dir: Path) -> None:
 
 
 def _train_visibly(
-    trainer: Trainer, config: TrainConfig, stop: StopRequest, console: Console
+    trainer: Trainer, config: TrainConfig, stop: StopRequest, console: Console, ranks: Ranks
 ) -> None:
     handler = RichHandler(console=console, show_path=False, show_level=False, show_time=False)
     logging.getLogger("gippo").addHandler(handler)
@@ -325,7 +371,7 @@ def _train_visibly(
     try:
         with TrainingProgress(console, config.num_epochs, trainer.epoch) as progress:
             trainer.train(
-                stop=lambda: stop.made,
+                stop=lambda: ranks.told(stop.made),
                 report=lambda epoch, row: progress.update(
                     epoch, int(row["env_steps"]) - before, row
                 ),

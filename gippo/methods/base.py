@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from gippo.advantages import ActionGradients
+from gippo.distributed import SINGLE, Ranks
 from gippo.networks import GaussianActor, log_prob
 from gippo.optimization import ParameterVector
 from gippo.rollout import Rollout
@@ -101,6 +102,8 @@ class Context:
     """Of whatever a method draws by itself."""
     helper: ThreadPoolExecutor | None = None
     """One more thread, for updates that can share out their work."""
+    ranks: Ranks = SINGLE
+    """The processes that train the actor together; a window holds this one's environments."""
 
 
 class Method(ABC):

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
+
 from gippo.alpha import AlphaControl, AlphaFit, AlphaPolicy, alpha_statistics
 from gippo.config import GIPPOConfig
 from gippo.methods.base import Context, Method, Metrics, Samples, UpdateReport, Window
@@ -29,6 +31,7 @@ class GIPPO(Method):
         """Make the method for an actor."""
         self._config = config
         self._gae_lambda = context.gae_lambda
+        self._ranks = context.ranks
         self._fit = AlphaFit(context, config.alpha)
         self._control = AlphaControl(config.alpha)
         self._ascent = SurrogateAscent(context, config.ppo)
@@ -59,20 +62,22 @@ class GIPPO(Method):
         ppo = self._config.ppo
         assert samples.action_gradient is not None
         statistics = alpha_statistics(
-            samples, policy.mu, policy.log_sigma, ppo.clip, ppo.log_ratio_clamp
+            samples, policy.mu, policy.log_sigma, ppo.clip, ppo.log_ratio_clamp, self._ranks
         )
         metrics: Metrics = {
             "alpha_loss": policy.loss,
             "alpha_learning_rate": self._fit.learning_rate,
             "alpha_retries": float(policy.outcome.retries),
             "alpha_failed": float(not policy.outcome.succeeded),
-            "gradient_variance": samples.action_gradient.var(dim=0, correction=0).sum(),
+            "gradient_variance": self._ranks.moments(
+                *torch.var_mean(samples.action_gradient, dim=0, correction=0)
+            )[0].sum(),
             **vars(statistics),
         }
         verdict = {"bias_normalized": 0.0}
         verdict.update(dict.fromkeys(("det_binds", "bias_binds", "out_of_range_binds"), 0.0))
         if policy.outcome.succeeded:
-            verdict = self._control.adjust(statistics, len(samples.obs))
+            verdict = self._control.adjust(statistics, len(samples.obs) * self._ranks.size)
         return {**metrics, **verdict}
 
     def _reference(self, samples: Samples, policy: AlphaPolicy) -> tuple[Reference, Any]:
@@ -82,7 +87,8 @@ class GIPPO(Method):
             samples.log_prob,
             log_prob(samples.action, policy.mu, policy.log_sigma),
             config.log_ratio_limit,
-            num_minibatches(len(samples.obs), config.minibatch_size),
+            num_minibatches(len(samples.obs) * self._ranks.size, config.minibatch_size),
+            self._ranks,
         )
         return Reference(log_prob_h, policy.mu, policy.log_sigma), share
 

@@ -23,6 +23,7 @@ class LR(Method):
     def __init__(self, context: Context, config: LRConfig) -> None:
         """Make the method for an actor."""
         self._actor = context.actor
+        self._ranks = context.ranks
         self._parameters = context.parameters
         self._step = GradientStep(context, config)
 
@@ -30,7 +31,7 @@ class LR(Method):
         """Descend -mean(A log pi(a | s)) once."""
         samples = window.samples
         mu, log_sigma = self._actor.forward(samples.obs)
-        weight = normalized(samples.advantage, samples.obs.dtype)
+        weight = normalized(samples.advantage, samples.obs.dtype, self._ranks)
         loss = -(weight * log_prob(samples.action, mu, log_sigma)).mean()
         gradient = self._parameters.gradient(loss)
         what = "likelihood-ratio loss"

@@ -19,6 +19,7 @@ import torch
 from torch.func import grad, vmap
 
 from gippo.config import LRRPConfig
+from gippo.distributed import SINGLE, Ranks
 from gippo.gradient_step import GradientStep
 from gippo.methods.base import Context, Method, UpdateReport, Window
 from gippo.networks import GaussianActor, log_prob
@@ -41,7 +42,7 @@ class Trajectories:
         return Trajectories(*(value[:count] for value in vars(self).values()))
 
 
-def trajectories(window: Window) -> Trajectories:
+def trajectories(window: Window, ranks: Ranks = SINGLE) -> Trajectories:
     """A window's, scaled so that the mean over environments estimates the objective's gradient.
 
     The objective is the mean over sub-trajectories of A_first + V_first. An action at step k of its
@@ -51,7 +52,7 @@ def trajectories(window: Window) -> Trajectories:
     rollout, gradients = window.rollout, window.gradients
     assert gradients is not None
     scale = rollout.reward.shape[1] / gradients.num_subtrajectories
-    centred = (window.advantage - window.advantage.mean()).to(rollout.reward.dtype)
+    centred = (window.advantage - ranks.mean(window.advantage.mean())).to(rollout.reward.dtype)
     columns = (
         rollout.obs,
         rollout.eps,
@@ -111,6 +112,7 @@ class LRRP(Method):
         self._parameters = context.parameters
         self._gae_lambda = context.gae_lambda
         self._config = config
+        self._ranks = context.ranks
         self._step = GradientStep(context, config)
 
     @property
@@ -120,7 +122,7 @@ class LRRP(Method):
 
     def update(self, window: Window, epoch: int) -> UpdateReport:
         """Ascend the objective once."""
-        data = trajectories(window)
+        data = trajectories(window, self._ranks)
         kappa, variance_lr, variance_rp = self._weigh(data)
         policy = self._actor.forward(data.obs)
         surrogate = kappa * lr_surrogate(policy, data) + (1.0 - kappa) * rp_surrogate(policy, data)
@@ -144,6 +146,7 @@ class LRRP(Method):
             )
             for surrogate in (lr_surrogate, rp_surrogate)
         )
+        lr, rp = self._ranks.means(lr, rp)  # each process weighs trajectories of its own
         total = lr + rp
         return torch.where(total == 0.0, 0.5, rp / total), lr, rp
 

@@ -74,6 +74,7 @@ class PE(Method):
         self._gae_lambda = context.gae_lambda
         self._ascent = SurrogateAscent(context, config.ppo)
         self._seed = context.seed
+        self._ranks = context.ranks
 
     @property
     def gradient_lambda(self) -> float | None:
@@ -91,8 +92,9 @@ class PE(Method):
         """xi, (B, K, num_actions): of the epoch's own seed, so there is no state to keep."""
         generator = torch.Generator(eps.device)
         generator.manual_seed(stream_seed(self._seed, _STREAM, epoch))
-        shape = (len(eps), self._config.num_extrapolated, eps.shape[-1])
-        return torch.randn(shape, dtype=eps.dtype, device=eps.device, generator=generator)
+        shape = (len(eps) * self._ranks.size, self._config.num_extrapolated, eps.shape[-1])
+        noise = torch.randn(shape, dtype=eps.dtype, device=eps.device, generator=generator)
+        return self._ranks.share(noise)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the ascent's state, and the noise's seed."""

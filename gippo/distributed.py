@@ -1,0 +1,125 @@
+"""Several processes that train one policy, each on its share of the environments.
+
+torchrun starts them. All hold the same networks and optimisers and take the same decisions: what an
+update needs of all environments - gradients, losses, moments, extremes - is reduced over the
+processes first, and every process gets the same numbers from that. So nothing has to be sent round
+afterwards, and process 0 alone can keep the run's files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+from gippo.errors import TrainingFailedError, UserError
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others, who may be compiling."""
+
+
+class Ranks:
+    """The processes of a run, one of which is this; a run of one needs no torchrun."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank = rank
+        self.size = size
+
+    def share(self, whole: torch.Tensor, dim: int = 0) -> torch.Tensor:
+        """This process's part of a dimension that is split evenly."""
+        return whole if self.size == 1 else whole.chunk(self.size, dim)[self.rank]
+
+    def joined(self, part: torch.Tensor, dim: int = 0) -> torch.Tensor:
+        """The parts of all processes, one behind the other; the reverse of `share`."""
+        if self.size == 1:
+            return part
+        sent = part.contiguous()
+        sent = sent.to(torch.uint8) if part.dtype == torch.bool else sent
+        parts = [torch.empty_like(sent) for _ in range(self.size)]
+        distributed.all_gather(parts, sent)
+        return torch.cat(parts, dim).to(part.dtype)
+
+    def means(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Each tensor's mean over the processes, by one message; all of one dtype."""
+        if self.size == 1:
+            return tensors
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = flat.div_(self.size).split([tensor.numel() for tensor in tensors])
+        return tuple(part.view(x.shape) for part, x in zip(parts, tensors, strict=True))
+
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The mean over the processes."""
+        return self.means(tensor)[0]
+
+    def most(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The maximum over the processes, of each element; NaN if any is."""
+        return tensor if self.size == 1 else self.joined(tensor.unsqueeze(0)).amax(0)
+
+    def moments(self, variance: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Variance and mean of a batch of which every process has an equal part."""
+        if self.size == 1:
+            return variance, mean
+        whole = self.mean(mean)
+        return self.mean(variance + (mean - whole).square()), whole
+
+    def told(self, value: Any) -> Any:
+        """What process 0 gives, to every process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, 0)
+        return values[0]
+
+
+SINGLE = Ranks()
+
+
+@contextmanager
+def joined_ranks(device: str) -> Iterator[tuple[Ranks, str]]:
+    """Meet the other processes that torchrun has started, if it has.
+
+    Args:
+        device: of the run; "cuda" becomes the process's own.
+
+    Yields:
+        The processes, and this one's device.
+
+    Raises:
+        UserError: the processes cannot talk to each other.
+        TrainingFailedError: one of them has ended, by an error that it has told itself.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield SINGLE, device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    on_gpu = device.startswith("cuda")
+    if on_gpu and torch.cuda.is_available():
+        torch.cuda.set_device(device)
+    try:
+        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"torchrun: the processes cannot be joined ({error})") from error
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size()), device
+    except distributed.DistBackendError as error:
+        raise TrainingFailedError(_lost()) from error
+    except RuntimeError as error:
+        if "Connection" not in str(error) and "Timed out" not in str(error):
+            raise
+        raise TrainingFailedError(_lost()) from error
+    finally:
+        distributed.destroy_process_group()
+
+
+def _lost() -> str:
+    return (
+        f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has lost the others: one of "
+        "them has ended, for the reason that it told"
+    )
