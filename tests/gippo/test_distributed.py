@@ -52,7 +52,7 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, alg
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = read_metrics(two)
     assert_same(metrics, read_metrics(one), rows=2)
-    assert metrics["env_steps"] == [64, 128]
+    assert list(metrics["env_steps"]) == [64, 128]
     assert len(list((two / "checkpoints").glob("epoch_*.pt"))) == 1
     for run in (one, two):
         config = run / "config.yaml"
