@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import warp as wp
 
 from kernels.hidden_layer import elu_layer_norm_kernels
 from warp_envs.bridge import scalar_type
+
+# Warp's compiler keeps global state, and networks are prepared on the threads that use them.
+_preparing = threading.Lock()
 
 
 class EluLayerNorm:
@@ -50,9 +54,10 @@ class EluLayerNorm:
         )
         totals = [wp.from_torch(x, dtype=scalar, requires_grad=False) for x in sums]
         self._kept = (linear, weight, bias, gradient, mean, scale, *sums)
-        forward, backward = elu_layer_norm_kernels(scalar)
-        self._forward = _prepared(forward, [scalar(epsilon), z, w, b, y, m, s])
-        self._backward = _prepared(backward, [z, w, m, s, g, *totals])
+        with _preparing:
+            forward, backward = elu_layer_norm_kernels(scalar)
+            self._forward = _prepared(forward, [scalar(epsilon), z, w, b, y, m, s])
+            self._backward = _prepared(backward, [z, w, m, s, g, *totals])
 
     def forward(self) -> torch.Tensor:
         """Turn what stands in `linear` into `output`."""
