@@ -230,6 +230,20 @@ class _Worker:
         return self._passes[rows]
 
 
+def helper_thread() -> ThreadPoolExecutor:
+    """One more thread, whose numbers are those of the calling one to the last bit.
+
+    How many threads torch's operations use is each thread's own setting, and the products of small
+    matrices are rounded differently for another number.
+    """
+    return ThreadPoolExecutor(
+        1,
+        thread_name_prefix="update",
+        initializer=torch.set_num_threads,
+        initargs=(torch.get_num_threads(),),
+    )
+
+
 Work = Callable[[_Worker, Chunks], list[Evaluated]]
 
 

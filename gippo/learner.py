@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gippo.advantages import action_gradients, evaluate, generalized_advantage, subtrajectory_steps
+from gippo.batch_gradient import helper_thread
 from gippo.config import LearnerConfig
 from gippo.critic import Critic
 from gippo.distributed import SINGLE, Ranks
@@ -94,7 +95,7 @@ class Learner:
         self._pool: ThreadPoolExecutor | None = None
         # Processes agree on the order of their messages, which two threads would not keep.
         if config.parallel_updates and self._device.type == "cpu" and ranks.size == 1:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="update")
+            self._pool = helper_thread()
         context = Context(
             self.actor,
             self._parameters,

@@ -143,7 +143,6 @@ def run(arguments: Sequence[str]) -> int:
     if name not in NAMES:
         raise UserError(f"{name!r}: one of {', '.join(NAMES)} expected{near_matches(name, NAMES)}")
     settings = configure("reproduce", ReproduceConfig, _as_overrides(rest))
-    signal.signal(signal.SIGTERM, _terminate)
     work: dict[str, Callable[[Reproduction], None]] = {
         "figure1": _alpha_policies,
         "table2": _timings,
@@ -151,7 +150,11 @@ def run(arguments: Sequence[str]) -> int:
         "figure6": _function_traces,
         "figure7": _ant_traces,
     }
-    work.get(name, _scores)(Reproduction(name, arguments, settings, make_console()))
+    former = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        work.get(name, _scores)(Reproduction(name, arguments, settings, make_console()))
+    finally:
+        signal.signal(signal.SIGTERM, former)
     return 0
 
 

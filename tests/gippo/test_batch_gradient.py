@@ -1,12 +1,16 @@
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from gippo import batch_gradient
 from gippo.alpha import square_distances
-from gippo.batch_gradient import BatchGradient, PlainEluLayerNorm, by_autograd
+from gippo.batch_gradient import (
+    BatchGradient,
+    PlainEluLayerNorm,
+    by_autograd,
+    helper_thread,
+)
 from gippo.networks import GaussianActor
 from gippo.optimization import ParameterVector
 
@@ -63,7 +67,7 @@ def test_numbers_do_not_depend_on_the_helper(monkeypatch, busy):
     _, _, alone, columns = make(dtype=torch.float32)
     loss, output, gradient = alone.descent(alone.batch(*columns), square_distances)
     done = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
+    with helper_thread() as pool:
         occupied = pool.submit(done.wait if busy else int)
         _, _, helped, _ = make(dtype=torch.float32, helper=pool)
         results = helped.descent(helped.batch(*columns), square_distances)
@@ -92,7 +96,7 @@ def test_an_error_in_the_helpers_half_is_raised(monkeypatch):
         return square_distances(output, eps, goal)
 
     here = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
+    with helper_thread() as pool:
         _, _, network, columns = make(helper=pool)
         pool.submit(int).result()
         threading.Timer(0.2, here.set).start()

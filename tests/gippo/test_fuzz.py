@@ -23,6 +23,7 @@ from gippo.cli import main
 from gippo.commands.play import _checkpoint
 from gippo.commands.train import _make_learner
 from gippo.compose import configure
+from gippo.distributed import SINGLE
 from gippo.environment import make_env
 from gippo.errors import UserError
 from gippo.policy import Policy
@@ -107,7 +108,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.config = configure("train", TrainConfig, TINY)
         self.folder = folder
-        self.learner = _make_learner(self.config)
+        self.learner = _make_learner(self.config, SINGLE, "cpu")
         self.trainer().train()
         self.newest, self.previous = CheckpointFolder(folder / CHECKPOINTS, 2).epochs().values()
         self.content = self.newest.read_bytes()
