@@ -27,6 +27,9 @@ that many is worth two passes, for two threads."""
 LAYER_NORM_EPS = 1e-5
 """torch's default."""
 
+Losses = Callable[..., torch.Tensor]
+"""outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,)."""
+
 SampleLosses = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 """outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,) and its gradient with
 respect to the sample's outputs (n, num_outputs), a new tensor."""
@@ -36,7 +39,7 @@ Evaluated = tuple[torch.Tensor, torch.Tensor]
 """Losses and outputs."""
 
 
-def by_autograd(losses: Callable[..., torch.Tensor]) -> SampleLosses:
+def by_autograd(losses: Losses) -> SampleLosses:
     """Losses with their gradients, of a function that returns losses alone."""
 
     def with_gradient(
@@ -204,12 +207,12 @@ class _Worker:
         self.gradient = torch.zeros_like(parameters.vector)
         self._views = parameters.views(self.gradient)
 
-    def evaluate(self, chunks: Chunks, losses: SampleLosses) -> list[Evaluated]:
+    def evaluate(self, chunks: Chunks, losses: Losses) -> list[Evaluated]:
         """Losses (n,) and outputs of each chunk."""
         results = []
         for inputs, *columns in chunks:
             output = self._pass(len(inputs)).forward(inputs).clone()
-            results.append((losses(output, *columns)[0], output))
+            results.append((losses(output, *columns), output))
         return results
 
     def descend(self, chunks: Chunks, losses: SampleLosses, share: torch.Tensor) -> list[Evaluated]:
@@ -282,7 +285,7 @@ class BatchGradient:
         chunks = list(zip(*split, strict=True))
         return Batch(chunks, inputs.new_full((), 1.0 / size))
 
-    def evaluate(self, batch: Batch, losses: SampleLosses) -> Evaluated:
+    def evaluate(self, batch: Batch, losses: Losses) -> Evaluated:
         """The mean loss (0-d), over all processes, and the network's outputs (B, num_outputs)."""
         loss, outputs = _mean(
             self._share(lambda worker, chunks: worker.evaluate(chunks, losses), batch.chunks)

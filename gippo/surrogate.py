@@ -231,9 +231,6 @@ class _Attempt:
         return passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
 
     def _loss_now(self) -> torch.Tensor:
-        network = self._ascent._network
-        losses = [
-            network.evaluate(batch, by_autograd(self._ascent.losses))[0]
-            for batch in self._minibatches
-        ]
+        ascent = self._ascent
+        losses = [ascent._network.evaluate(batch, ascent.losses)[0] for batch in self._minibatches]
         return torch.stack(losses).mean()

@@ -93,6 +93,7 @@ class _Reader:
         self.movers: dict[Usd.Prim, int] = {}
 
     def read(self) -> Playback:
+        """Everything that is drawn, and how it moves."""
         prims = list(drawn_prims(self.usd.GetPseudoRoot()))
         solids = [prim for prim in prims if prim.IsA(UsdGeom.Gprim) and self._ever_seen(prim)]
         carriers = [self._mover(prim) for prim in solids]

@@ -49,7 +49,7 @@ def test_losses_outputs_and_gradients_are_autograds(
             torch.testing.assert_close(loss, expected_loss.detach())
             torch.testing.assert_close(output, expected_output.detach())
             torch.testing.assert_close(gradient, expected)
-            loss, output = network.evaluate(batch, losses)
+            loss, output = network.evaluate(batch, plain)
             torch.testing.assert_close(loss, expected_loss.detach())
             torch.testing.assert_close(output, expected_output.detach())
 
@@ -82,7 +82,7 @@ def test_parameters_are_followed_as_they_move():
     batch = network.batch(*columns)
     network.descent(batch, square_distances)
     parameters.vector.mul_(0.5)
-    _, output = network.evaluate(batch, square_distances)
+    _, output = network.evaluate(batch, plain)
     torch.testing.assert_close(output, actor.mlp.forward(columns[0]).detach())
 
 
