@@ -22,13 +22,22 @@ class Values:
     """V(s_t)."""
     next_value: torch.Tensor
     """V(s_{t+1}) at the observation before any reset; not yet zeroed on termination."""
+    next_value_gradient: torch.Tensor
+    """Of `next_value` with respect to that observation, not normalised, (H, N, num_obs)."""
 
 
 def evaluate(rollout: Rollout, value_function: ValueFunction, normalizer: Normalizer) -> Values:
-    """Value the observations that were acted on, and those reached before any reset."""
+    """Value the observations that were acted on, and those reached before any reset.
+
+    The normaliser and the value function's parameters are constants.
+    """
     with torch.no_grad():
-        reached = normalizer.normalize(rollout.final_obs)
-        return Values(value_function(rollout.obs), value_function(reached))
+        value = value_function(rollout.obs)
+    reached = rollout.final_obs.clone().requires_grad_()
+    with torch.enable_grad():
+        next_value = value_function(normalizer.normalize(reached))
+    (gradient,) = torch.autograd.grad(next_value, reached, torch.ones_like(next_value))
+    return Values(value, next_value.detach(), gradient)
 
 
 def generalized_advantage(
@@ -93,11 +102,7 @@ class ActionGradients:
 
 
 def action_gradients(
-    rollout: Rollout,
-    value_function: ValueFunction,
-    normalizer: Normalizer,
-    gamma: float,
-    gae_lambda: float,
+    rollout: Rollout, values: Values, gamma: float, gae_lambda: float
 ) -> ActionGradients:
     """Gradients of all advantages from one backward pass through the window (Eq. 15).
 
@@ -110,8 +115,6 @@ def action_gradients(
     where the last step has gamma V(s_{k+1}) whole, or nothing if it terminated. The seeds of the
     backward pass are these coefficients, so no graph of the advantages themselves is needed. As a_t
     does not act on delta_k for k < t, dA_t/da_t is the result divided by (gamma lambda)^t.
-
-    The normaliser and the value function's parameters are constants.
     """
     steps = subtrajectory_steps(rollout.done)
     discount = (gamma * gae_lambda) ** steps.to(rollout.reward.dtype)
@@ -119,11 +122,7 @@ def action_gradients(
     goes_on[-1] = False
     share = (1.0 - gae_lambda * goes_on.to(discount.dtype)) * ~rollout.terminated
     value_weight = discount * gamma * share
-
-    reached = rollout.final_obs.clone().requires_grad_()
-    with torch.enable_grad():
-        next_value = value_function(normalizer.normalize(reached))
-    (obs_weight,) = torch.autograd.grad(next_value, reached, value_weight)
+    obs_weight = value_weight.unsqueeze(-1) * values.next_value_gradient
 
     gradients = torch.autograd.grad(
         outputs=[*rollout.reward_steps, *rollout.final_obs_steps],

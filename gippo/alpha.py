@@ -179,7 +179,7 @@ class AlphaFit:
                 self._optimizer.step_along(gradient, rate)
                 first = distance if first is None else first
             assert first is not None
-            loss, output = self._network.evaluate(batch, lambda *x: square_distances(*x)[0])
+            loss, output = self._network.evaluate(batch, square_distances)
             policy = GaussianActor.split(output)
             return first, loss
 

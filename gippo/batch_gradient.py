@@ -27,9 +27,6 @@ that many is worth two passes, for two threads."""
 LAYER_NORM_EPS = 1e-5
 """torch's default."""
 
-Losses = Callable[..., torch.Tensor]
-"""outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,)."""
-
 SampleLosses = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 """outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,) and its gradient with
 respect to the sample's outputs (n, num_outputs), a new tensor."""
@@ -37,21 +34,6 @@ respect to the sample's outputs (n, num_outputs), a new tensor."""
 Chunks = list[tuple[torch.Tensor, ...]]
 Evaluated = tuple[torch.Tensor, torch.Tensor]
 """Losses and outputs."""
-
-
-def by_autograd(losses: Losses) -> SampleLosses:
-    """Losses with their gradients, of a function that returns losses alone."""
-
-    def with_gradient(
-        output: torch.Tensor, *columns: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        leaf = output.detach().requires_grad_()
-        with torch.enable_grad():
-            values = losses(leaf, *columns)
-        (gradient,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
-        return values.detach(), gradient
-
-    return with_gradient
 
 
 class Batch(NamedTuple):
@@ -207,12 +189,12 @@ class _Worker:
         self.gradient = torch.zeros_like(parameters.vector)
         self._views = parameters.views(self.gradient)
 
-    def evaluate(self, chunks: Chunks, losses: Losses) -> list[Evaluated]:
+    def evaluate(self, chunks: Chunks, losses: SampleLosses) -> list[Evaluated]:
         """Losses (n,) and outputs of each chunk."""
         results = []
         for inputs, *columns in chunks:
             output = self._pass(len(inputs)).forward(inputs).clone()
-            results.append((losses(output, *columns), output))
+            results.append((losses(output, *columns)[0], output))
         return results
 
     def descend(self, chunks: Chunks, losses: SampleLosses, share: torch.Tensor) -> list[Evaluated]:
@@ -285,7 +267,7 @@ class BatchGradient:
         chunks = list(zip(*split, strict=True))
         return Batch(chunks, inputs.new_full((), 1.0 / size))
 
-    def evaluate(self, batch: Batch, losses: Losses) -> Evaluated:
+    def evaluate(self, batch: Batch, losses: SampleLosses) -> Evaluated:
         """The mean loss (0-d), over all processes, and the network's outputs (B, num_outputs)."""
         loss, outputs = _mean(
             self._share(lambda worker, chunks: worker.evaluate(chunks, losses), batch.chunks)

@@ -10,13 +10,19 @@ from typing import Any
 
 import torch
 
-from gippo.advantages import action_gradients, evaluate, generalized_advantage, subtrajectory_steps
+from gippo.advantages import (
+    Values,
+    action_gradients,
+    evaluate,
+    generalized_advantage,
+    subtrajectory_steps,
+)
 from gippo.batch_gradient import helper_thread
 from gippo.config import LearnerConfig
 from gippo.critic import Critic
 from gippo.distributed import SINGLE, Ranks
 from gippo.methods import method_of
-from gippo.methods.base import Context, Metrics, UpdateReport, Window
+from gippo.methods.base import Context, Metrics, Window
 from gippo.networks import GaussianActor, ValueNetwork
 from gippo.normalization import Normalizer, RunningStatistics, identity
 from gippo.optimization import ParameterVector
@@ -166,9 +172,15 @@ class Learner:
         normalizer = self._frozen_normalizer()
         rollout = self._collect(normalizer)
         collected = time.perf_counter()
-        window, value_target = self._judge(rollout, normalizer)
-        judged = time.perf_counter()
-        report, critic_metrics, critic_problem = self._update(window, value_target)
+        values = evaluate(rollout, self.critic.target_value(), normalizer)
+        advantage = self._advantage(rollout, values, self.config.gae_lambda)
+        critic = self._start_critic(rollout, values, advantage)
+        try:
+            window = self._window(rollout, values, advantage)
+            judged = time.perf_counter()
+            report = self.method.update(window, self.epoch)
+        finally:
+            critic_metrics, critic_problem = critic.result()
         updated = time.perf_counter()
 
         if self.config.normalize_obs:
@@ -220,52 +232,37 @@ class Learner:
         self._obs = rollout.next_obs
         return rollout
 
-    def _judge(self, rollout: Rollout, normalizer: Normalizer) -> tuple[Window, torch.Tensor]:
-        """Advantages, their action gradients if the method wants them, and the critic's target."""
+    def _advantage(self, rollout: Rollout, values: Values, gae_lambda: float) -> torch.Tensor:
+        done, terminated = rollout.done, rollout.terminated
+        gamma = self.config.gamma
+        return generalized_advantage(rollout.reward, values, terminated, done, gamma, gae_lambda)
+
+    def _start_critic(
+        self, rollout: Rollout, values: Values, advantage: torch.Tensor
+    ) -> Future[tuple[Metrics, str | None]]:
+        """Fit the critic on the second thread, if there is one, while the actor is updated.
+
+        Neither depends on the other; values and their gradients have been taken.
+        """
+        target = (advantage + values.value).to(self._dtype)
+        obs, epoch = rollout.obs, self.epoch
+        return _start(self._pool, lambda: self.critic.fit(obs, target, epoch))
+
+    def _window(self, rollout: Rollout, values: Values, advantage: torch.Tensor) -> Window:
+        """The window with its objective and, if the method wants them, its action gradients."""
         config = self.config
-        value_function = self.critic.target_value()
-        values = evaluate(rollout, value_function, normalizer)
-
-        def advantage_for(gae_lambda: float) -> torch.Tensor:
-            done, terminated = rollout.done, rollout.terminated
-            return generalized_advantage(
-                rollout.reward, values, terminated, done, config.gamma, gae_lambda
-            )
-
         gradient_lambda = self.method.gradient_lambda
-        advantage = advantage_for(config.gae_lambda)
-        objective_lambda = config.gae_lambda if gradient_lambda is None else gradient_lambda
-        gain = (
-            advantage if objective_lambda == config.gae_lambda else advantage_for(objective_lambda)
-        )
+        gain = advantage
+        if gradient_lambda not in (None, config.gae_lambda):
+            gain = self._advantage(rollout, values, gradient_lambda)
         first = (subtrajectory_steps(rollout.done) == 0).to(gain.dtype)
         total, count = self._ranks.means(((gain + values.value) * first).sum(), first.sum())
-        objective = total / count
         gradients = None
         if gradient_lambda is not None:
-            gradients = action_gradients(
-                rollout, value_function, normalizer, config.gamma, gradient_lambda
-            )
+            gradients = action_gradients(rollout, values, config.gamma, gradient_lambda)
             gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
-        value_target = (advantage + values.value).to(self._dtype)
-        return Window(rollout, advantage, gradients, objective), value_target
-
-    def _update(
-        self, window: Window, value_target: torch.Tensor
-    ) -> tuple[UpdateReport, Metrics, str | None]:
-        """Update actor and critic, which do not depend on each other."""
-        obs, epoch = window.rollout.obs, self.epoch
-
-        def fit_critic() -> tuple[Metrics, str | None]:
-            return self.critic.fit(obs, value_target, epoch)
-
-        critic = _start(self._pool, fit_critic)
-        try:
-            report = self.method.update(window, epoch)
-        finally:
-            critic_metrics, critic_problem = critic.result()
-        return report, critic_metrics, critic_problem
+        return Window(rollout, advantage, gradients, total / count)
 
     def _count_problems(self, problems: list[str | None], window: Window) -> None:
         """Log skipped updates; give up after too many epochs in a row with one."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gippo.advantages import normalized
-from gippo.batch_gradient import BatchGradient, by_autograd
+from gippo.batch_gradient import BatchGradient
 from gippo.config import PPOConfig
 from gippo.distributed import SINGLE, Ranks
 from gippo.methods.base import Context, Metrics, Samples, UpdateReport
@@ -147,13 +147,27 @@ class SurrogateAscent:
         action: torch.Tensor,
         reference_log_prob: torch.Tensor,
         advantage: torch.Tensor,
-    ) -> torch.Tensor:
-        """-min(rho A, clip(rho, 1 - clip, 1 + clip) A) of each sample, rho = pi/pi_ref (Eq. 18)."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """-min(rho A, clip(rho, 1 - clip, 1 + clip) A) of each sample, rho = pi/pi_ref (Eq. 18).
+
+        Returns:
+            Them, (B,), and their gradient with respect to the actor's output (B, 2 num_actions):
+            -A rho d(log pi), or none where the clipped term is the lesser or rho is bounded.
+        """
         config = self.config
-        log_ratio = log_prob(action, *GaussianActor.split(output)) - reference_log_prob
-        ratio = torch.exp(log_ratio.clamp(-config.log_ratio_clamp, config.log_ratio_clamp))
-        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
-        return -torch.minimum(ratio * advantage, clipped * advantage)
+        mu, log_sigma = GaussianActor.split(output)
+        inverse = torch.exp(-log_sigma)
+        z = (action - mu) * inverse
+        log_ratio = log_prob(action, mu, log_sigma) - reference_log_prob
+        bounded = log_ratio.clamp(-config.log_ratio_clamp, config.log_ratio_clamp)
+        ratio = torch.exp(bounded)
+        gain = ratio * advantage
+        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip) * advantage
+        counts = (gain <= clipped) & (bounded == log_ratio)
+        weight = (-gain * counts).unsqueeze(-1)
+        weighted = weight * z  # first, as z^2 may overflow where the weight is zero
+        gradient = torch.cat([weighted * inverse, weighted * z - weight], dim=-1)
+        return -torch.minimum(gain, clipped), gradient
 
     def adapted_rate(self, rate: float, kl: float) -> float:
         """Lower after a divergence of over twice the target, higher after one below half."""
@@ -210,13 +224,12 @@ class _Attempt:
         """
         ascent, config = self._ascent, self._ascent.config
         adaptive = config.schedule == "adaptive"
-        losses_of = by_autograd(ascent.losses)
         visited = list(self._start)
         passes: list[torch.Tensor] = []
         for number in range(config.num_epochs):
             losses: list[torch.Tensor] = []
             for i, minibatch in enumerate(self._minibatches):
-                loss, output, gradient = ascent._network.descent(minibatch, losses_of)
+                loss, output, gradient = ascent._network.descent(minibatch, ascent.losses)
                 ascent._optimizer.step_along(gradient, rate)
                 losses.append(loss)
                 policy = GaussianActor.split(output)

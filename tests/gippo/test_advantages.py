@@ -53,9 +53,9 @@ class Setup:
         return collect(env, obs, self.actor, self.normalizer, self.eps, record_gradient=True)
 
     def gradients(self, gae_lambda=LAMBDA):
-        return action_gradients(
-            self.collect(), self.critic.forward, self.normalizer, GAMMA, gae_lambda
-        )
+        rollout = self.collect()
+        values = evaluate(rollout, self.critic.forward, self.normalizer)
+        return action_gradients(rollout, values, GAMMA, gae_lambda)
 
     def graph_advantages(self, gae_lambda=LAMBDA):
         """Every A_t with autograd's graph of every delta, as Eq. 14 is written; the actions."""
@@ -90,7 +90,11 @@ def test_gae_by_hand_with_a_termination_and_a_truncation():
     # gamma 0.5, lambda 0.5: the decay is 0.25. Step 1 terminates, step 3 is truncated.
     advantage = generalized_advantage(
         reward=column(1, 2, 3, 4, 5),
-        values=Values(value=column(10, 20, 30, 40, 50), next_value=column(20, 99, 40, 60, 80)),
+        values=Values(
+            value=column(10, 20, 30, 40, 50),
+            next_value=column(20, 99, 40, 60, 80),
+            next_value_gradient=torch.empty(5, 1, 0),
+        ),
         terminated=flags(False, True, False, False, False),
         done=flags(False, True, False, True, False),
         gamma=0.5,
@@ -184,6 +188,8 @@ def test_rewards_small_beside_the_values_keep_their_differences():
     value = torch.full((1, 4), -44.0)
     reward = torch.tensor([[1e-9, 2e-9, 3e-9, 4e-9]])
     done = torch.ones(1, 4, dtype=torch.bool)
-    advantage = generalized_advantage(reward, Values(value, value), ~done, done, 0.99, 0.95)
+    advantage = generalized_advantage(
+        reward, Values(value, value, torch.empty(1, 4, 0)), ~done, done, 0.99, 0.95
+    )
     expected = torch.tensor([[-3.0, -1.0, 1.0, 3.0]]) / 5.0**0.5
     torch.testing.assert_close(normalized(advantage, torch.float32), expected, rtol=1e-3, atol=0.0)

@@ -8,7 +8,6 @@ from gippo.alpha import square_distances
 from gippo.batch_gradient import (
     BatchGradient,
     PlainEluLayerNorm,
-    by_autograd,
     helper_thread,
 )
 from gippo.networks import GaussianActor
@@ -43,15 +42,14 @@ def test_losses_outputs_and_gradients_are_autograds(
     expected_loss = plain(expected_output, *columns[1:]).mean()
     expected = parameters.gradient(expected_loss)
     batch = network.batch(*columns)
-    for losses in (square_distances, by_autograd(plain)):
-        for _ in range(2):  # buffers hold what the pass before has left
-            loss, output, gradient = network.descent(batch, losses)
-            torch.testing.assert_close(loss, expected_loss.detach())
-            torch.testing.assert_close(output, expected_output.detach())
-            torch.testing.assert_close(gradient, expected)
-            loss, output = network.evaluate(batch, plain)
-            torch.testing.assert_close(loss, expected_loss.detach())
-            torch.testing.assert_close(output, expected_output.detach())
+    for _ in range(2):  # buffers hold what the pass before has left
+        loss, output, gradient = network.descent(batch, square_distances)
+        torch.testing.assert_close(loss, expected_loss.detach())
+        torch.testing.assert_close(output, expected_output.detach())
+        torch.testing.assert_close(gradient, expected)
+        loss, output = network.evaluate(batch, square_distances)
+        torch.testing.assert_close(loss, expected_loss.detach())
+        torch.testing.assert_close(output, expected_output.detach())
 
 
 def test_single_precision_is_as_near_as_autograds():
@@ -82,7 +80,7 @@ def test_parameters_are_followed_as_they_move():
     batch = network.batch(*columns)
     network.descent(batch, square_distances)
     parameters.vector.mul_(0.5)
-    _, output = network.evaluate(batch, plain)
+    _, output = network.evaluate(batch, square_distances)
     torch.testing.assert_close(output, actor.mlp.forward(columns[0]).detach())
 
 

@@ -52,8 +52,23 @@ def test_the_clipped_loss_by_hand():
     own = -0.5 * math.log(2 * math.pi)
     ratios = torch.tensor([1.1, 1.5, 1.5], dtype=torch.float64)
     advantage = torch.tensor([2.0, 1.0, -1.0], dtype=torch.float64)
-    losses = ascent.losses(output, action, own - ratios.log(), advantage)
+    losses, _ = ascent.losses(output, action, own - ratios.log(), advantage)
     assert losses.tolist() == pytest.approx([-1.1 * 2.0, -1.2 * 1.0, 1.5 * 1.0])
+
+
+def test_the_losses_gradient_is_autograds():
+    config = PPOConfig(clip=0.2, log_ratio_clamp=1.0)
+    ascent = SurrogateAscent(make_context(), config)
+    generator = torch.Generator().manual_seed(5)
+    shared = {"generator": generator, "dtype": torch.float64}
+    output = torch.randn(400, 6, **shared).mul_(0.5).requires_grad_()
+    action = torch.randn(400, 3, **shared)
+    reference_log_prob = torch.randn(400, **shared) - 4.0
+    advantage = torch.randn(400, **shared)
+    losses, gradient = ascent.losses(output, action, reference_log_prob, advantage)
+    (expected,) = torch.autograd.grad(losses.sum(), output)
+    torch.testing.assert_close(gradient.detach(), expected)
+    assert 0.1 < gradient.eq(0.0).all(-1).double().mean() < 0.9, "clipped samples and others"
 
 
 def test_the_log_ratio_is_clamped():
@@ -61,8 +76,9 @@ def test_the_log_ratio_is_clamped():
     output, action = torch.zeros(2, 1, 2, dtype=torch.float64)
     advantage = torch.tensor([-1.0], dtype=torch.float64)
     reference_log_prob = torch.tensor([-1000.0], dtype=torch.float64)
-    losses = ascent.losses(output, action[:, :1], reference_log_prob, advantage)
+    losses, gradient = ascent.losses(output, action[:, :1], reference_log_prob, advantage)
     assert losses.item() == pytest.approx(math.exp(16.0))
+    assert gradient.tolist() == [[0.0, 0.0]], "a bounded ratio does not move"
 
 
 def test_an_ascent_lowers_the_loss_it_is_judged_by():
