@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from warp_envs.bridge import Program
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 CONTROL_STEP = 1.0 / 60.0  # s
+
+_ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 
 
 def asset_path(name: str) -> Path:
@@ -167,6 +170,25 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     def body_poses(self) -> torch.Tensor:
         """World poses (num_envs, bodies, 7): position [m] and quaternion (x, y, z, w)."""
         return self.articulation.body_poses(self._split_state()["joint_q"].detach())
+
+    def joint_positions(self) -> torch.Tensor:
+        """A copy (num_envs, nq), in the coordinates of `Articulation`."""
+        return self._state[:, self._columns["joint_q"]].detach().clone()
+
+    def body_poses_at(self, joint_positions: torch.Tensor) -> torch.Tensor:
+        """World poses (rows, bodies, 7) of any number of joint positions (rows, nq)."""
+        count = len(joint_positions)
+        missing = -count % self._posed.num_envs
+        rows = torch.cat([joint_positions, joint_positions[:1].expand(missing, -1)])
+        poses = [self._posed.body_poses(part) for part in rows.split(self._posed.num_envs)]
+        return torch.cat(poses)[:count]
+
+    @cached_property
+    def _posed(self) -> Articulation:
+        """The same robot in a number of its own."""
+        robot = self.articulation
+        device = wp.device_to_torch(robot.device)
+        return Articulation.from_description(robot.description, _ROWS, device, robot.dtype)
 
 
 def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> list[int]:

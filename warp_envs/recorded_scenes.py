@@ -20,7 +20,7 @@ from warp_envs.usd_road import (
     add_cars,
     declare_env,
 )
-from warp_envs.usd_robots import ENVS, RobotAsset, RobotWriter, write_signals
+from warp_envs.usd_robots import ENVS, PROTOTYPE, RobotAsset, RobotWriter, write_signals
 from warp_envs.usd_scene import (
     MEADOW,
     STUDIO,
@@ -86,8 +86,12 @@ class Scene(ABC):
         self.footprint = np.zeros(2)  # room that a thing takes where it stands, still parts and all
 
     @abstractmethod
-    def poses(self, env: Any) -> torch.Tensor:
-        """The current poses of all environments, (num_envs, things, numbers)."""
+    def snapshot(self, env: Any) -> torch.Tensor:
+        """What the current poses of all environments follow from, (num_envs, ...)."""
+
+    def poses(self, env: Any, snapshots: torch.Tensor) -> torch.Tensor:
+        """Poses (frames, envs, ...) of snapshots (frames, envs, ...): here, these themselves."""
+        return snapshots
 
     def first_bad_frame(self, poses: np.ndarray) -> int | None:
         """The first of (frames, envs, numbers) with a pose that is not finite, None without one."""
@@ -107,7 +111,7 @@ class Scene(ABC):
 
     @abstractmethod
     def build(
-        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded, folder: Path
+        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
     ) -> Iterator[int]:
         """Write everything into an empty layer; gives the samples written, piece by piece.
 
@@ -116,7 +120,6 @@ class Scene(ABC):
             fps: frames in a second.
             track: what `observe` returned, all frames.
             recorded: an environment's poses and signals.
-            folder: where the file will be.
         """
 
     def _add_camera(
@@ -137,16 +140,35 @@ class RobotScene(Scene):
     """Robots on a chequered floor."""
 
     def __init__(
-        self, asset: str | os.PathLike[str], body_paths: Sequence[str], indices: Sequence[int]
+        self,
+        asset: str | os.PathLike[str],
+        body_paths: Sequence[str],
+        indices: Sequence[int],
+        folder: Path,
+        posable: bool,
     ) -> None:
-        """Robots from an asset, see `RobotAsset`."""
+        """Robots from an asset.
+
+        Args:
+            asset: the robot's file.
+            body_paths: as `RobotAsset` wants them.
+            indices: of the environments.
+            folder: where the recording will be.
+            posable: whether the environment is a `PosableRobotSource`.
+        """
         super().__init__(indices)
         self.asset = RobotAsset(asset, body_paths)
+        self.prototype = self.asset.prototype(folder)
+        self.posable = posable
         self.footprint = np.maximum(self.asset.rest_box.size[:2], 0.1)
 
-    def poses(self, env: Any) -> torch.Tensor:
+    def snapshot(self, env: Any) -> torch.Tensor:
+        """Poses of the bodies, or joint positions if these are enough."""
+        return env.joint_positions() if self.posable else env.body_poses()
+
+    def poses(self, env: Any, snapshots: torch.Tensor) -> torch.Tensor:
         """Of the bodies."""
-        return env.body_poses()
+        return env.body_poses_at(snapshots.flatten(0, 1)) if self.posable else snapshots
 
     def observe(self, poses: np.ndarray) -> np.ndarray:
         """The mean of the robots' first bodies is the centre."""
@@ -184,7 +206,7 @@ class RobotScene(Scene):
         return offsets
 
     def build(
-        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded, folder: Path
+        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
     ) -> Iterator[int]:
         """The floor lies at z = 0, or below everything where bodies reach far under that."""
         offsets = self.offsets()
@@ -201,7 +223,9 @@ class RobotScene(Scene):
         add_physics(stage, self.asset.gravity())
         del stage  # what follows goes past it, faster
         self._add_camera(layer, offsets, track, fps, road=False)
-        self.asset.copy_into(layer, folder)
+        prototypes = PROTOTYPE.GetParentPath()
+        Sdf.CreatePrimInLayer(layer, prototypes)
+        Sdf.CopySpec(self.prototype, prototypes, layer, prototypes)
         writer = RobotWriter(layer, self.asset)
         for number, index in enumerate(self.indices):
             poses, signals = recorded(number)
@@ -226,8 +250,8 @@ class TrafficScene(Scene):
         self.road = Road(num_lanes, lane_width)
         self.lengths, self.num_autonomous = lengths, num_autonomous
 
-    def poses(self, env: Any) -> torch.Tensor:
-        """Of the vehicles."""
+    def snapshot(self, env: Any) -> torch.Tensor:
+        """Poses of the vehicles."""
         return env.vehicle_poses()
 
     def first_bad_frame(self, poses: np.ndarray) -> int | None:
@@ -253,7 +277,7 @@ class TrafficScene(Scene):
         return center
 
     def build(
-        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded, folder: Path
+        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
     ) -> Iterator[int]:
         """Roads on a plain floor."""
         count = len(self.indices)

@@ -5,15 +5,16 @@
             obs, reward, terminated, truncated, info = recorder.step(policy(obs))
 
 What the file holds is told in docs/rollouts.md. While recording, frames go to an unnamed file on
-disk in blocks, so memory does not grow. The USD file is written when the first frame is there,
-again whenever there are four times as many, and at the end: also when an exception ends the
-recording, so that a run killed outright leaves a file, with all but its last frames.
+disk in blocks, so memory does not grow. The USD file is written when the first frame is there, now
+and then in between, and at the end: also when an exception ends the recording. A run killed
+outright leaves the last file written, which lacks the frames after it.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from warp_envs.recorded_scenes import RobotScene, Scene, TrafficScene
 SUFFIXES = (".usdc", ".usda", ".usdz")
 
 _BLOCK = 64  # frames held in memory
-_FIRST_REWRITE, _REWRITE_GROWTH = 64, 4
+_PATIENCE = 20.0  # USD holds all frames of a thing together: to write anew takes 1/20 of the time
 
 
 @runtime_checkable
@@ -54,6 +55,19 @@ class RobotSource(Protocol):
 
     def body_poses(self) -> torch.Tensor:
         """(num_envs, bodies, 7): position [m] and unit quaternion xyzw, z up."""
+        ...
+
+
+@runtime_checkable
+class PosableRobotSource(RobotSource, Protocol):
+    """A `RobotSource` that tells the poses of many frames at once, which costs far less."""
+
+    def joint_positions(self) -> torch.Tensor:
+        """A new tensor (num_envs, n): what the poses follow from."""
+        ...
+
+    def body_poses_at(self, joint_positions: torch.Tensor) -> torch.Tensor:
+        """(rows, bodies, 7) of any number of such rows (rows, n)."""
         ...
 
 
@@ -87,7 +101,7 @@ class TrafficSource(Protocol):
 class _Frame(NamedTuple):
     """What `RolloutRecorder.capture` was given, for all copies of the environment."""
 
-    poses: torch.Tensor
+    snapshot: torch.Tensor
     action: torch.Tensor | None
     reward: torch.Tensor | None
     ended: torch.Tensor | None
@@ -151,7 +165,7 @@ class RolloutRecorder:
         self.path = _check_path(path)
         self._env = env
         self._indices = _check_indices(env_indices, env)
-        scene = _scene(env, self._indices)
+        scene = _scene(env, self._indices, self.path.parent)
         if scene is None:
             name = getattr(getattr(env, "spec", None), "id", type(env).__name__)
             raise ValueError(f"env: {name} given, which has no bodies or vehicles to record")
@@ -163,6 +177,7 @@ class RolloutRecorder:
         self._returns = np.zeros(len(self._indices))
         self._has_action = self._has_reward = False
         self._written = 0
+        self._write_from = -np.inf  # the time from which the file may be written anew [s]
 
     @property
     def num_frames(self) -> int:
@@ -211,13 +226,12 @@ class RolloutRecorder:
         if action is not None:
             action = action.detach().clone()  # the caller's, who may write into it
         with torch.no_grad():
-            poses = self._scene.poses(self._env)
-        self._block.append(_Frame(poses, action, reward, ended))
-        if len(self._block) >= _BLOCK or self.num_frames == 1:
+            snapshot = self._scene.snapshot(self._env)
+        self._block.append(_Frame(snapshot, action, reward, ended))
+        due = time.perf_counter() >= self._write_from
+        if due or len(self._block) >= _BLOCK:
             self._flush()
-        rewrite_at = max(_FIRST_REWRITE, self._written * _REWRITE_GROWTH)
-        if self._written == 0 or self.num_frames >= rewrite_at:
-            self._flush()
+        if due:
             self._write()
 
     def close(self) -> None:
@@ -248,7 +262,9 @@ class RolloutRecorder:
         if not block:
             return
         count, length = len(self._indices), len(block)
-        poses = self._stack([frame.poses for frame in block]).reshape(length, count, -1)
+        with torch.no_grad():
+            poses = self._scene.poses(self._env, self._stack([frame.snapshot for frame in block]))
+        poses = poses.cpu().numpy().reshape(length, count, -1)
         if self._spool is None:
             dtype = np.dtype(np.float64 if poses.dtype == np.float64 else np.float32)
             width = count * (poses.shape[2] + self._num_actions + 2) + 3
@@ -263,10 +279,10 @@ class RolloutRecorder:
         if bad is not None:
             raise ValueError(f"poses: not finite in frame {self._spool.num_frames}")
 
-    def _stack(self, tensors: list[torch.Tensor]) -> np.ndarray:
+    def _stack(self, tensors: list[torch.Tensor]) -> torch.Tensor:
         """Tensors (num_envs, ...) of consecutive frames as (frames, recorded envs, ...)."""
-        stacked = torch.stack(tensors).detach().cpu().numpy()
-        everything = len(self._indices) == stacked.shape[1]
+        stacked = torch.stack(tensors).detach()
+        everything = self._indices == tuple(range(stacked.shape[1]))
         return stacked if everything else stacked[:, list(self._indices)]
 
     def _signals(self, block: list[_Frame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -278,7 +294,7 @@ class RolloutRecorder:
             given = [k for k, frame in enumerate(block) if getattr(frame, known) is not None]
             if given and rows.size > 0:
                 values = self._stack([getattr(block[k], known) for k in given])
-                rows[given] = values.reshape(len(given), *rows.shape[1:])
+                rows[given] = values.cpu().numpy().reshape(len(given), *rows.shape[1:])
                 self._has_action |= known == "action"
                 self._has_reward |= known == "reward"
         for k in range(len(block)):
@@ -291,6 +307,7 @@ class RolloutRecorder:
         """Write the file anew and put it in its place at once."""
         spool = self._spool
         assert spool is not None
+        started = time.perf_counter()
         work = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:8]}.usdc")
         try:
             self._build(work, spool)
@@ -298,6 +315,8 @@ class RolloutRecorder:
         finally:
             work.unlink(missing_ok=True)
         self._written = spool.num_frames
+        ended = time.perf_counter()
+        self._write_from = ended + _PATIENCE * (ended - started)
 
     def _build(self, work: Path, spool: FrameSpool) -> None:
         layer = Sdf.Layer.CreateNew(str(work))
@@ -315,7 +334,7 @@ class RolloutRecorder:
             return rows[:, :num_poses], signals
 
         track = spool.columns(spool.width - 3, spool.width)
-        pieces = self._scene.build(layer, self.fps, track, recorded, self.path.parent)
+        pieces = self._scene.build(layer, self.fps, track, recorded)
         _save_by_pieces(layer, pieces)
 
 
@@ -346,9 +365,10 @@ def _finish(work: Path, path: Path) -> None:
         made.unlink(missing_ok=True)
 
 
-def _scene(env: Any, indices: Sequence[int]) -> Scene | None:
+def _scene(env: Any, indices: Sequence[int], folder: Path) -> Scene | None:
     if isinstance(env, RobotSource):
-        return RobotScene(env.asset_path, env.body_paths, indices)
+        posable = isinstance(env, PosableRobotSource)
+        return RobotScene(env.asset_path, env.body_paths, indices, folder, posable)
     if isinstance(env, TrafficSource):
         lengths = np.asarray(env.vehicle_lengths, dtype=np.float64)
         return TrafficScene(env.num_lanes, env.lane_width, lengths, env.num_autonomous, indices)

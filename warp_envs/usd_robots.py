@@ -96,21 +96,26 @@ class RobotAsset:
         Args:
             poses: (..., bodies, 7), position [m] and unit quaternion xyzw.
         """
-        center = np.stack([body.center for body in self.bodies])
-        half = np.stack([body.half for body in self.bodies])
-        rotation = _rotation_matrices(poses[..., 3:])
-        middle = poses[..., :3] + np.einsum("...ij,...j->...i", rotation, center)
-        reach = np.einsum("...ij,...j->...i", np.abs(rotation), half)
-        return (middle - reach).min(axis=-2), (middle + reach).max(axis=-2)
+        cx, cy, cz = np.array([body.center for body in self.bodies], dtype=poses.dtype).T
+        hx, hy, hz = np.array([body.half for body in self.bodies], dtype=poses.dtype).T
+        lower = np.empty((*poses.shape[:-2], 3), dtype=poses.dtype)
+        upper = np.empty_like(lower)
+        for i, (rx, ry, rz) in enumerate(_rotation_rows(poses[..., 3:])):
+            middle = poses[..., i] + rx * cx + ry * cy + rz * cz
+            reach = np.abs(rx) * hx + np.abs(ry) * hy + np.abs(rz) * hz
+            (middle - reach).min(axis=-1, out=lower[..., i])
+            (middle + reach).max(axis=-1, out=upper[..., i])
+        return lower, upper
 
-    def copy_into(self, layer: Sdf.Layer, folder: Path) -> None:
-        """Write the prototype; texture paths become relative to `folder`."""
+    def prototype(self, folder: Path) -> Sdf.Layer:
+        """A layer with the robot as the prototype; texture paths are relative to `folder`."""
         source = _flatten(self.stage.usd)
 
         def relocate(asset: str) -> str:
             return os.path.relpath(asset, folder) if os.path.isabs(asset) else asset
 
         UsdUtils.ModifyAssetPaths(source, relocate)
+        layer = Sdf.Layer.CreateAnonymous(".usda")
         parent = Sdf.CreatePrimInLayer(layer, PROTOTYPE.GetParentPath())
         parent.specifier, parent.typeName = Sdf.SpecifierClass, "Scope"
         Sdf.CreatePrimInLayer(layer, PROTOTYPE)
@@ -122,6 +127,7 @@ class RobotAsset:
         _drop_outside_targets(layer)
         for body in self.bodies:
             _drop_transform(layer.GetPrimAtPath(PROTOTYPE.AppendPath(body.path)))
+        return layer
 
     def _prim(self, usd: Usd.Stage, body: str) -> Usd.Prim:
         path = Sdf.Path(body) if body.startswith("/") else self.root.GetPath().AppendPath(body)
@@ -352,12 +358,11 @@ def _drop_transform(prim: Sdf.PrimSpec) -> None:
         prim.RemoveProperty(prim.properties[name])
 
 
-def _rotation_matrices(quats: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) of unit quaternions (..., 4), xyzw."""
-    x, y, z, w = np.moveaxis(quats, -1, 0)
-    rows = [
+def _rotation_rows(quats: np.ndarray) -> list[list[np.ndarray]]:
+    """The entries (...), row by row, of the rotation matrices of unit quaternions xyzw (..., 4)."""
+    x, y, z, w = np.ascontiguousarray(np.moveaxis(quats, -1, 0))
+    return [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

@@ -4,6 +4,7 @@ import gc
 import math
 import shutil
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -439,19 +440,34 @@ def test_exception_keeps_the_frames(puppet, tmp_path):
     assert stage_of(tmp_path / "out.usdc").GetEndTimeCode() == 5
 
 
-def test_unclosed_recording_has_left_a_file(puppet, tmp_path):
-    """As if the process had been killed after each of these frames."""
+def test_unclosed_recording_has_left_a_file(puppet, tmp_path, monkeypatch):
+    """As if the process had been killed after each of these frames.
+
+    By this clock a frame takes a second and writing takes two, which is worth forty seconds.
+    """
+    now = 0.0
+    build = RolloutRecorder._build
+
+    def slow_build(*arguments):
+        nonlocal now
+        now += 2.0
+        build(*arguments)
+
+    monkeypatch.setattr(RolloutRecorder, "_build", slow_build)
+    monkeypatch.setattr("warp_envs.recording.time", SimpleNamespace(perf_counter=lambda: now))
     env = puppet()
     recorder = RolloutRecorder(env, tmp_path / "out.usdc")
-    for frame, there in ((0, 0), (40, 0), (70, 63), (300, 255)):
-        while env.frame < frame or recorder.num_frames == 0:
-            recorder.step(env.actions()) if recorder.num_frames else recorder.capture()
+    recorder.capture()
+    for frame, there in ((0, 0), (39, 0), (40, 40), (79, 40), (130, 120)):
+        while env.frame < frame:
+            now += 1.0
+            recorder.step(env.actions())
         stage = Usd.Stage.Open(Sdf.Layer.OpenAsAnonymous(str(tmp_path / "out.usdc")))
         assert stage.GetEndTimeCode() == there
         assert stage.GetPrimAtPath("/World/envs/env_0/Robot/base/arm")
 
 
-def test_memory_does_not_grow_with_the_recording(puppet, tmp_path):
+def test_memory_does_not_grow_with_the_recording(puppet, tmp_path, monkeypatch):
     env = puppet(num_envs=20, num_frames=2)
     recorder = RolloutRecorder(env, tmp_path / "out.usdc")
 
@@ -463,7 +479,8 @@ def test_memory_does_not_grow_with_the_recording(puppet, tmp_path):
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
-    capture(300)  # past the second rewrite
+    monkeypatch.setattr("warp_envs.recording._PATIENCE", math.inf)
+    capture(300)
     tracemalloc.start()
     capture(128)
     before = held()
