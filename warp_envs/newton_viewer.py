@@ -21,9 +21,17 @@ from warp_envs.usd_playback import (
     rotate,
 )
 
-VIEWERS = {"gl": "ViewerGL", "viser": "ViewerViser", "rerun": "ViewerRerun"}
+VIEWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gl": ("ViewerGL", {}),
+    "viser": ("ViewerViser", {}),
+    "rerun": ("ViewerRerun", {"keep_historical_data": True}),
+}
+"""Name here -> class in ``newton.viewer``, and how it is made."""
+
+_HAS_TIMELINE = "rerun"  # keeps what it was shown and plays it itself
 
 _AWAY = -1e3  # height of what is hidden [m]
+_NEAR = 0.005  # what is nearer than this part of the way to the scene is not drawn
 # Newton's round shapes lie along z: what turns z into an axis, xyzw.
 _ALONG = {
     "X": np.array([0.0, np.sqrt(0.5), 0.0, np.sqrt(0.5)]),
@@ -38,7 +46,7 @@ class _Batch:
 
     Attributes:
         kind: name of Newton's GeoType.
-        scale: sizes as `log_shapes` wants them [m].
+        scale: sizes as `log_geo` wants them [m].
         corners: triangles of a mesh (n, 3, 3) [m], else None.
         look: number of their look.
         movers: what carries each, (parts,).
@@ -54,7 +62,9 @@ class _Batch:
 
 
 def show_in_newton(usd_path: str | os.PathLike[str], viewer_name: str) -> None:
-    """Open one of Newton's viewers and play a recording until it is closed.
+    """Open one of Newton's viewers and play a recording, again and again until it is closed.
+
+    A viewer with a timeline of its own is shown the recording once.
 
     Args:
         usd_path: a file that `RolloutRecorder` wrote.
@@ -67,13 +77,16 @@ def show_in_newton(usd_path: str | os.PathLike[str], viewer_name: str) -> None:
         raise ValueError(f"viewer: {viewer_name!r} given, one of {list(VIEWERS)} accepted")
     newton = import_newton()
     playback = read_playback(usd_path)
+    class_name, options = VIEWERS[viewer_name]
     try:
-        viewer = getattr(newton.viewer, VIEWERS[viewer_name])()
+        viewer = getattr(newton.viewer, class_name)(**options)
     except ImportError as error:
         raise ValueError(f"viewer: {viewer_name!r} given, which needs more: {error}") from error
     try:
         while viewer.is_running():
-            play_in_newton(playback, viewer)
+            play_in_newton(playback, viewer, real_time=viewer_name != _HAS_TIMELINE)
+            while viewer_name == _HAS_TIMELINE and viewer.is_running():
+                time.sleep(0.1)
     finally:
         viewer.close()
 
@@ -88,26 +101,24 @@ def play_in_newton(playback: Playback, viewer: Any, real_time: bool = True) -> N
     """
     newton = import_newton()
     batches = list(_batches(playback))
-    meshes = [_mesh(newton, batch.corners) for batch in batches]
+    for number, batch in enumerate(batches):
+        mesh = _mesh(newton, batch.corners)
+        geometry = newton.GeoType[batch.kind], batch.scale, 0.0, True, mesh
+        viewer.log_geo(f"/rollout/shape_{number}", *geometry, hidden=True)
     started = time.perf_counter()
     for frame, movers in enumerate(playback.poses):
         if not viewer.is_running():
             return
         _aim(viewer, playback, frame)
         viewer.begin_frame(frame / playback.fps)
-        for number, (batch, mesh) in enumerate(zip(batches, meshes, strict=True)):
-            look = playback.looks[batch.look]
-            count = len(batch.movers)
-            viewer.log_shapes(
+        for number, batch in enumerate(batches):
+            viewer.log_instances(
                 f"/rollout/batch_{number}",
-                newton.GeoType[batch.kind],
-                batch.scale,
+                f"/rollout/shape_{number}",
                 wp.array(_placed(batch, movers), dtype=wp.transform),
-                wp.array([wp.vec3(*look["color"])] * count, dtype=wp.vec3),
-                wp.array(
-                    [wp.vec4(look["roughness"], look["metallic"], 0.0, 0.0)] * count, dtype=wp.vec4
-                ),
-                geo_src=mesh,
+                wp.array([wp.vec3(1.0, 1.0, 1.0)] * len(batch.movers), dtype=wp.vec3),
+                # What is given again is sent again, with the shape.
+                *(_look(batch, playback) if frame == 0 else (None, None)),
             )
         viewer.end_frame()
         if real_time:
@@ -122,6 +133,10 @@ def _aim(viewer: Any, playback: Playback, frame: int) -> None:
     x, y, z = (aim - eye) / np.linalg.norm(aim - eye)
     pitch, yaw = np.degrees([np.arcsin(z), np.arctan2(y, x)]).tolist()
     viewer.set_camera(wp.vec3(*eye.tolist()), pitch, yaw)
+    camera = getattr(viewer, "camera", None)
+    if camera is not None:
+        camera.fov = playback.camera["angle"]
+        camera.near = _NEAR * float(np.linalg.norm(aim - eye))
 
 
 def _batches(playback: Playback) -> Iterator[_Batch]:
@@ -156,6 +171,16 @@ def _geometry(
     radius = shape["radius"] * float(np.delete(lengths, along).mean())
     half = 0.5 * shape["height"] * float(lengths[along])
     return kind.upper(), (radius, half), _ALONG[shape["axis"]], None
+
+
+def _look(batch: _Batch, playback: Playback) -> tuple[wp.array, wp.array]:
+    """Colours and materials of a batch's parts."""
+    look, count = playback.looks[batch.look], len(batch.movers)
+    material = wp.vec4(look["roughness"], look["metallic"], 0.0, 0.0)
+    return (
+        wp.array([wp.vec3(*look["color"])] * count, dtype=wp.vec3),
+        wp.array([material] * count, dtype=wp.vec4),
+    )
 
 
 def _mesh(newton: Any, corners: np.ndarray | None) -> Any:

@@ -16,15 +16,22 @@ newton = pytest.importorskip("newton", reason="the extra gippo[newton] is not in
 def shown(path):
     """Of each frame what was logged: type, sizes and poses of each batch."""
     frames: list = []
+    shapes = {}
 
     class Viewer(newton.viewer.ViewerNull):
         def begin_frame(self, time):
             super().begin_frame(time)
             frames.append([])
 
-        def log_shapes(self, name, geo_type, geo_scale, xforms, *others, **options):
-            frames[-1].append((newton.GeoType(geo_type).name, geo_scale, xforms.numpy()))
-            super().log_shapes(name, geo_type, geo_scale, xforms, *others, **options)
+        def log_geo(self, name, geo_type, geo_scale, *others, **options):
+            shapes[name] = (newton.GeoType(geo_type).name, geo_scale)
+            super().log_geo(name, geo_type, geo_scale, *others, **options)
+
+        def log_instances(self, name, mesh, xforms, scales, colors, materials, **options):
+            first = len(frames) == 1
+            assert (colors is not None) == (materials is not None) == first
+            frames[-1].append((*shapes[mesh], xforms.numpy()))
+            super().log_instances(name, mesh, xforms, scales, colors, materials, **options)
 
     playback = read_playback(path)
     play_in_newton(playback, Viewer(num_frames=10_000), real_time=False)
