@@ -160,7 +160,7 @@ class AlphaFit:
         )
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
         self.learning_rate = config.learning_rate
-        """The base rate; lower after an epoch in which every attempt failed."""
+        """Of the next epoch's first attempt."""
 
     def fit(self, samples: Samples, alpha: float) -> AlphaPolicy:
         """Move the actor to its alpha-policy; it stays as it was if no attempt lowers the loss."""
@@ -192,13 +192,19 @@ class AlphaFit:
         )
         if not outcome.succeeded:
             policy = (samples.mu, samples.log_sigma)
-            if outcome.problem is None:
-                lower = self.learning_rate / config.retry.factor
-                self.learning_rate = min(self.learning_rate, max(lower, config.min_learning_rate))
+        if outcome.problem is None:
+            self.learning_rate = self._next_rate(outcome)
         return AlphaPolicy(*policy, outcome, loss)
 
+    def _next_rate(self, outcome: Outcome) -> float:
+        """The next epoch's first; the authors' falls with every epoch without a success."""
+        config, rate, factor = self.config, self.learning_rate, self.config.retry.factor
+        if not outcome.succeeded:
+            return min(rate, max(rate / factor, config.min_learning_rate))
+        return outcome.next_rate(config.learning_rate, factor) if config.retry.remember else rate
+
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the optimiser's state and the base rate."""
+        """A copy of the optimiser's state and the next epoch's rate."""
         return {"optimizer": self._optimizer.state_dict(), "learning_rate": self.learning_rate}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -217,12 +217,16 @@ class RetryConfig:
     """The first retry takes the rate divided by this."""
     compounding: bool = True
     """Divide again for each further retry."""
+    remember: bool = False
+    """Start the next epoch one factor above the rate that has succeeded, two if no retry was
+    needed, and never above the base rate; false: at the base rate, as the authors' runs do."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         _check_integer("retry.retries", self.retries, 0)
         _check_number("retry.factor", self.factor, 1.0, open_low=True)
         _check_flag("retry.compounding", self.compounding)
+        _check_flag("retry.remember", self.remember)
 
 
 @dataclass

@@ -129,8 +129,14 @@ class Outcome:
 
     succeeded: bool
     retries: int
+    rate: float
+    """Of the last attempt."""
     problem: str | None
     """A sentence on what was not finite in the last attempt, None if everything was."""
+
+    def next_rate(self, base: float, factor: float) -> float:
+        """Where to start after this success: a little above it, further if it came at once."""
+        return min(base, self.rate * (factor if self.retries else factor * factor))
 
 
 def update_with_retries(
@@ -159,10 +165,11 @@ def update_with_retries(
     parameters = optimizer.parameters
     weights_before = parameters.vector.clone()
     moments_before = optimizer.state_dict()
-    problem = None
+    problem, rate = None, learning_rate
     for retry in range(config.retries + 1):
         power = retry if config.compounding else min(retry, 1)
-        first, last = attempt(learning_rate / config.factor**power)
+        rate = learning_rate / config.factor**power
+        first, last = attempt(rate)
         weights_finite = torch.isfinite(parameters.vector).all()
         first_finite, last_finite = torch.isfinite(first), torch.isfinite(last)
         first_ok, last_ok, weights_ok, improved = torch.stack(
@@ -170,7 +177,7 @@ def update_with_retries(
         ).tolist()  # the attempt's only wait for the device
         if first_ok and last_ok and weights_ok:
             if improved:
-                return Outcome(True, retry, None)
+                return Outcome(True, retry, rate, None)
             problem = None
             parameters.vector.copy_(weights_before)
             continue
@@ -178,8 +185,8 @@ def update_with_retries(
         parameters.vector.copy_(weights_before)
         optimizer.load_state_dict(moments_before)
         if not first_ok:  # the data are at fault, which no smaller step mends
-            return Outcome(False, retry, problem)
-    return Outcome(False, config.retries, problem)
+            return Outcome(False, retry, rate, problem)
+    return Outcome(False, config.retries, rate, problem)
 
 
 def step_once(

@@ -14,7 +14,7 @@ from gippo.config import PPOConfig
 from gippo.distributed import SINGLE, Ranks
 from gippo.methods.base import Context, Metrics, Samples, UpdateReport
 from gippo.networks import GaussianActor, kl_divergence, log_prob
-from gippo.optimization import Optimizer, scheduled_rate, update_with_retries
+from gippo.optimization import Optimizer, Outcome, scheduled_rate, update_with_retries
 
 
 @dataclass
@@ -113,33 +113,31 @@ class SurrogateAscent:
             "kl": attempt.kl,
         }
         if outcome.problem is None:
-            self._rate = self._next_rate(rate, attempt.rate, outcome.succeeded)
+            self._rate = self._next_rate(rate, attempt.rate, outcome)
         return UpdateReport(metrics, outcome.problem)
 
     def _initial_rate(self, epoch: int) -> float:
         config = self.config
-        if config.schedule != "linear":
+        if config.schedule == "adaptive":
             return self._rate
-        return scheduled_rate(
-            config.schedule,
-            config.learning_rate,
-            config.final_learning_rate,
-            epoch,
-            self._num_epochs,
-        )
+        first, final = config.learning_rate, config.final_learning_rate
+        base = scheduled_rate(config.schedule, first, final, epoch, self._num_epochs)
+        return min(base, self._rate)
 
-    def _next_rate(self, initial: float, reached: float, succeeded: bool) -> float:
+    def _next_rate(self, initial: float, reached: float, outcome: Outcome) -> float:
         """The next epoch's initial rate; a failed epoch's falls, so that failures end.
 
-        After a success the constant schedule returns to its base, the adaptive one goes on with the
-        rate it has reached. There is no floor to the fall: a policy of standard deviation 1e-5, as
-        De Jong's function ends with, bears no step of 1e-6 in every weight.
+        The adaptive schedule goes on with the rate it has reached. There is no floor to the others'
+        fall: a policy of standard deviation 1e-5, as De Jong's function ends with, bears no step of
+        1e-6 in every weight.
         """
-        config = self.config
+        config, factor = self.config, self.config.retry.factor
         if config.schedule == "adaptive":
-            lower = max(initial / config.retry.factor, config.min_learning_rate)
-            return reached if succeeded else lower
-        return config.learning_rate if succeeded else initial / config.retry.factor
+            return reached if outcome.succeeded else max(initial / factor, config.min_learning_rate)
+        if not outcome.succeeded:
+            return initial / factor
+        base = config.learning_rate
+        return outcome.next_rate(base, factor) if config.retry.remember else base
 
     def losses(
         self,

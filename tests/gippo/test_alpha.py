@@ -10,7 +10,7 @@ from gippo.alpha import (
     alpha_statistics,
     determinant_ratio,
 )
-from gippo.config import AlphaConfig
+from gippo.config import AlphaConfig, RetryConfig
 from tests.gippo.policies import make_context, make_samples
 
 
@@ -150,6 +150,22 @@ def test_a_failed_fit_leaves_the_actor_and_lowers_the_base_rate():
     assert policy.log_sigma is samples.log_sigma
     assert torch.equal(context.parameters.vector, before)
     assert rates == pytest.approx([0.1 / 1.5, 0.05, 0.05])
+
+
+def test_a_fit_starts_near_the_rate_that_has_succeeded_before():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(remember=True)
+    fit = AlphaFit(context, AlphaConfig(learning_rate=0.5, retry=retry))
+    first = fit.fit(samples, alpha=0.1).outcome
+    assert first.succeeded
+    assert first.retries > 0, "a rate of 0.5 leads anywhere"
+    assert fit.learning_rate == pytest.approx(0.5 / 1.5 ** (first.retries - 1))
+    small = AlphaFit(context, AlphaConfig(learning_rate=1e-4, retry=retry))
+    small.learning_rate = 1e-5
+    for expected in (2.25e-5, 5.0625e-5, 1e-4):
+        assert small.fit(samples, alpha=0.1).outcome.retries == 0
+        assert small.learning_rate == pytest.approx(expected)
 
 
 def test_a_non_finite_gradient_is_reported_and_changes_nothing():

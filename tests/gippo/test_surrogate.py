@@ -91,12 +91,9 @@ def test_an_ascent_lowers_the_loss_it_is_judged_by():
     assert report.metrics["actor_loss"] < 0.0
 
 
-def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
-    context = make_context()
-    samples = make_samples(context.actor)
-    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retry=RetryConfig(2, 1.5, False))
-    ascent = SurrogateAscent(context, config)
-    outcomes = iter([(0.0, 1.0)] * 9 + [(1.0, 0.0)])
+def scripted_rates(ascent, samples, losses, epochs):
+    """The rates of all attempts, whose losses before and after are given."""
+    outcomes = iter(losses)
     rates = []
 
     def scripted(attempt, rate):
@@ -105,8 +102,40 @@ def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gippo.surrogate._Attempt.run", scripted)
-        for epoch in range(4):
+        for epoch in range(epochs):
             ascent.update(samples, reference(samples), epoch)
+    return rates
+
+
+def test_a_rate_that_has_succeeded_is_remembered_and_tried_higher():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(2, 3.0, remember=True)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=0.9, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [worse, worse, better, worse, better, better, better, *[worse] * 3, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=6)
+    assert rates[:5] == pytest.approx([0.9, 0.3, 0.1, 0.3, 0.1]), "one factor above the last"
+    assert rates[5:7] == pytest.approx([0.3, 0.9]), "two above what came at once, to the base"
+    assert rates[7:] == pytest.approx([0.9, 0.3, 0.1, 0.3]), "one below where all has failed"
+
+
+def test_a_remembered_rate_never_exceeds_a_falling_one():
+    context = make_context(num_epochs=10)
+    samples = make_samples(context.actor)
+    retry = RetryConfig(remember=True)
+    config = PPOConfig(learning_rate=0.9, schedule="linear", retry=retry)
+    ascent = SurrogateAscent(context, config)
+    rates = scripted_rates(ascent, samples, [(1.0, 0.0)] * 4, epochs=4)
+    assert rates == pytest.approx([0.9, 0.81, 0.72, 0.63], rel=1e-4)
+
+
+def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
+    context = make_context()
+    samples = make_samples(context.actor)
+    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retry=RetryConfig(2, 1.5, False, False))
+    ascent = SurrogateAscent(context, config)
+    rates = scripted_rates(ascent, samples, [(0.0, 1.0)] * 9 + [(1.0, 0.0)], epochs=4)
     assert rates == pytest.approx([3e-2, *[2e-2] * 3, *[2e-2 / 1.5] * 3, *[2e-2 / 2.25] * 3])
     assert ascent.state_dict()["learning_rate"] == 3e-2
 
