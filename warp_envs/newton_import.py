@@ -384,8 +384,11 @@ class _Writer:
         prim, stretch = made
         place = np.array(builder.shape_transform[shape], dtype=np.float64)
         _place(UsdGeom.Xformable(prim), place, stretch)
-        color = builder.shape_color[shape]
-        self._paint(prim, (0.5, 0.5, 0.5) if color is None else tuple(map(float, color)))
+        if flags & masks.VISIBLE:
+            color = builder.shape_color[shape]
+            self._paint(prim, (0.5, 0.5, 0.5) if color is None else tuple(map(float, color)))
+        else:  # a body that has shapes to look at hides those that touch
+            UsdGeom.Imageable(prim).CreatePurposeAttr(UsdGeom.Tokens.guide)
         if not touches:
             return
         if kind not in (kinds.SPHERE, kinds.CAPSULE, kinds.BOX):

@@ -83,6 +83,8 @@ def show_in_newton(usd_path: str | os.PathLike[str], viewer_name: str) -> None:
     except ImportError as error:
         raise ValueError(f"viewer: {viewer_name!r} given, which needs more: {error}") from error
     try:
+        if viewer_name == _HAS_TIMELINE:
+            _aim_rerun(playback)
         while viewer.is_running():
             play_in_newton(playback, viewer, real_time=viewer_name != _HAS_TIMELINE)
             while viewer_name == _HAS_TIMELINE and viewer.is_running():
@@ -137,6 +139,20 @@ def _aim(viewer: Any, playback: Playback, frame: int) -> None:
     if camera is not None:
         camera.fov = playback.camera["angle"]
         camera.near = _NEAR * float(np.linalg.norm(aim - eye))
+
+
+def _aim_rerun(playback: Playback) -> None:
+    """Look as the recorded camera does at first; Newton leaves that to rerun, which shows all."""
+    if playback.camera is None:
+        return
+    import rerun as rr  # what Newton's viewer needed
+    import rerun.blueprint as rrb
+
+    eye, aim = (playback.camera[end][0].tolist() for end in ("eye", "aim"))
+    controls = rrb.EyeControls3D(position=eye, look_target=aim, eye_up=(0.0, 0.0, 1.0))
+    panel = rrb.TimePanel(timeline="time", state="collapsed")
+    view = rrb.Spatial3DView(eye_controls=controls)
+    rr.send_blueprint(rrb.Blueprint(view, panel, collapse_panels=True))
 
 
 def _batches(playback: Playback) -> Iterator[_Batch]:

@@ -30,7 +30,7 @@ from warp_envs.recorded_scenes import RobotScene, Scene, TrafficScene
 SUFFIXES = (".usdc", ".usda", ".usdz")
 
 _BLOCK = 64  # frames held in memory
-_PATIENCE = 20.0  # USD holds all frames of a thing together: to write anew takes 1/20 of the time
+_PATIENCE = 10.0  # USD holds all frames of a thing together: to write anew takes 1/10 of the time
 
 
 @runtime_checkable

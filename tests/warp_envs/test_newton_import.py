@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from pxr import Usd, UsdGeom, UsdPhysics
 
 from tests.kernels.mujoco_reference import MujocoReference
 from tests.warp_envs.recorded import findings
@@ -133,6 +134,21 @@ def test_joints_keep_names_limits_and_what_resists(tmp_path):
 @pytest.mark.parametrize(("name", "text"), [("crawler.xml", CRAWLER), ("arm.urdf", ARM)])
 def test_validators_find_nothing(name, text, tmp_path):
     usd, _ = converted(tmp_path, name, text)
+    assert findings(usd) == []
+
+
+def test_a_look_hides_what_touches(tmp_path):
+    """Drawn both, two shapes in one place would flicker."""
+    look = '<visual><geometry><sphere radius="0.05"/></geometry></visual>'
+    touch = '<collision><geometry><sphere radius="0.05"/>'
+    usd, _ = converted(tmp_path, "arm.urdf", ARM.replace(touch, look + touch))
+    stage = Usd.Stage.Open(str(usd))
+    shapes = [prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Sphere)]
+    purposes = {p.HasAPI(UsdPhysics.CollisionAPI): UsdGeom.Gprim(p).GetPurposeAttr().Get()
+                for p in shapes}  # fmt: skip
+    assert purposes == {True: "guide", False: "default"}
+    lower = Articulation.from_usd(usd, num_envs=1).description.bodies[-1]
+    assert [shape.kind for shape in lower.shapes] == ["sphere"]
     assert findings(usd) == []
 
 

@@ -443,14 +443,14 @@ def test_exception_keeps_the_frames(puppet, tmp_path):
 def test_unclosed_recording_has_left_a_file(puppet, tmp_path, monkeypatch):
     """As if the process had been killed after each of these frames.
 
-    By this clock a frame takes a second and writing takes two, which is worth forty seconds.
+    By this clock a frame takes a second and writing takes four, which is worth forty seconds.
     """
     now = 0.0
     build = RolloutRecorder._build
 
     def slow_build(*arguments):
         nonlocal now
-        now += 2.0
+        now += 4.0
         build(*arguments)
 
     monkeypatch.setattr(RolloutRecorder, "_build", slow_build)
