@@ -145,8 +145,8 @@ def _aim_rerun(playback: Playback) -> None:
     """Look as the recorded camera does at first; Newton leaves that to rerun, which shows all."""
     if playback.camera is None:
         return
-    import rerun as rr  # what Newton's viewer needed
-    import rerun.blueprint as rrb
+    import rerun as rr  # pyright: ignore[reportMissingImports]
+    import rerun.blueprint as rrb  # pyright: ignore[reportMissingImports]
 
     eye, aim = (playback.camera[end][0].tolist() for end in ("eye", "aim"))
     controls = rrb.EyeControls3D(position=eye, look_target=aim, eye_up=(0.0, 0.0, 1.0))
