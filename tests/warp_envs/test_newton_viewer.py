@@ -1,5 +1,7 @@
 """Newton's viewers are given the robots and cars where the file has them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -34,7 +36,12 @@ def shown(path):
             super().log_instances(name, mesh, xforms, scales, colors, materials, **options)
 
     playback = read_playback(path)
-    play_in_newton(playback, Viewer(num_frames=10_000), real_time=False)
+    viewer = Viewer(num_frames=10_000)
+    viewer.camera = SimpleNamespace(fov=45.0, near=0.01)
+    play_in_newton(playback, viewer, real_time=False)
+    assert viewer.camera.fov == playback.camera["angle"]
+    away = np.linalg.norm(playback.camera["aim"][-1] - playback.camera["eye"][-1])
+    assert_allclose(viewer.camera.near, 0.005 * away)
     assert len(frames) == len(playback.poses)
     return frames
 
