@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"gippo: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-    except (KeyboardInterrupt, StoppedError):
+    except (KeyboardInterrupt, StoppedError) as stopped:
         if debug:
             raise
         print("gippo: interrupted", file=sys.stderr)
-        return 130
+        return stopped.status if isinstance(stopped, StoppedError) else 130
     except BrokenPipeError:
         # The reader of our output, as `head`, has left: nothing to tell, and nobody to tell it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,20 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             f"{_culprit(overrides)}: cannot be read as key=value (a value with special characters "
             "is quoted twice: \"key='a b=c'\")"
         ) from error
+
+
+def written(key: str, value: object) -> str:
+    """``key=value`` as one types it in a shell: quoted where the shell or Hydra asks for it."""
+    text = f"{key}={value}"
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+        plain = override.value() == str(value)
+    except HydraException:
+        plain = False
+    if not plain:
+        escaped = str(value).replace('"', '\\"')
+        text = f'{key}="{escaped}"'
+    return shlex.quote(text)
 
 
 def _culprit(overrides: Sequence[str]) -> str:

@@ -76,8 +76,21 @@ class Ranks:
         distributed.broadcast_object_list(values, 0)
         return values[0]
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.size == 1:
+            return flag
+        flags = [False] * self.size
+        distributed.all_gather_object(flags, flag)
+        return True in flags
+
 
 SINGLE = Ranks()
+
+
+def local_processes() -> int:
+    """How many of the run's processes are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -92,7 +105,7 @@ def joined_ranks(device: str) -> Iterator[tuple[Ranks, str]]:
 
     Raises:
         UserError: the processes cannot talk to each other.
-        TrainingFailedError: one of them has ended, by an error that it has told itself.
+        TrainingFailedError: one of them has ended, or has not answered for `PATIENCE`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE, device
@@ -108,10 +121,9 @@ def joined_ranks(device: str) -> Iterator[tuple[Ranks, str]]:
         raise UserError(f"torchrun: the processes cannot be joined ({error})") from error
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size()), device
-    except distributed.DistBackendError as error:
-        raise TrainingFailedError(_lost()) from error
     except RuntimeError as error:
-        if "Connection" not in str(error) and "Timed out" not in str(error):
+        words = ("gloo", "Connection", "Timed out")
+        if not isinstance(error, distributed.DistError) and not any(w in str(error) for w in words):
             raise
         raise TrainingFailedError(_lost()) from error
     finally:
@@ -121,5 +133,6 @@ def joined_ranks(device: str) -> Iterator[tuple[Ranks, str]]:
 def _lost() -> str:
     return (
         f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has lost the others: one of "
-        "them has ended, for the reason that it told"
+        "them has ended, and has told why unless it was killed; resume=true goes on from the last "
+        "checkpoint"
     )

@@ -39,14 +39,18 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def use_threads(num_threads: int | None) -> int:
+def use_threads(num_threads: int | None, processes: int = 1) -> int:
     """Set the threads of torch's operations on the CPU and return how many.
 
     The networks are small and the learner keeps two threads busy by itself, so by default it is
     half of the cores that this process may use, four at most. Environments, which have the machine
     to themselves while they step, use twice as many.
+
+    Args:
+        num_threads: how many; None: the default.
+        processes: of the run on this machine, which share its cores.
     """
-    cores = num_cores()
+    cores = max(1, num_cores() // processes)
     if num_threads is None:
         num_threads = min(4, max(1, cores // 2))
     torch.set_num_threads(num_threads)

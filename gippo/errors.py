@@ -18,7 +18,12 @@ class TrainingFailedError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """A signal has stopped a job of a sweep, everything saved. The command line leaves with 130."""
+    """A signal has stopped a sweep, everything saved. The command line leaves with its status."""
+
+    def __init__(self, status: int) -> None:
+        """Leave with `status`, 128 plus the signal's number."""
+        super().__init__(status)
+        self.status = status
 
 
 def is_out_of_memory(error: Exception) -> bool:

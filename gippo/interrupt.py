@@ -2,44 +2,100 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 from rich.console import Console
 
-_stopped = False
+from gippo.errors import StoppedError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_last: int | None = None
 
 
-def stopped_before() -> bool:
-    """Whether a signal has stopped a run in this process: then none of a sweep's begins anew."""
-    return _stopped
+def stop_status() -> int:
+    """128 plus the number of the signal that has asked this process to stop; 0: none has."""
+    return 0 if _last is None else 128 + _last
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    global _last
+    _last = number
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Leave a signal to another process."""
 
 
 @contextmanager
-def waiting_for_jobs() -> Iterator[None]:
-    """While entered, pass over the first Ctrl-C: it has reached the jobs as well, which save."""
+def stopping_jobs(say: Callable[[str], None]) -> Iterator[None]:
+    """While entered, the first Ctrl-C or SIGTERM has the jobs in other processes save and end.
+
+    The second one acts as it always does.
+
+    Args:
+        say: tells the user.
+
+    Raises:
+        StoppedError: in place of whatever else was raised after the signal.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, lambda number, frame: signal.signal(number, former))
+    asked = 0
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = 128 + number
+        restore()
+        jobs = multiprocessing.active_children()
+        if not jobs:
+            signal.raise_signal(number)
+        name = signal.Signals(number).name
+        say(f"{name}: the jobs under way save after this epoch (once more: leave at once)")
+        for job in jobs:
+            job.terminate()
+
+    for number in SIGNALS:
+        signal.signal(number, ask)
     try:
         yield
+    except Exception as error:
+        if asked:
+            raise StoppedError(asked) from error
+        raise
     finally:
-        signal.signal(signal.SIGINT, former)
+        restore()
+
+
+def take_jobs() -> None:
+    """Be a process that runs jobs for the one in `stopping_jobs`; in that one, do nothing.
+
+    Ctrl-C reaches both, and is that one's to answer, by the SIGTERM that it sends on; which is not
+    to end this process between two jobs, when others still save.
+    """
+    if multiprocessing.parent_process() is None:
+        return
+    signal.signal(signal.SIGINT, _pass_over)
+    signal.signal(signal.SIGTERM, _remember)
 
 
 class StopRequest:
     """While entered, the first SIGINT or SIGTERM is noted; a second one acts as it always does."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self, console: Console) -> None:
-        """Tell about a signal on `console`."""
+    def __init__(self, console: Console | None) -> None:
+        """Tell about a signal on `console`, or not at all."""
         self._console = console
         self._former: dict[int, Any] = {}
         self._signal: int | None = None
@@ -47,7 +103,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         """Take over the signals; in a thread, which must not, do nothing."""
         if threading.current_thread() is threading.main_thread():
-            self._former = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            own = [number for number in SIGNALS if signal.getsignal(number) is not _pass_over]
+            self._former = {number: signal.signal(number, self._note) for number in own}
         return self
 
     def __exit__(
@@ -70,12 +127,12 @@ class StopRequest:
         return 0 if self._signal is None else 128 + self._signal
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        global _stopped
         self._signal = number
-        _stopped = True
+        _remember(number, frame)
         self._restore()
-        name = signal.Signals(number).name
-        self._console.print(f"{name}: saving after this epoch (once more: leave at once)")
+        if self._console is not None:
+            name = signal.Signals(number).name
+            self._console.print(f"{name}: saving after this epoch (once more: leave at once)")
 
     def _restore(self) -> None:
         for number, handler in self._former.items():

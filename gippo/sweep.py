@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,6 +31,12 @@ _PLUGINS = {
         "basic": None,
         "optuna": ("hydra_plugins.hydra_optuna_sweeper", "optuna"),
     },
+}
+# What we say where a plugin's own default is wrong here and the command line says nothing.
+_DEFAULTS = {
+    "optuna": "hydra.sweeper.direction=maximize",  # a run's score is its best return
+    # A cluster that runs already refuses to be told how large its store shall be.
+    "ray": "+hydra.launcher.ray.init.object_store_memory=null",
 }
 # So many values of a range are tried out before the first job; the others when their turn comes.
 _MOST_CHECKED = 50
@@ -61,9 +67,7 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
     fixed = [o.key_or_group for o in own if not o.is_sweep_override()]
     if len(fixed) < len(own):  # jobs are named by what is swept over
         overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]")
-    keys = [o.key_or_group for o in parsed]
-    if plugins["hydra/sweeper"] == "optuna" and "hydra.sweeper.direction" not in keys:
-        overrides.append("hydra.sweeper.direction=maximize")
+    overrides += _plugin_defaults(plugins.values(), parsed)
     try:
         hydra = Hydra.create_main_hydra2(
             task_name="gippo",
@@ -81,6 +85,13 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
         GlobalHydra.instance().clear()
 
 
+def _plugin_defaults(plugins: Iterable[str], given: Sequence[Override]) -> list[str]:
+    """Overrides that go with the launcher and the sweeper, where the command line has none."""
+    keys = [override.key_or_group for override in given]
+    defaults = [_DEFAULTS[name] for name in plugins if name in _DEFAULTS]
+    return [d for d in defaults if d.lstrip("+").partition("=")[0] not in keys]
+
+
 def job_launcher() -> str:
     """The name of the launcher that runs the present job."""
     return str(HydraConfig.get().runtime.choices["hydra/launcher"])
@@ -89,14 +100,20 @@ def job_launcher() -> str:
 def job_threads() -> int | None:
     """Threads for the present job, so that those beside it have theirs; None: it is alone.
 
-    Only joblib puts jobs side by side on one machine's cores without telling them.
+    joblib and Ray put jobs side by side on one machine's cores without telling them.
     """
+    launcher = HydraConfig.get().launcher
+    if job_launcher() == "ray":
+        return _threads_of(int(launcher.ray.remote.get("num_cpus") or 1))  # 1 is Ray's default
     if job_launcher() != "joblib":
         return None
-    jobs = int(HydraConfig.get().launcher.n_jobs)
-    cores = num_cores()
+    jobs, cores = int(launcher.n_jobs), num_cores()
     at_once = jobs if jobs > 0 else max(1, cores + 1 + jobs)  # -1: as many as cores
-    return min(4, max(1, cores // at_once))
+    return _threads_of(cores // at_once)
+
+
+def _threads_of(cores: int) -> int:
+    return min(4, max(1, cores))
 
 
 def _plugin(parsed: Sequence[Override], key: str) -> str:

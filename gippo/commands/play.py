@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
     console.print(_table(played))
     _print_mean(played, console)
     if out is not None:
-        motion = f"motion: {out}, to watch with: gippo view {out}"
+        motion = f"motion: {out}, to watch with: gippo view {shlex.quote(str(out))}"
         console.print(motion if played.recorded else "this environment has no body to record")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -18,13 +19,13 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from gippo.checkpoint import CheckpointFolder, read
-from gippo.compose import GROUPS, choices, configure
-from gippo.distributed import Ranks, joined_ranks
+from gippo.compose import GROUPS, choices, configure, written
+from gippo.distributed import Ranks, joined_ranks, local_processes
 from gippo.environment import make_env, use_threads
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.help_text import describe_keys, listed
-from gippo.interrupt import StopRequest, stopped_before, waiting_for_jobs
+from gippo.interrupt import StopRequest, stop_status, stopping_jobs, take_jobs
 from gippo.learner import Learner, NonFiniteError, make_learner
 from gippo.methods import config_classes
 from gippo.metrics import METRICS_FILE, read_metrics
@@ -116,15 +117,27 @@ def run(arguments: Sequence[str]) -> int:
     if unknown:
         raise UserError(f"{unknown[0]}: no such option; there are -m, --keys, --config, --help")
     if "-m" in flags or "--multirun" in flags:
-        together = any(text == "hydra/launcher=joblib" for text in overrides)
-        with waiting_for_jobs() if together else nullcontext():
-            run_sweep("train", TrainConfig, overrides, sweep_job)
+        _sweep(overrides)
         return 0
     config = configure("train", TrainConfig, overrides)
     if "--keys" in flags or "--config" in flags:
         print(_keys_text(config) if "--keys" in flags else OmegaConf.to_yaml(to_omegaconf(config)))
         return 0
     return train(config, overrides).status
+
+
+def _sweep(overrides: Sequence[str]) -> None:
+    """Run a sweep; its jobs are joblib's, other machines', or done here one after the other.
+
+    Raises:
+        StoppedError: a signal has stopped it.
+    """
+    together = "hydra/launcher=joblib" in overrides
+    try:
+        with stopping_jobs(make_console().print) if together else nullcontext():
+            run_sweep("train", TrainConfig, overrides, sweep_job)
+    except KeyboardInterrupt:
+        raise StoppedError(stop_status() or 128 + signal.SIGINT) from None
 
 
 def sweep_job(hydra_config: DictConfig) -> float:
@@ -139,13 +152,15 @@ def sweep_job(hydra_config: DictConfig) -> float:
         KeyboardInterrupt: the run was stopped by a signal, and so shall be the sweep.
         StoppedError: the same, where the jobs beside this one are to save as well.
     """
+    together = job_launcher() == "joblib"
+    if together:
+        take_jobs()
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     config = configure("train", TrainConfig, overrides)
     config.run_dir = config.run_dir or hydra.runtime.output_dir
     config.num_threads = config.num_threads or job_threads()
     run_dir = Path(config.run_dir)
-    together = job_launcher() == "joblib"
     console = make_console(run_dir.name if together else None)
     if (run_dir / CONFIG_FILE).exists():
         config.resume = True
@@ -153,11 +168,11 @@ def sweep_job(hydra_config: DictConfig) -> float:
         if score is not None:
             console.print(f"{run_dir} is finished, best return {number(score)}")
             return score
-    if together and stopped_before():
-        raise StoppedError("stopped")
+    if together and stop_status():
+        raise StoppedError(stop_status())
     outcome = train(config, overrides, console)
     if outcome.status != 0 and together:
-        raise StoppedError("stopped")
+        raise StoppedError(outcome.status)
     if outcome.status != 0:
         raise KeyboardInterrupt
     return outcome.best_return
@@ -200,32 +215,29 @@ def train(
         UserError: something cannot be as asked; nothing has been written.
         TrainingFailedError: too many updates were not finite; the last checkpoint is good.
     """
+    run_dir = Path(config.run_dir or _new_folder(config))
+    if config.resume:
+        config = _resumed(config, run_dir, overrides)
     with joined_ranks(config.device) as (ranks, device):
         if ranks.rank > 0:
-            return _follow(config, overrides, ranks, device)
-        return _lead(config, overrides, console or make_console(), ranks, device)
+            return _follow(config, ranks, device)
+        return _lead(config, run_dir, console or make_console(), ranks, device)
 
 
 def _lead(
-    config: TrainConfig,
-    overrides: Sequence[str],
-    console: Console,
-    ranks: Ranks,
-    device: str,
+    config: TrainConfig, run_dir: Path, console: Console, ranks: Ranks, device: str
 ) -> Outcome:
     """Train as the only process, or as the one that keeps the files and shows progress."""
-    run_dir = _run_dir(config)
-    if config.resume:
-        config = _resumed(config, run_dir, overrides)
-    elif _in_the_way(run_dir):
+    free = config.resume or not _in_the_way(run_dir)
+    ranks.told(free)
+    if not free:
         raise UserError(
             f"run_dir: {str(run_dir)!r} is not empty; resume=true goes on with the run in it, "
             "another run_dir starts a new one"
         )
     # Kept with the run: on a machine of other cores it would else go on with other rounding.
-    config.num_threads = use_threads(config.num_threads)
+    config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
-        ranks.told(None)  # nothing stands in the way
         learner = _make_learner(config, ranks, device)
         _make_folder(run_dir)
         with sole_use(run_dir):
@@ -250,30 +262,24 @@ def _lead(
                     f"{error}; the checkpoints in {run_dir} are good"
                 ) from error
             _finish(trainer, config, console)
-    return Outcome(stop.exit_status, trainer.best_return)
+    status = stop.exit_status
+    if status == 0 and trainer.epoch < config.num_epochs:  # another process was asked to end
+        status = 128 + signal.SIGTERM
+    return Outcome(status, trainer.best_return)
 
 
-def _follow(config: TrainConfig, overrides: Sequence[str], ranks: Ranks, device: str) -> Outcome:
-    """Train with process 0, which decides when to stop and keeps all files.
-
-    Signals are left to it: they reach every process of a terminal or of torchrun.
-    """
-    for ending in StopRequest.SIGNALS:
-        signal.signal(ending, signal.SIG_IGN)
-    ranks.told(None)
-    if config.resume:
-        config = _resumed(config, _run_dir(config), overrides)
-    use_threads(config.num_threads)
-    learner = _make_learner(config, ranks, device)
-    if config.resume:
-        learner.load_state_dict(ranks.told(None))
-    while learner.epoch < config.num_epochs and not ranks.told(None):
-        learner.train_epoch()
+def _follow(config: TrainConfig, ranks: Ranks, device: str) -> Outcome:
+    """Train with process 0, which keeps all files."""
+    if not ranks.told(None):
+        return Outcome(2, math.nan)
+    with StopRequest(None) as stop:
+        use_threads(config.num_threads, local_processes())
+        learner = _make_learner(config, ranks, device)
+        if config.resume:
+            learner.load_state_dict(ranks.told(None))
+        while learner.epoch < config.num_epochs and not ranks.any(stop.made):
+            learner.train_epoch()
     return Outcome(0, math.nan)
-
-
-def _run_dir(config: TrainConfig) -> Path:
-    return Path(config.run_dir or _new_folder(config))
 
 
 def _in_the_way(run_dir: Path) -> bool:
@@ -371,7 +377,7 @@ def _train_visibly(
     try:
         with TrainingProgress(console, config.num_epochs, trainer.epoch) as progress:
             trainer.train(
-                stop=lambda: ranks.told(stop.made),
+                stop=lambda: ranks.any(stop.made),
                 report=lambda epoch, row: progress.update(
                     epoch, int(row["env_steps"]) - before, row
                 ),
@@ -393,7 +399,7 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
         except OSError as error:
             raise TrainingFailedError(
                 f"{run_dir}: trained, but its pictures cannot be written ({reason(error)}); "
-                f"gippo train run_dir={run_dir} resume=true makes them"
+                f"gippo train {written('run_dir', run_dir)} resume=true makes them"
             ) from error
         console.print(
             f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
@@ -402,9 +408,9 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
     for name, path in files.items():
         console.print(f"  {name:12s}{path}")
     if "rollout" in files:
-        console.print(f"  watch it with: gippo view {run_dir}")
+        console.print(f"  watch it with: gippo view {shlex.quote(str(run_dir))}")
     if trainer.epoch < config.num_epochs:
-        console.print(f"  go on with: gippo train run_dir={run_dir} resume=true")
+        console.print(f"  go on with: gippo train {written('run_dir', run_dir)} resume=true")
 
 
 def _record(trainer: Trainer, config: TrainConfig) -> dict[str, Path]:

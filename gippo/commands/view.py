@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gippo.compose import configure
+from gippo.compose import configure, written
 from gippo.errors import UserError
 from gippo.help_text import describe_keys
 from gippo.progress import make_console
@@ -98,6 +98,7 @@ def _recording(given: Path) -> Path:
     recording = given / ROLLOUT
     if not recording.is_file():
         raise UserError(
-            f"{recording}: not there; gippo play run_dir={given} out={recording} records it"
+            f"{recording}: not there; gippo play {written('run_dir', given)} "
+            f"{written('out', recording)} records it"
         )
     return recording

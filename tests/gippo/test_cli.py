@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from gippo.cli import COMMANDS, main
+from gippo.compose import configure, written
 from gippo.interrupt import StopRequest
 from gippo.learner import Learner, NonFiniteError
 from gippo.progress import make_console
+from gippo.run_config import TrainConfig
 
 SMALL = (
     "env=dejong",
@@ -199,6 +202,12 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path):
     assert main(["train", f"run_dir={tmp_path / 'run'}", "resume=true"]) == 0
     assert rows(tmp_path / "run")[: len(done)] == done
     assert len(rows(tmp_path / "run")) == len(done) + 5
+
+
+@pytest.mark.parametrize("folder", ["run", "seed=1,env=ant", "a b", 'it\'s "it"', "null", "[x]"])
+def test_a_path_is_told_as_the_command_line_takes_it(folder):
+    (typed,) = shlex.split(written("run_dir", folder))
+    assert configure("train", TrainConfig, [typed]).run_dir == folder
 
 
 def test_the_second_signal_is_not_caught():

@@ -1,12 +1,19 @@
-"""Two processes on a CPU against one: the same training to rounding, files that both can read."""
+"""Two processes on a CPU against one: the same training to rounding, files that both can read.
+
+And what becomes of a run when one of its processes is stopped or killed.
+"""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from gippo.checkpoint import CheckpointFolder
 from gippo.cli import main
 from gippo.metrics import read_metrics
 
@@ -35,6 +42,33 @@ def torchrun(*arguments):
     )
 
 
+def two_processes(run_dir, *arguments):
+    """As torchrun starts them, but without torchrun, which would end one when the other ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    common |= {"MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "gippo", "train", f"run_dir={run_dir}", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]
+
+
+def wait_for_epoch(epoch, run_dir, processes):
+    deadline, metrics = time.monotonic() + 120.0, run_dir / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < epoch:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+
+
 def assert_same(first, second, rows):
     assert set(first) == set(second)
     for name in set(first) - set(RUNTIME):
@@ -59,6 +93,37 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, alg
         config.write_text(config.read_text().replace("num_epochs: 2", "num_epochs: 3"))
         assert main(["train", f"run_dir={run}", "resume=true"]) == 0
     assert_same(read_metrics(two), read_metrics(one), rows=3)
+
+
+def test_a_signal_to_any_process_saves_and_one_that_is_killed_loses_nothing_saved(tmp_path):
+    run = tmp_path / "run"
+    given = ["env=dejong", "env.num_envs=4", "algo=lr", *SMALL[2:], "num_epochs=100000"]
+    processes = two_processes(run, *given, "checkpoint_every=2")
+    wait_for_epoch(3, run, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    told = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [143, 0], told
+    assert "go on with: gippo train" in told[0] and told[1] == ""
+    (saved,) = (path.name for path in sorted((run / "checkpoints").glob("epoch_*"))[-1:])
+    done = len((run / "metrics.jsonl").read_text().splitlines())
+    assert saved == f"epoch_{done:06d}.pt"
+
+    processes = two_processes(run, "resume=true", "checkpoint_every=2")
+    wait_for_epoch(done + 3, run, processes)
+    processes[1].kill()
+    told, _ = processes[0].communicate(timeout=60)
+    processes[1].communicate()
+    assert processes[0].returncode == 1
+    (line,) = (line for line in told.splitlines() if line.startswith("gippo: "))
+    assert "process 0 of 2 has lost the others" in line and "Traceback" not in told
+    last = CheckpointFolder(run / "checkpoints", 2).use_newest(lambda checkpoint: None)
+    assert last == [], "the newest checkpoint is whole"
+
+    rows = (run / "metrics.jsonl").read_text().count("\n")
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 100000", f"epochs: {rows + 2}"))
+    assert main(["train", f"run_dir={run}", "resume=true"]) == 0
+    assert list(read_metrics(run)["epoch"]) == list(range(1, rows + 3))
 
 
 def test_a_mistake_ends_all_processes_with_its_message(tmp_path):

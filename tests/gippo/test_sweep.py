@@ -1,5 +1,11 @@
+import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +16,7 @@ from gippo.cli import main
 from gippo.commands import train
 from gippo.compose import parse
 from gippo.errors import StoppedError
-from gippo.interrupt import waiting_for_jobs
+from gippo.interrupt import stopping_jobs
 from gippo.metrics import read_metrics
 
 SMALL = (
@@ -97,6 +103,33 @@ def test_jobs_side_by_side_share_the_cores(monkeypatch, launcher, jobs, cores, t
     assert sweep.job_threads() == threads
 
 
+@pytest.mark.parametrize(
+    ("remote", "threads"), [({}, 1), ({"num_gpus": 1}, 1), ({"num_cpus": 3}, 3)]
+)
+def test_a_job_of_ray_uses_the_cores_it_asks_for(monkeypatch, remote, threads):
+    config = SimpleNamespace(
+        runtime=SimpleNamespace(choices={"hydra/launcher": "ray"}),
+        launcher=SimpleNamespace(ray=SimpleNamespace(remote=remote)),
+    )
+    monkeypatch.setattr(HydraConfig, "get", lambda: config)
+    assert sweep.job_threads() == threads
+
+
+def test_a_plugins_default_is_mended_unless_the_command_line_says_something():
+    memory = "hydra.launcher.ray.init.object_store_memory"
+    assert sweep._plugin_defaults(["ray", "basic"], parse(["seed=0,1"])) == [f"+{memory}=null"]
+    assert sweep._plugin_defaults(["ray", "basic"], parse([f"+{memory}=1000"])) == []
+    assert sweep._plugin_defaults(["basic", "optuna"], []) == ["hydra.sweeper.direction=maximize"]
+
+
+def test_ray_trains_and_skips_what_is_finished(tmp_path, capfd):
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    for said in ("gippo on dejong", "is finished"):
+        assert run(tmp_path, "seed=0,1", "hydra/launcher=ray") == 0
+        assert said in capfd.readouterr().out
+    assert list(scores(tmp_path)) == ["seed=0", "seed=1"]
+
+
 def test_what_is_finished_is_skipped_and_what_is_not_goes_on(tmp_path, monkeypatch):
     assert run(tmp_path, "seed=0,1") == 0
     before = scores(tmp_path)
@@ -141,18 +174,66 @@ def test_optuna_maximises_the_score(tmp_path):
     assert best == pytest.approx(max(returns))
 
 
-def test_one_ctrl_c_is_left_to_the_jobs_and_a_second_is_not():
-    with waiting_for_jobs():
-        os.kill(os.getpid(), signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), waiting_for_jobs():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+def test_a_signal_to_the_sweep_stops_its_jobs_and_a_second_one_the_sweep(monkeypatch):
+    job = SimpleNamespace(terminate=lambda: told.append("SIGTERM"))
+    told, here = [], os.getpid()
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: [job])
+    with pytest.raises(StoppedError) as stopped, stopping_jobs(told.append):
+        os.kill(here, signal.SIGTERM)
+        raise RuntimeError("the jobs that were stopped, in whatever words")
+    assert stopped.value.status == 143
+    assert told[1:] == ["SIGTERM"] and told[0].startswith("SIGTERM: the jobs under way save")
+    with pytest.raises(KeyboardInterrupt), stopping_jobs(told.append):
+        os.kill(here, signal.SIGINT)
+        os.kill(here, signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(multiprocessing, "active_children", list)
+    with pytest.raises(KeyboardInterrupt), stopping_jobs(told.append):
+        os.kill(here, signal.SIGINT)  # no job has begun: nothing is to be waited for
+
+
+def test_ctrl_c_stops_a_joblib_sweep_and_the_same_line_goes_on(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    folder = tmp_path / "sweep"
+    assert main(["train", *SMALL, f"run_dir='{folder}/seed=0'"]) == 0
+    finished = scores(folder)["seed=0"]
+    line = ["train", "-m", *SMALL[:-1], "num_threads=1", f"hydra.sweep.dir={folder}"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep_process = subprocess.Popen(
+        [sys.executable, "-m", "gippo", *line, "seed=0,1,2,3", *launcher],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    )
+    under_way = [folder / f"seed={seed}" / "metrics.jsonl" for seed in (1, 2)]
+    deadline = time.monotonic() + 120.0
+    while not all(path.exists() and b"\n" in path.read_bytes() for path in under_way):
+        assert sweep_process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(sweep_process.pid, signal.SIGINT)
+    output, _ = sweep_process.communicate(timeout=60)
+    assert sweep_process.returncode == 130, output
+    assert output.count("SIGTERM: saving after this epoch") == 2
+    assert output.endswith("gippo: interrupted\n") and "Traceback" not in output
+    saved = scores(folder)
+    assert list(saved) == ["seed=0", "seed=1", "seed=2"], "the last has not begun"
+    for seed in (1, 2):
+        config, rows = folder / f"seed={seed}" / "config.yaml", saved[f"seed={seed}"].count(b"\n")
+        config.write_text(config.read_text().replace("epochs: 2000", f"epochs: {rows + 2}"))
+    assert main([*line, "seed=0,1,2"]) == 0
+    after = scores(folder)
+    assert after["seed=0"] == saved["seed=0"] == finished
+    for name in ("seed=1", "seed=2"):
+        assert after[name].startswith(saved[name])
+        told = [json.loads(row)["epoch"] for row in after[name].splitlines()]
+        assert told == list(range(1, saved[name].count(b"\n") + 3))
 
 
 def test_a_stopped_job_ends_the_sweep_with_130(monkeypatch, tmp_path, capsys):
     def stopped(*arguments):
-        raise StoppedError("stopped")
+        raise StoppedError(130)
 
     monkeypatch.setattr(train, "train", stopped)
     assert run(tmp_path, "seed=0") == 130
