@@ -104,17 +104,17 @@ def joined_ranks(device: str) -> Iterator[tuple[Ranks, str]]:
         The processes, and this one's device.
 
     Raises:
-        UserError: the processes cannot talk to each other.
+        UserError: no such device for each of them, or they cannot talk to each other.
         TrainingFailedError: one of them has ended, or has not answered for `PATIENCE`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE, device
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    on_gpu = device.startswith("cuda")
-    if on_gpu and torch.cuda.is_available():
-        torch.cuda.set_device(device)
+    on_gpu = device == "cuda"
+    if on_gpu:
+        device = _own_gpu()
+    elif device != "cpu":
+        raise UserError(f"device: {device!r} given, 'cpu' or 'cuda' accepted with torchrun")
     try:
         distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
@@ -130,9 +130,26 @@ def joined_ranks(device: str) -> Iterator[tuple[Ranks, str]]:
         distributed.destroy_process_group()
 
 
+def _own_gpu() -> str:
+    """This process's GPU, made torch's current one.
+
+    Raises:
+        UserError: there are fewer of them than processes on this machine.
+    """
+    gpus, processes = torch.cuda.device_count(), local_processes()
+    if gpus < processes:
+        raise UserError(
+            f"device: 'cuda' given for {processes} processes on this machine, but torch sees "
+            f"{gpus} GPUs; fewer processes, or 'cpu', accepted"
+        )
+    device = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.cuda.set_device(device)
+    return device
+
+
 def _lost() -> str:
     return (
         f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has lost the others: one of "
-        "them has ended, and has told why unless it was killed; resume=true goes on from the last "
-        "checkpoint"
+        "them has ended (it has told why, unless it was killed) or does not answer; resume=true "
+        "goes on from the last checkpoint"
     )

@@ -335,6 +335,12 @@ def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
         raise UserError(
             f"env.num_envs: {num_envs} given, a multiple of the {ranks.size} processes accepted"
         )
+    ppo = getattr(config.algo, "ppo", config.algo)
+    if getattr(ppo, "minibatch_size", ranks.size) < ranks.size:
+        raise UserError(
+            f"minibatch_size: {ppo.minibatch_size} given, at least a sample for each of the "
+            f"{ranks.size} processes accepted"
+        )
     try:
         own = num_envs // ranks.size
         env = make_env(config.env, num_envs=own, device=device, seed=config.seed)

@@ -12,10 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from gippo.checkpoint import CheckpointFolder
 from gippo.cli import main
+from gippo.commands.train import _make_learner
+from gippo.compose import configure
+from gippo.distributed import Ranks, joined_ranks
+from gippo.errors import UserError
 from gippo.metrics import read_metrics
+from gippo.run_config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -132,3 +138,18 @@ def test_a_mistake_ends_all_processes_with_its_message(tmp_path):
     assert done.returncode != 0
     assert "env.num_envs: 7 given, a multiple of the 2 processes accepted" in done.stderr
     assert "Traceback (most recent call last):\n  File" not in done.stderr.split("gippo: ")[0]
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", "2 processes"), ("cuda:0", "'cuda:0'")])
+def test_a_device_that_is_not_one_for_each_process_is_refused(device, said, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=f"^device: .*{said}.* accepted"), joined_ranks(device):
+        pass
+
+
+def test_a_minibatch_has_a_sample_of_every_process():
+    given = ["env=dejong", "algo=ppo", "algo.minibatch_size=1"]
+    with pytest.raises(UserError, match="^minibatch_size: 1 given, .* 2 processes accepted"):
+        _make_learner(configure("train", TrainConfig, given), Ranks(0, 2), "cpu")
