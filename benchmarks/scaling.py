@@ -5,7 +5,9 @@
 A turn trains with one process, with N that share its environments out, and with N that have as many
 each; every process has one thread. Ratios are taken within a turn, so that load which comes and
 goes disturbs them least, and their median and extremes are told. Leave the machine alone
-meanwhile all the same: N processes feel another one's load more than one does.
+meanwhile all the same: N processes feel another one's load more than one does. The last column
+counts a process's processor time in the place of the clock's: what would be reached if no process
+ever waited, for a core or for the others.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.table import Table
 
 import warp_envs
@@ -28,13 +32,13 @@ from gippo.compose import configure
 from gippo.distributed import joined_ranks
 from gippo.environment import make_env
 from gippo.learner import make_learner
-from gippo.progress import make_console
 from gippo.run_config import TrainConfig
 
 Speeds = dict[str, float]
 
 ONE_THREAD = ["learner.parallel_updates=false"]
 WARM_EPOCHS = 3
+PROCESSOR = "training, by processor"
 STAGES = {
     "rollout": ("rollout",),
     "rollout and gradient": ("rollout", "gradient"),
@@ -58,10 +62,12 @@ def measure(overrides: Sequence[str], epochs: int, out: Path) -> None:
             seed=config.seed,
             ranks=ranks,
         )
-        spent: dict[str, list[float]] = {name: [] for name in STAGES}
+        spent: dict[str, list[float]] = {name: [] for name in (*STAGES, PROCESSOR)}
         for epoch in range(WARM_EPOCHS + epochs):
+            started = time.process_time()
             learner.train_epoch()
             if epoch >= WARM_EPOCHS:
+                spent[PROCESSOR].append(time.process_time() - started)
                 for name, stages in STAGES.items():
                     spent[name].append(sum(learner.stage_seconds[stage] for stage in stages))
     if ranks.rank == 0:
@@ -90,21 +96,22 @@ def run(processes: int, num_envs: int, epochs: int, overrides: Sequence[str]) ->
 
 
 def report(turns: Sequence[dict[str, Speeds]]) -> Table:
-    """Medians over turns; beside them the median ratio to one process, lowest and highest."""
+    """Medians over turns; below them the median ratio to one process, lowest and highest."""
     single, *others = turns[0]
-    table = Table("", *STAGES, box=None)
+    names = list(turns[0][single])
+    table = Table("steps/s", *names, box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for case in turns[0]:
-        medians = [statistics.median(turn[case][name] for turn in turns) for name in STAGES]
-        table.add_row(case, *(f"{value:,.0f} steps/s" for value in medians))
+        medians = [statistics.median(turn[case][name] for turn in turns) for name in names]
+        table.add_row(case, *(f"{value:,.0f}" for value in medians))
     for case in others:
         cells = []
-        for name in STAGES:
+        for name in names:
             ratios = [turn[case][name] / turn[single][name] for turn in turns]
             middle = statistics.median(ratios)
-            cells.append(f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        table.add_row(f"ratio: {case}", *cells)
+            cells.append(f"{middle:.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+        table.add_row(f"ratio, {case}", *cells)
     return table
 
 
@@ -122,19 +129,20 @@ def main() -> None:
     processes = arguments.processes
     num_envs = int(configure("train", TrainConfig, overrides).env["num_envs"])
     cases = {
-        f"1 process, {num_envs} environments": (1, num_envs),
-        f"{processes} processes, {num_envs} environments": (processes, num_envs),
-        f"{processes} processes, {processes * num_envs} environments": (
-            processes,
-            processes * num_envs,
-        ),
+        f"{count} x {envs // count}": (count, envs)
+        for count, envs in ((1, num_envs), (processes, num_envs), (processes, processes * num_envs))
     }
-    console = make_console()
+    console = Console(width=120, highlight=False)
     turns = []
     for number in range(arguments.turns):
-        speeds = {case: run(*sizes, arguments.epochs, overrides) for case, sizes in cases.items()}
-        turns.append(speeds)
+        turns.append(
+            {
+                case: run(count, envs, arguments.epochs, overrides)
+                for case, (count, envs) in cases.items()
+            }
+        )
         console.print(f"turn {number + 1} of {arguments.turns}", style="dim")
+    console.print(f"processes x environments of each, {' '.join(overrides)}")
     console.print(report(turns))
 
 

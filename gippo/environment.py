@@ -11,6 +11,10 @@ import warp_envs
 from gippo.errors import UserError
 
 
+# What the environments call an argument -> its key in the configuration.
+_KEYS = {"env_id": "id", "path": "asset"}
+
+
 def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: Any) -> Any:
     """The environment that a configuration's `env` section describes.
 
@@ -28,7 +32,7 @@ def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: A
         return warp_envs.make(settings["id"], num_envs=count, **base, **options)
     except ValueError as error:
         name, _, rest = str(error).partition(":")
-        key = "id" if name == "env_id" else name
+        key = _KEYS.get(name, name)
         raise UserError(f"env.{key}:{rest}" if key in settings else str(error)) from error
 
 

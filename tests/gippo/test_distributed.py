@@ -145,11 +145,11 @@ def test_a_device_that_is_not_one_for_each_process_is_refused(device, said, monk
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match=f"^device: .*{said}.* accepted"), joined_ranks(device):
+    with pytest.raises(UserError, match=rf"^device: .*{said}.* accepted"), joined_ranks(device):
         pass
 
 
 def test_a_minibatch_has_a_sample_of_every_process():
     given = ["env=dejong", "algo=ppo", "algo.minibatch_size=1"]
-    with pytest.raises(UserError, match="^minibatch_size: 1 given, .* 2 processes accepted"):
+    with pytest.raises(UserError, match=r"^minibatch_size: 1 given, .* 2 processes accepted"):
         _make_learner(configure("train", TrainConfig, given), Ranks(0, 2), "cpu")
