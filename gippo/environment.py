@@ -10,7 +10,6 @@ import torch
 import warp_envs
 from gippo.errors import UserError
 
-
 # What the environments call an argument -> its key in the configuration.
 _KEYS = {"env_id": "id", "path": "asset"}
 
