@@ -2,8 +2,8 @@
 
 A fit evaluates one small network on the same number of samples dozens of times per epoch. Done
 plainly, half of the time goes into allocation, bookkeeping and one sweep through memory per
-operation, and one core stands idle. Here the passes run into buffers made once, in chunks that stay
-in the cache, on a second thread as well whenever it is idle. The plain form is
+operation, and one core stands idle. Here a pass forward or backward is one call (on a CPU), in two
+chunks or more, on a second thread as well whenever it is idle. The plain form is
 `gippo.networks.Mlp.forward` under `torch.autograd.grad`: the same numbers, to rounding.
 """
 
@@ -19,11 +19,10 @@ from torch.nn.functional import elu
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks import Mlp
 from gippo.optimization import ParameterVector
-from warp_envs.hidden_layer import EluLayerNorm
+from warp_envs.mlp_pass import MlpPass
 
 CHUNK = 2048
-"""Samples per pass on a CPU at most, where a layer's buffers should stay in the cache; a batch of
-that many is worth two passes, for two threads."""
+"""Samples per pass on a CPU at most; a batch of that many is worth two passes, for two threads."""
 LAYER_NORM_EPS = 1e-5
 """torch's default."""
 
@@ -45,149 +44,67 @@ class Batch(NamedTuple):
     """Of a sample in the mean, 0-d."""
 
 
-class _Layer(NamedTuple):
-    """A hidden layer's weights and its buffers."""
+class PlainMlpPass:
+    """`warp_envs.mlp_pass.MlpPass` by torch's operations, for other devices and any rows."""
 
-    weight: torch.Tensor
-    """(width, number of inputs)."""
-    bias: torch.Tensor
-    linear: torch.Tensor
-    """(rows, width), before the activation; see `activation` for what it becomes."""
-    activation: EluLayerNorm | PlainEluLayerNorm
-    gradient: torch.Tensor
-    """Of the output, then of `linear`, (rows, width)."""
-    product: torch.Tensor
-    """See `_add_product`."""
-    weight_gradient: torch.Tensor
-    """Where it is added to."""
-
-
-class MlpPass:
-    """Passes of an Mlp over a fixed number of rows, forward and then backward."""
-
-    def __init__(self, mlp: Mlp, rows: int, gradients: Sequence[torch.Tensor]) -> None:
-        """Allocate the buffers; the parameters are the network's own, as they are at each pass.
-
-        Args:
-            mlp: the network.
-            rows: of the inputs.
-            gradients: what `backward` adds to, shaped and ordered as the network's parameters.
-        """
-        hidden, (weight, bias) = mlp.layers
-        n = len(hidden)
-        weights, biases, norms = (
-            gradients[: n + 1],
-            gradients[n + 1 : 2 * n + 2],
-            gradients[-2 * n :],
-        )
-        activation = EluLayerNorm if weight.device.type == "cpu" else PlainEluLayerNorm
-        self._hidden: list[_Layer] = []
-        for i, parameters in enumerate(hidden):
-            w, b, norm_weight, norm_bias = (p.detach() for p in parameters)
-            linear, gradient = w.new_empty(rows, len(w)), w.new_empty(rows, len(w))
-            sums = (norms[i], norms[n + i], biases[i])
-            normalized = activation(linear, norm_weight, norm_bias, gradient, sums, LAYER_NORM_EPS)
-            product = _product_buffer(w)
-            self._hidden.append(_Layer(w, b, linear, normalized, gradient, product, weights[i]))
-        self._weight, self._bias = weight.detach(), bias.detach()
-        self._output = self._weight.new_empty(rows, len(bias))
-        self._product = _product_buffer(self._weight)
-        self._weight_gradient, self._bias_gradient = weights[n], biases[n]
+    def __init__(self, mlp: Mlp, gradients: Sequence[torch.Tensor]) -> None:
+        """Take the network, and what `backward` adds to, in its parameters' order."""
+        self._hidden, self._last = mlp.layers
+        n = len(self._hidden)
+        self._of_weights, self._of_biases = gradients[: n + 1], gradients[n + 1 : 2 * n + 2]
+        self._of_norms = list(zip(gradients[-2 * n : -n], gradients[-n:], strict=True))
         self._inputs: list[torch.Tensor] = []
+        self._activations: list[tuple[torch.Tensor, ...]] = []
 
+    @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (rows, num_inputs) to (rows, num_outputs), a buffer that the next pass overwrites."""
-        self._inputs = [x]
-        for layer in self._hidden:
-            torch.addmm(layer.bias, x, layer.weight.t(), out=layer.linear)
-            x = layer.activation.forward()
+        """Map (rows, num_inputs) to (rows, num_outputs)."""
+        self._inputs, self._activations = [x], []
+        for weight, bias, norm_weight, norm_bias in self._hidden:
+            z = elu(torch.addmm(bias, x, weight.t()), inplace=True)
+            x, mean, scale = torch.native_layer_norm(
+                z, norm_bias.shape, norm_weight, norm_bias, LAYER_NORM_EPS
+            )
+            self._activations.append((z, mean, scale))
             self._inputs.append(x)
-        return torch.addmm(self._bias, x, self._weight.t(), out=self._output)
+        weight, bias = self._last
+        return torch.addmm(bias, x, weight.t())
 
+    @torch.no_grad()
     def backward(self, gradient: torch.Tensor) -> None:
         """Add the parameters' gradients, given that of the last output, once per forward pass."""
-        self._bias_gradient.add_(gradient.sum(0))
-        _add_product(self._weight_gradient, gradient, self._inputs[-1], self._product)
-        weight = self._weight
-        for layer, x in zip(reversed(self._hidden), reversed(self._inputs[:-1]), strict=True):
-            torch.mm(gradient, weight, out=layer.gradient)
-            layer.activation.backward()
-            gradient, weight = layer.gradient, layer.weight
-            _add_product(layer.weight_gradient, gradient, x, layer.product)
-
-
-def _add_product(
-    total: torch.Tensor, gradient: torch.Tensor, x: torch.Tensor, buffer: torch.Tensor
-) -> None:
-    """Add gradient^T x, (width, number of inputs), to `total` by way of a buffer.
-
-    The product is made with its longer side last, as the buffer's shape says: with few inputs, as
-    robots have, the other way takes up to six times as long.
-    """
-    if buffer.shape == total.shape:
-        total.add_(torch.mm(gradient.t(), x, out=buffer))
-    else:
-        total.add_(torch.mm(x.t(), gradient, out=buffer).t())
-
-
-def _product_buffer(weight: torch.Tensor) -> torch.Tensor:
-    """For `_add_product` to a gradient of the weight's shape."""
-    width, num_inputs = weight.shape
-    return weight.new_empty((width, num_inputs) if num_inputs >= width else (num_inputs, width))
-
-
-class PlainEluLayerNorm:
-    """`warp_envs.hidden_layer.EluLayerNorm` by torch's operations, for other devices."""
-
-    def __init__(
-        self,
-        linear: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        gradient: torch.Tensor,
-        sums: Sequence[torch.Tensor],
-        epsilon: float,
-    ) -> None:
-        """Bind the buffers."""
-        self._linear, self._weight, self._bias, self._gradient = linear, weight, bias, gradient
-        self._sums = sums
-        self._epsilon = epsilon
-        self._moments = (weight, weight)
-
-    def forward(self) -> torch.Tensor:
-        """Turn what stands in `linear` into LayerNorm(ELU(linear)), (rows, width)."""
-        elu(self._linear, inplace=True)
-        output, *self._moments = torch.native_layer_norm(
-            self._linear, self._bias.shape, self._weight, self._bias, self._epsilon
-        )
-        return output
-
-    def backward(self) -> None:
-        """Turn what stands in `gradient` into the gradient with respect to z; add to `sums`."""
-        before, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
-            self._gradient,
-            self._linear,
-            self._bias.shape,
-            *self._moments,
-            self._weight,
-            self._bias,
-            [True, True, True],
-        )
-        torch.mul(before, self._linear.clamp(max=0.0).add_(1.0), out=self._gradient)
-        for total, value in zip(
-            self._sums, (of_weight, of_bias, self._gradient.sum(0)), strict=True
-        ):
-            total.add_(value)
+        weight = self._last[0]
+        for i in range(len(self._hidden), -1, -1):
+            if i < len(self._hidden):
+                _, _, norm_weight, norm_bias = self._hidden[i]
+                z, mean, scale = self._activations[i]
+                gradient, *of_norm = torch.ops.aten.native_layer_norm_backward(
+                    gradient @ weight,
+                    z,
+                    norm_bias.shape,
+                    mean,
+                    scale,
+                    norm_weight,
+                    norm_bias,
+                    [True, True, True],
+                )
+                for total, value in zip(self._of_norms[i], of_norm, strict=True):
+                    total.add_(value)
+                gradient = gradient * z.clamp(max=0.0).add_(1.0)
+                weight = self._hidden[i][0]
+            self._of_biases[i].add_(gradient.sum(0))
+            self._of_weights[i].addmm_(gradient.t(), self._inputs[i])
 
 
 class _Worker:
     """One thread's passes and the gradient they sum up."""
 
     def __init__(self, mlp: Mlp, parameters: ParameterVector) -> None:
-        self._mlp = mlp
-        self._passes: dict[int, MlpPass] = {}
+        self._sizes = mlp.sizes
+        self._vector = parameters.vector
         self.gradient = torch.zeros_like(parameters.vector)
-        self._views = parameters.views(self.gradient)
+        self._passes: dict[int, MlpPass] = {}
+        self._plain = PlainMlpPass(mlp, parameters.views(self.gradient))
 
     def evaluate(self, chunks: Chunks, losses: SampleLosses) -> list[Evaluated]:
         """Losses (n,) and outputs of each chunk."""
@@ -209,9 +126,13 @@ class _Worker:
             results.append((values, output))
         return results
 
-    def _pass(self, rows: int) -> MlpPass:
+    def _pass(self, rows: int) -> MlpPass | PlainMlpPass:
+        if self._vector.device.type != "cpu":
+            return self._plain
         if rows not in self._passes:
-            self._passes[rows] = MlpPass(self._mlp, rows, self._views)
+            self._passes[rows] = MlpPass(
+                self._sizes, rows, self._vector, self.gradient, LAYER_NORM_EPS
+            )
         return self._passes[rows]
 
 

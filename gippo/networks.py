@@ -32,12 +32,12 @@ class Mlp(nn.Module):
         orthogonal_gain: float | None = None,
     ) -> None:
         super().__init__()
-        sizes = [num_inputs, *hidden, num_outputs]
+        self.sizes = (num_inputs, *hidden, num_outputs)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.norm_weights = nn.ParameterList()
         self.norm_biases = nn.ParameterList()
-        for fan_in, fan_out in itertools.pairwise(sizes):
+        for fan_in, fan_out in itertools.pairwise(self.sizes):
             weight = torch.empty(fan_out, fan_in, dtype=dtype)
             bias = torch.zeros(fan_out, dtype=dtype)
             if orthogonal_gain is None:

@@ -11,6 +11,7 @@ from gippo.alpha import (
     determinant_ratio,
 )
 from gippo.config import AlphaConfig, RetryConfig
+from gippo.optimization import Outcome
 from tests.gippo.policies import make_context, make_samples
 
 
@@ -152,20 +153,22 @@ def test_a_failed_fit_leaves_the_actor_and_lowers_the_base_rate():
     assert rates == pytest.approx([0.1 / 1.5, 0.05, 0.05])
 
 
-def test_a_fit_starts_near_the_rate_that_has_succeeded_before():
+@pytest.mark.parametrize("remember", [False, True])
+def test_a_fit_starts_near_the_rate_that_has_succeeded_before(monkeypatch, remember):
     context = make_context()
     samples = make_samples(context.actor)
-    retry = RetryConfig(remember=True)
-    fit = AlphaFit(context, AlphaConfig(learning_rate=0.5, retry=retry))
-    first = fit.fit(samples, alpha=0.1).outcome
-    assert first.succeeded
-    assert first.retries > 0, "a rate of 0.5 leads anywhere"
-    assert fit.learning_rate == pytest.approx(0.5 / 1.5 ** (first.retries - 1))
-    small = AlphaFit(context, AlphaConfig(learning_rate=1e-4, retry=retry))
-    small.learning_rate = 1e-5
-    for expected in (2.25e-5, 5.0625e-5, 1e-4):
-        assert small.fit(samples, alpha=0.1).outcome.retries == 0
-        assert small.learning_rate == pytest.approx(expected)
+    retry = RetryConfig(remember=remember)
+    fit = AlphaFit(context, AlphaConfig(learning_rate=0.9, min_learning_rate=0.3, retry=retry))
+    late, failed = Outcome(True, 2, 0.1, None), Outcome(False, 8, 0.1, None)
+    rates = []
+    for outcome in (late, Outcome(True, 0, 0.15, None), failed, Outcome(True, 0, 0.5, None)):
+        monkeypatch.setattr("gippo.alpha.update_with_retries", lambda *_, o=outcome, **__: o)
+        fit.fit(samples, alpha=0.1)
+        rates.append(fit.learning_rate)
+    # 1.5 times what succeeded after retries, 2.25 times what did at once, at most the base; after
+    # failures a third less, and the authors' stays there
+    expected = [0.15, 0.3375, 0.3, 0.9] if remember else [0.9, 0.9, 0.6, 0.6]
+    assert rates == pytest.approx(expected)
 
 
 def test_a_non_finite_gradient_is_reported_and_changes_nothing():
