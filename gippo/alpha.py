@@ -198,10 +198,12 @@ class AlphaFit:
 
     def _next_rate(self, outcome: Outcome) -> float:
         """The next epoch's first; the authors' falls with every epoch without a success."""
-        config, rate, factor = self.config, self.learning_rate, self.config.retry.factor
+        config, rate = self.config, self.learning_rate
         if not outcome.succeeded:
-            return min(rate, max(rate / factor, config.min_learning_rate))
-        return outcome.next_rate(config.learning_rate, factor) if config.retry.remember else rate
+            return min(rate, max(rate / config.retry.factor, config.min_learning_rate))
+        if not config.retry.remember:
+            return rate
+        return outcome.next_rate(config.learning_rate, config.retry)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state and the next epoch's rate."""

@@ -134,9 +134,15 @@ class Outcome:
     problem: str | None
     """A sentence on what was not finite in the last attempt, None if everything was."""
 
-    def next_rate(self, base: float, factor: float) -> float:
-        """Where to start after this success: a little above it, further if it came at once."""
-        return min(base, self.rate * (factor if self.retries else factor * factor))
+    def next_rate(self, base: float, config: RetryConfig) -> float:
+        """Where to start after this success: a little above it, further if it came at once.
+
+        Not far below the base rate, though. Attempts also fail for what Adam's mean has brought
+        along from the epoch before; once that is spent the next one succeeds, whatever its rate.
+        """
+        higher = self.rate * config.factor ** (1 if self.retries else 2)
+        lowest = base / config.factor ** (config.retries // 2)
+        return min(base, max(higher, lowest))
 
 
 def update_with_retries(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from gippo.compose import configure
+from gippo.compose import configure, written
 from gippo.errors import UserError
 from gippo.metrics import read_metrics
 from gippo.reproduction.code_version import code_version, digest_of_sources
@@ -132,7 +133,8 @@ class Run:
     @property
     def command(self) -> list[str]:
         """Begins the run, or goes on with it."""
-        base = [sys.executable, "-m", "gippo", "train", f"run_dir={self.run_dir}"]
+        where = shlex.split(written("run_dir", self.run_dir))
+        base = [sys.executable, "-m", "gippo", "train", *where]
         if (self.run_dir / CONFIG_FILE).is_file():
             return [*base, "resume=true", "num_threads=1"]
         what = _overrides(self.env, self.method, self.device, self.variant)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gippo.cli import main
+from gippo.compose import parse
 from gippo.errors import UserError
 from gippo.reproduction import code_version as versions
 from gippo.reproduction import runs as runs_module
@@ -39,6 +40,13 @@ def test_a_runs_folder_tells_all_that_decides_its_numbers(tmp_path, monkeypatch)
     monkeypatch.setattr(runs_module, "code_version", lambda method: "otherone")
     assert run_of(tmp_path).run_dir != plain.run_dir
     assert run_of(tmp_path).run_dir.name.rpartition("_")[0] == plain.run_dir.name.rpartition("_")[0]
+
+
+def test_a_runs_folder_may_have_any_name(tmp_path):
+    run = run_of(tmp_path / "a, b=c {d}")
+    (override, *_) = parse(run.command[4:])
+    assert override.key_or_group == "run_dir"
+    assert override.value() == str(run.run_dir)
 
 
 def test_a_budget_is_a_number_of_epochs_at_most(tmp_path):
