@@ -7,7 +7,7 @@ calls and sweeps through memory, which for networks of a robot's size cost as mu
 arithmetic.
 
 Both kernels read from a plan where everything lies. In the workspace a layer's rows are padded with
-zeros to a multiple of `PAD` numbers, so that only the parameters, which are not, need care at a
+zeros beyond a multiple of `PAD` numbers, so that only the parameters, which are not, need care at a
 row's end.
 """
 
@@ -57,7 +57,9 @@ def plan_pass(sizes: Sequence[int], rows: int) -> tuple[list[list[int]], int]:
     """
     layers = list(pairwise(sizes))
     hidden = layers[:-1]
-    strides = [-(-size // PAD) * PAD for size in sizes]
+    # An odd number of cache lines (in single precision): were it a power of two, neighbouring rows
+    # would compete for the same few places in the cache.
+    strides = [-(-size // PAD) * PAD + PAD // 2 for size in sizes]
     used = 0
 
     def take(count: int) -> int:
