@@ -22,8 +22,9 @@ class Values:
     """V(s_t)."""
     next_value: torch.Tensor
     """V(s_{t+1}) at the observation before any reset; not yet zeroed on termination."""
-    next_value_gradient: torch.Tensor
-    """Of `next_value` with respect to that observation, not normalised, (H, N, num_obs)."""
+    next_value_gradient: torch.Tensor | None
+    """Of `next_value` with respect to that observation, not normalised, (H, N, num_obs); None if
+    the rollout recorded no gradient."""
 
 
 def evaluate(rollout: Rollout, value_function: ValueFunction, normalizer: Normalizer) -> Values:
@@ -31,11 +32,14 @@ def evaluate(rollout: Rollout, value_function: ValueFunction, normalizer: Normal
 
     The normaliser and the value function's parameters are constants.
     """
+    recorded = bool(rollout.action_steps)
     with torch.no_grad():
         value = value_function(rollout.obs)
-    reached = rollout.final_obs.clone().requires_grad_()
-    with torch.enable_grad():
+    reached = rollout.final_obs.clone().requires_grad_(recorded)
+    with torch.set_grad_enabled(recorded):
         next_value = value_function(normalizer.normalize(reached))
+    if not recorded:
+        return Values(value, next_value, None)
     (gradient,) = torch.autograd.grad(next_value, reached, torch.ones_like(next_value))
     return Values(value, next_value.detach(), gradient)
 
@@ -116,6 +120,7 @@ def action_gradients(
     backward pass are these coefficients, so no graph of the advantages themselves is needed. As a_t
     does not act on delta_k for k < t, dA_t/da_t is the result divided by (gamma lambda)^t.
     """
+    assert values.next_value_gradient is not None
     steps = subtrajectory_steps(rollout.done)
     discount = (gamma * gae_lambda) ** steps.to(rollout.reward.dtype)
     goes_on = ~rollout.done

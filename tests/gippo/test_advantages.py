@@ -93,7 +93,7 @@ def test_gae_by_hand_with_a_termination_and_a_truncation():
         values=Values(
             value=column(10, 20, 30, 40, 50),
             next_value=column(20, 99, 40, 60, 80),
-            next_value_gradient=torch.empty(5, 1, 0),
+            next_value_gradient=None,
         ),
         terminated=flags(False, True, False, False, False),
         done=flags(False, True, False, True, False),
@@ -188,8 +188,6 @@ def test_rewards_small_beside_the_values_keep_their_differences():
     value = torch.full((1, 4), -44.0)
     reward = torch.tensor([[1e-9, 2e-9, 3e-9, 4e-9]])
     done = torch.ones(1, 4, dtype=torch.bool)
-    advantage = generalized_advantage(
-        reward, Values(value, value, torch.empty(1, 4, 0)), ~done, done, 0.99, 0.95
-    )
+    advantage = generalized_advantage(reward, Values(value, value, None), ~done, done, 0.99, 0.95)
     expected = torch.tensor([[-3.0, -1.0, 1.0, 3.0]]) / 5.0**0.5
     torch.testing.assert_close(normalized(advantage, torch.float32), expected, rtol=1e-3, atol=0.0)
