@@ -219,8 +219,7 @@ class RetryConfig:
     """Divide again for each further retry."""
     remember: bool = False
     """Start the next epoch one factor above the rate that has succeeded, two if no retry was
-    needed, but never above the base rate nor below it by more than half the retries; false: at the
-    base rate, as the authors' runs do."""
+    needed, and never above the base rate; false: at the base rate, as the authors' runs do."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""

@@ -137,7 +137,7 @@ class SurrogateAscent:
         if not outcome.succeeded:
             return initial / factor
         base = config.learning_rate
-        return outcome.next_rate(base, config.retry) if config.retry.remember else base
+        return outcome.next_rate(base, config.retry.factor) if config.retry.remember else base
 
     def losses(
         self,
