@@ -17,14 +17,12 @@ import torch
 from torch.nn.functional import elu
 
 from gippo.distributed import SINGLE, Ranks
-from gippo.networks import Mlp
+from gippo.networks import LAYER_NORM_EPS, Mlp
 from gippo.optimization import ParameterVector
 from warp_envs.mlp_pass import MlpPass
 
 CHUNK = 2048
 """Samples per pass on a CPU at most; a batch of that many is worth two passes, for two threads."""
-LAYER_NORM_EPS = 1e-5
-"""torch's default."""
 
 SampleLosses = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 """outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,) and its gradient with

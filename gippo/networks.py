@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn.functional import elu, layer_norm, linear
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+LAYER_NORM_EPS = 1e-5
+"""Added to the variance; torch's default."""
 
 
 class Mlp(nn.Module):

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from gippo.config import RetryConfig
+from gippo.networks import LAYER_NORM_EPS
+from warp_envs.mlp_fit import FitSettings, MlpFit
 
 GRAD_NORM_EPS = 1e-6
 ADAM_EPS = 1e-8
@@ -105,6 +107,51 @@ class Optimizer:
         deviation = self._square.sqrt().add_(ADAM_EPS * correction)
         self.parameters.vector.addcdiv_(self._mean, deviation, value=-step)
 
+    def square_fit(
+        self, sizes: Sequence[int], rows: int, num_minibatches: int, iterations: int
+    ) -> MlpFit:
+        """Prepare fits of the parameters, a network's of these sizes, by mean squared error."""
+        state = (self.parameters.vector, self._mean, self._square)
+        return MlpFit(sizes, rows, num_minibatches, iterations, *state, LAYER_NORM_EPS)
+
+    def fit_squares(
+        self,
+        fit: MlpFit,
+        inputs: torch.Tensor,
+        target: torch.Tensor,
+        learning_rate: float,
+        unit: float,
+        offset: float,
+    ) -> torch.Tensor:
+        """Take all steps of a fit, on a CPU, as `step_along` would.
+
+        Args:
+            fit: from `square_fit`.
+            inputs: (rows, num_inputs).
+            target: of ``unit * output + offset``, (rows,).
+            learning_rate: of all steps.
+            unit: of the network's output.
+            offset: of the network's output.
+
+        Returns:
+            Each minibatch's mean loss before its last step, (minibatches,).
+        """
+        assert self.max_grad_norm is not None
+        settings = FitSettings(
+            learning_rate,
+            self._steps,
+            *self._betas,
+            ADAM_EPS,
+            self.max_grad_norm,
+            GRAD_NORM_EPS,
+            unit,
+            offset,
+        )
+        losses = fit.fit(inputs, target, settings)
+        self._steps += fit.num_descents
+        self._learning_rate = learning_rate
+        return losses
+
     def state_dict(self) -> dict[str, Any]:
         """A copy of Adam's moments and step count, and the last rate."""
         moments = {
@@ -137,8 +184,8 @@ class Outcome:
     def next_rate(self, base: float, factor: float) -> float:
         """Where to start after this success: a little above it, further if it came at once.
 
-        It has no floor: late in an Ant's training the rates that succeed are a fiftieth of the base,
-        and from a fifth of it most of an epoch's attempts were vain.
+        It has no floor: late in an Ant's training the rates that succeed are a fiftieth of the
+        base, and from a fifth of it most of an epoch's attempts were vain.
         """
         return min(base, self.rate * (factor if self.retries else factor * factor))
 

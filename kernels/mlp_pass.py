@@ -112,8 +112,8 @@ def _polynomial(terms: int) -> str:
     return code
 
 
-def _prelude(scalar: str, rows: str) -> str:
-    """Types, the plan's columns by name, and functions on vectors, rows and matrices."""
+def prelude(scalar: str) -> str:
+    """C++: types, the plan's columns by name, and functions on vectors, rows and matrices."""
     high, low, least, integer, bits, bias = _LIMITS[scalar]
     size = 4 if scalar == "float" else 8
     columns = ", ".join(name.upper() for name in COLUMNS)
@@ -136,7 +136,6 @@ def _prelude(scalar: str, rows: str) -> str:
         return plan.data[layer * plan.shape[1] + column];
     }};
     T* const work = workspace.data;
-    const int rows = {rows}.shape[0];
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V v) {{ *(Unaligned*)p = v; }};
     auto load_part = [&](const T* p, int count) -> V {{  // zeros beyond `count` numbers
@@ -222,182 +221,188 @@ def _prelude(scalar: str, rows: str) -> str:
 """
 
 
-def _forward(scalar: str) -> str:
-    return f"""{_prelude(scalar, "inputs")}
-    for (int l = 0; l < layers; ++l) {{
-        const T* const weight = parameters.data + at(l, WEIGHT);
-        T* const transposed = work + at(l, TRANSPOSED);
-        const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, OUTPUT_STRIDE);
-        for (int i = 0; i < from; ++i)
-            for (int o = 0; o < stride; ++o)
-                transposed[i * stride + o] = o < to ? weight[o * from + i] : T(0);
-    }}
-    for (int start = 0; start < rows; start += {BLOCK}) {{
-        const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
-        const int width = at(0, INPUTS), padded = at(0, INPUT_STRIDE);
-        for (int row = start; row < start + m; ++row)
-            for (int i = 0; i < padded; ++i)
-                work[at(0, X) + (size_t)row * padded + i] =
-                    i < width ? inputs.data[(size_t)row * width + i] : T(0);
+def forward_function() -> str:
+    """C++, after the prelude: the pass of `rows` rows from `inputs` to `output`."""
+    return f"""
+    auto forward = [&](const T* inputs, int rows, T* output) {{
         for (int l = 0; l < layers; ++l) {{
-            const int to = at(l, OUTPUTS);
-            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-            T* const first = work + at(l, Z) + start * stride;
-            product(m, to, at(l, INPUTS), work + at(l, X) + start * from_stride, from_stride, 1,
-                    work + at(l, TRANSPOSED), stride, first, stride, false);
-            const T* const bias = parameters.data + at(l, BIAS);
-            if (l == layers - 1) {{
-                T* const out = output.data + (size_t)start * to;
-                for (int row = 0; row < m; ++row)
-                    for (int o = 0; o < to; ++o)
-                        out[row * to + o] = first[row * stride + o] + bias[o];
-                continue;
-            }}
-            const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
-            const T* const norm_bias = parameters.data + at(l, NORM_BIAS);
-            auto normalize = [&](auto* height, int row) {{
-                enum {{ M = sizeof(*height) }};
-                T* const z = first + row * stride;
-                T* const y = work + at(l + 1, X) + (start + row) * stride;
-                V sum[M], square[M];
-                for (int r = 0; r < M; ++r)
-                    sum[r] = square[r] = V(T(0));
-                for (int i = 0; i < to; i += LANES) {{
-                    const V b = load_part(bias + i, to - i);
-                    for (int r = 0; r < M; ++r) {{
-                        const V e = elu(load(z + r * stride + i) + b);
-                        store(z + r * stride + i, e);  // zero beyond the row's end
-                        sum[r] += e;
-                    }}
-                }}
-                V average[M], scale[M];
-                for (int r = 0; r < M; ++r)
-                    average[r] = V(total(sum[r]) / T(to));
-                for (int i = 0; i < to; i += LANES)
-                    for (int r = 0; r < M; ++r) {{
-                        const V d = part(load(z + r * stride + i) - average[r], to - i);
-                        square[r] += d * d;
-                    }}
-                for (int r = 0; r < M; ++r) {{
-                    const T s = T(1) / T(sqrt(total(square[r]) / T(to) + epsilon));
-                    work[at(l, MEAN) + start + row + r] = average[r][0];
-                    work[at(l, SCALE) + start + row + r] = s;
-                    scale[r] = V(s);
-                }}
-                for (int i = 0; i < (int)stride; i += LANES) {{
-                    const V w = load_part(norm_weight + i, to - i);
-                    const V b = load_part(norm_bias + i, to - i);
-                    for (int r = 0; r < M; ++r) {{
-                        const V d = (load(z + r * stride + i) - average[r]) * scale[r];
-                        store(y + r * stride + i, i < to ? d * w + b : V(T(0)));
-                    }}
-                }}
-            }};
-            in_fours(m, normalize);
+            const T* const weight = parameters.data + at(l, WEIGHT);
+            T* const transposed = work + at(l, TRANSPOSED);
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, OUTPUT_STRIDE);
+            for (int i = 0; i < from; ++i)
+                for (int o = 0; o < stride; ++o)
+                    transposed[i * stride + o] = o < to ? weight[o * from + i] : T(0);
         }}
-    }}
+        for (int start = 0; start < rows; start += {BLOCK}) {{
+            const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
+            const int width = at(0, INPUTS), padded = at(0, INPUT_STRIDE);
+            for (int row = start; row < start + m; ++row)
+                for (int i = 0; i < padded; ++i)
+                    work[at(0, X) + (size_t)row * padded + i] =
+                        i < width ? inputs[(size_t)row * width + i] : T(0);
+            for (int l = 0; l < layers; ++l) {{
+                const int to = at(l, OUTPUTS);
+                const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+                T* const first = work + at(l, Z) + start * stride;
+                product(m, to, at(l, INPUTS), work + at(l, X) + start * from_stride, from_stride, 1,
+                        work + at(l, TRANSPOSED), stride, first, stride, false);
+                const T* const bias = parameters.data + at(l, BIAS);
+                if (l == layers - 1) {{
+                    T* const out = output + (size_t)start * to;
+                    for (int row = 0; row < m; ++row)
+                        for (int o = 0; o < to; ++o)
+                            out[row * to + o] = first[row * stride + o] + bias[o];
+                    continue;
+                }}
+                const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+                const T* const norm_bias = parameters.data + at(l, NORM_BIAS);
+                auto normalize = [&](auto* height, int row) {{
+                    enum {{ M = sizeof(*height) }};
+                    T* const z = first + row * stride;
+                    T* const y = work + at(l + 1, X) + (start + row) * stride;
+                    V sum[M], square[M];
+                    for (int r = 0; r < M; ++r)
+                        sum[r] = square[r] = V(T(0));
+                    for (int i = 0; i < to; i += LANES) {{
+                        const V b = load_part(bias + i, to - i);
+                        for (int r = 0; r < M; ++r) {{
+                            const V e = elu(load(z + r * stride + i) + b);
+                            store(z + r * stride + i, e);  // zero beyond the row's end
+                            sum[r] += e;
+                        }}
+                    }}
+                    V average[M], scale[M];
+                    for (int r = 0; r < M; ++r)
+                        average[r] = V(total(sum[r]) / T(to));
+                    for (int i = 0; i < to; i += LANES)
+                        for (int r = 0; r < M; ++r) {{
+                            const V d = part(load(z + r * stride + i) - average[r], to - i);
+                            square[r] += d * d;
+                        }}
+                    for (int r = 0; r < M; ++r) {{
+                        const T s = T(1) / T(sqrt(total(square[r]) / T(to) + epsilon));
+                        work[at(l, MEAN) + start + row + r] = average[r][0];
+                        work[at(l, SCALE) + start + row + r] = s;
+                        scale[r] = V(s);
+                    }}
+                    for (int i = 0; i < (int)stride; i += LANES) {{
+                        const V w = load_part(norm_weight + i, to - i);
+                        const V b = load_part(norm_bias + i, to - i);
+                        for (int r = 0; r < M; ++r) {{
+                            const V d = (load(z + r * stride + i) - average[r]) * scale[r];
+                            store(y + r * stride + i, i < to ? d * w + b : V(T(0)));
+                        }}
+                    }}
+                }};
+                in_fours(m, normalize);
+            }}
+        }}
+    }};
 """
 
 
-def _backward(scalar: str) -> str:
-    return f"""{_prelude(scalar, "gradient")}
-    for (int l = 0; l < layers; ++l) {{
-        const T* const weight = parameters.data + at(l, WEIGHT);
-        T* const padded = work + at(l, PADDED);
-        const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, INPUT_STRIDE);
-        for (int o = 0; o < to; ++o)
-            for (int i = 0; i < stride; ++i) {{
-                padded[o * stride + i] = i < from ? weight[o * from + i] : T(0);
-                work[at(l, OF_WEIGHT) + o * stride + i] = T(0);
+def backward_function() -> str:
+    """C++, after the prelude: adds to `totals`, given the `gradient` of the last pass's output."""
+    return f"""
+    auto backward = [&](const T* gradient, int rows, T* totals) {{
+        for (int l = 0; l < layers; ++l) {{
+            const T* const weight = parameters.data + at(l, WEIGHT);
+            T* const padded = work + at(l, PADDED);
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, INPUT_STRIDE);
+            for (int o = 0; o < to; ++o)
+                for (int i = 0; i < stride; ++i) {{
+                    padded[o * stride + i] = i < from ? weight[o * from + i] : T(0);
+                    work[at(l, OF_WEIGHT) + o * stride + i] = T(0);
+                }}
+            for (int i = 0; i < 3 * at(l, OUTPUT_STRIDE); ++i)
+                work[at(l, OF_BIAS) + i] = T(0);
+        }}
+        for (int start = 0; start < rows; start += {BLOCK}) {{
+            const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
+            for (int l = layers - 1; l >= 0; --l) {{
+                const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+                const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+                T* const first = work + at(l, GRADIENT);
+                T* const of_bias = work + at(l, OF_BIAS);
+                T* const of_norm_weight = of_bias + stride;
+                T* const of_norm_bias = of_norm_weight + stride;
+                const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+                auto reverse = [&](auto* height, int row) {{
+                    enum {{ M = sizeof(*height) }};
+                    T* const g = first + row * stride;
+                    const T* const e = work + at(l, Z) + (start + row) * stride;
+                    V average[M], s[M], sum[M], along[M];
+                    for (int r = 0; r < M; ++r) {{
+                        average[r] = V(work[at(l, MEAN) + start + row + r]);
+                        s[r] = V(work[at(l, SCALE) + start + row + r]);
+                        sum[r] = along[r] = V(T(0));
+                    }}
+                    for (int i = 0; i < to; i += LANES) {{
+                        const V weight = load_part(norm_weight + i, to - i);
+                        V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
+                        for (int r = 0; r < M; ++r) {{
+                            const V seed = load(g + r * stride + i);  // zero beyond the row's end
+                            const V d = (load(e + r * stride + i) - average[r]) * s[r];
+                            const V weighted = seed * weight;
+                            sum[r] += weighted;
+                            along[r] += weighted * d;
+                            of_weight += seed * d;
+                            of_offset += seed;
+                        }}
+                        store(of_norm_weight + i, of_weight);
+                        store(of_norm_bias + i, of_offset);
+                    }}
+                    for (int r = 0; r < M; ++r) {{
+                        sum[r] = V(total(sum[r]) / T(to));
+                        along[r] = V(total(along[r]) / T(to));
+                    }}
+                    for (int i = 0; i < to; i += LANES) {{
+                        const V weight = load_part(norm_weight + i, to - i);
+                        V of_sum = load(of_bias + i);
+                        for (int r = 0; r < M; ++r) {{
+                            const V value = load(e + r * stride + i);
+                            const V d = (value - average[r]) * s[r];
+                            const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
+                            const V weighted = load(g + r * stride + i) * weight;
+                            const V out = s[r] * (weighted - sum[r] - d * along[r]) * slope;
+                            store(g + r * stride + i, out);
+                            of_sum += out;
+                        }}
+                        store(of_bias + i, of_sum);
+                    }}
+                }};
+                if (l < layers - 1)
+                    in_fours(m, reverse);
+                else
+                    for (int row = 0; row < m; ++row)
+                        for (int o = 0; o < (int)stride; ++o) {{
+                            T* const g = first + row * stride + o;
+                            *g = o < to ? gradient[(size_t)(start + row) * to + o] : T(0);
+                            of_bias[o] += *g;
+                        }}
+                product(to, from, m, first, 1, stride, work + at(l, X) + start * from_stride,
+                        from_stride, work + at(l, OF_WEIGHT), from_stride, true);
+                if (l > 0)
+                    product(m, from, to, first, stride, 1, work + at(l, PADDED), from_stride,
+                            work + at(l - 1, GRADIENT), from_stride, false);
             }}
-        for (int i = 0; i < 3 * at(l, OUTPUT_STRIDE); ++i)
-            work[at(l, OF_BIAS) + i] = T(0);
-    }}
-    for (int start = 0; start < rows; start += {BLOCK}) {{
-        const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
-        for (int l = layers - 1; l >= 0; --l) {{
+        }}
+        for (int l = 0; l < layers; ++l) {{
             const int from = at(l, INPUTS), to = at(l, OUTPUTS);
             const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-            T* const first = work + at(l, GRADIENT);
-            T* const of_bias = work + at(l, OF_BIAS);
-            T* const of_norm_weight = of_bias + stride;
-            T* const of_norm_bias = of_norm_weight + stride;
-            const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
-            auto reverse = [&](auto* height, int row) {{
-                enum {{ M = sizeof(*height) }};
-                T* const g = first + row * stride;
-                const T* const e = work + at(l, Z) + (start + row) * stride;
-                V average[M], s[M], sum[M], along[M];
-                for (int r = 0; r < M; ++r) {{
-                    average[r] = V(work[at(l, MEAN) + start + row + r]);
-                    s[r] = V(work[at(l, SCALE) + start + row + r]);
-                    sum[r] = along[r] = V(T(0));
+            for (int o = 0; o < to; ++o) {{
+                const T* const sums = work + at(l, OF_BIAS) + o;
+                totals[at(l, BIAS) + o] += sums[0];
+                if (l < layers - 1) {{
+                    totals[at(l, NORM_WEIGHT) + o] += sums[stride];
+                    totals[at(l, NORM_BIAS) + o] += sums[2 * stride];
                 }}
-                for (int i = 0; i < to; i += LANES) {{
-                    const V weight = load_part(norm_weight + i, to - i);
-                    V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
-                    for (int r = 0; r < M; ++r) {{
-                        const V seed = load(g + r * stride + i);  // zero beyond the row's end
-                        const V d = (load(e + r * stride + i) - average[r]) * s[r];
-                        const V weighted = seed * weight;
-                        sum[r] += weighted;
-                        along[r] += weighted * d;
-                        of_weight += seed * d;
-                        of_offset += seed;
-                    }}
-                    store(of_norm_weight + i, of_weight);
-                    store(of_norm_bias + i, of_offset);
-                }}
-                for (int r = 0; r < M; ++r) {{
-                    sum[r] = V(total(sum[r]) / T(to));
-                    along[r] = V(total(along[r]) / T(to));
-                }}
-                for (int i = 0; i < to; i += LANES) {{
-                    const V weight = load_part(norm_weight + i, to - i);
-                    V of_sum = load(of_bias + i);
-                    for (int r = 0; r < M; ++r) {{
-                        const V value = load(e + r * stride + i);
-                        const V d = (value - average[r]) * s[r];
-                        const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
-                        const V weighted = load(g + r * stride + i) * weight;
-                        const V out = s[r] * (weighted - sum[r] - d * along[r]) * slope;
-                        store(g + r * stride + i, out);
-                        of_sum += out;
-                    }}
-                    store(of_bias + i, of_sum);
-                }}
-            }};
-            if (l < layers - 1)
-                in_fours(m, reverse);
-            else
-                for (int row = 0; row < m; ++row)
-                    for (int o = 0; o < (int)stride; ++o) {{
-                        T* const g = first + row * stride + o;
-                        *g = o < to ? gradient.data[(size_t)(start + row) * to + o] : T(0);
-                        of_bias[o] += *g;
-                    }}
-            product(to, from, m, first, 1, stride, work + at(l, X) + start * from_stride,
-                    from_stride, work + at(l, OF_WEIGHT), from_stride, true);
-            if (l > 0)
-                product(m, from, to, first, stride, 1, work + at(l, PADDED), from_stride,
-                        work + at(l - 1, GRADIENT), from_stride, false);
-        }}
-    }}
-    for (int l = 0; l < layers; ++l) {{
-        const int from = at(l, INPUTS), to = at(l, OUTPUTS);
-        const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-        for (int o = 0; o < to; ++o) {{
-            const T* const sums = work + at(l, OF_BIAS) + o;
-            totals.data[at(l, BIAS) + o] += sums[0];
-            if (l < layers - 1) {{
-                totals.data[at(l, NORM_WEIGHT) + o] += sums[stride];
-                totals.data[at(l, NORM_BIAS) + o] += sums[2 * stride];
+                for (int i = 0; i < from; ++i)
+                    totals[at(l, WEIGHT) + o * from + i] +=
+                        work[at(l, OF_WEIGHT) + o * from_stride + i];
             }}
-            for (int i = 0; i < from; ++i)
-                totals.data[at(l, WEIGHT) + o * from + i] +=
-                    work[at(l, OF_WEIGHT) + o * from_stride + i];
         }}
-    }}
+    }};
 """
 
 
@@ -430,11 +435,16 @@ def mlp_pass_kernels(scalar: type) -> tuple[wp.Kernel, wp.Kernel]:
         plan: table, parameters: vector, gradient: matrix, totals: vector, workspace: vector
     ): ...
 
+    start = prelude(name)
+    once_forward = f"{start}{forward_function()}forward(inputs.data, inputs.shape[0], output.data);"
+    once_backward = (
+        f"{start}{backward_function()}backward(gradient.data, gradient.shape[0], totals.data);"
+    )
     # Warp keeps native functions by name
     forward_rows.__name__ = forward_rows.__qualname__ = f"mlp_pass_{name}"
     backward_rows.__name__ = backward_rows.__qualname__ = f"mlp_pass_backward_{name}"
-    run_forward = wp.func_native(_forward(name))(forward_rows)
-    run_backward = wp.func_native(_backward(name))(backward_rows)
+    run_forward = wp.func_native(once_forward)(forward_rows)
+    run_backward = wp.func_native(once_backward)(backward_rows)
 
     @wp.kernel(module="unique", enable_backward=False)
     def forward(

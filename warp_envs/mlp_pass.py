@@ -12,8 +12,8 @@ import warp as wp
 from kernels.mlp_pass import mlp_pass_kernels, plan_pass
 from warp_envs.bridge import scalar_type
 
-# Warp's compiler keeps global state, and networks are prepared on the threads that use them.
-_preparing = threading.Lock()
+PREPARING = threading.Lock()
+"""Warp's compiler keeps global state, and networks are prepared on the threads that use them."""
 
 
 class MlpPass:
@@ -54,10 +54,10 @@ class MlpPass:
         )
         table = wp.array(plan, dtype=int, ndim=2, device="cpu")
         self._kept = (parameters, totals, table)
-        with _preparing:
+        with PREPARING:
             forward, backward = mlp_pass_kernels(scalar)
-            self._forward = _prepared(forward, [table, scalar(epsilon), p, x, y, w])
-            self._backward = _prepared(backward, [table, p, g, t, w])
+            self._forward = prepared(forward, [table, scalar(epsilon), p, x, y, w])
+            self._backward = prepared(backward, [table, p, g, t, w])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (rows, num_inputs) to (rows, num_outputs), a buffer that the next pass overwrites."""
@@ -71,5 +71,6 @@ class MlpPass:
         self._backward.launch()
 
 
-def _prepared(kernel: wp.Kernel, inputs: list[object]) -> Any:
+def prepared(kernel: wp.Kernel, inputs: list[object]) -> Any:
+    """A launch of one task, to be repeated with the same arguments."""
     return wp.launch(kernel, 1, inputs=inputs, device="cpu", record_cmd=True)

@@ -44,9 +44,29 @@ def test_minibatches_are_contiguous_in_time_and_in_order():
         return descent(batch, losses)
 
     critic._gradient.descent = spy
-    critic.fit(obs, target, 0)
+    critic._descend_in_steps(obs.flatten(0, 1), target.flatten(), 1e-2)
     expected = [obs[2 * i : 2 * i + 2].flatten(0, 1) for i in range(4)] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
+
+
+@pytest.mark.parametrize("normalize_value", [False, True])
+@pytest.mark.parametrize("horizon", [8, 7])  # 28 rows make minibatches of 7, 32 of 8
+def test_one_task_descends_as_step_after_step(normalize_value, horizon):
+    at_once, in_steps = make_critic(normalize_value), make_critic(normalize_value)
+    in_steps._descend = in_steps._descend_in_steps
+    obs, target = make_data(horizon)
+    for epoch in range(3):
+        losses = [
+            critic.fit(obs, target, epoch)[0]["critic_loss"] for critic in (at_once, in_steps)
+        ]
+        torch.testing.assert_close(*losses, rtol=1e-9, atol=0.0)
+    states = [critic.state_dict() for critic in (at_once, in_steps)]
+    for part in ("network", "target"):
+        for name, value in states[0][part].items():
+            torch.testing.assert_close(value, states[1][part][name], rtol=1e-9, atol=1e-9)
+    moments = [state["optimizer"]["moments"] for state in states]
+    for name, value in moments[0].items():
+        torch.testing.assert_close(value, moments[1][name], rtol=1e-8, atol=1e-8)
 
 
 def test_the_target_critic_moves_by_its_rate():

@@ -1,0 +1,101 @@
+"""Fits of a network of one output over torch tensors on a CPU, in one launch each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import torch
+import warp as wp
+
+from kernels.mlp_fit import SETTINGS, mlp_fit_kernel
+from kernels.mlp_pass import plan_pass
+from warp_envs.bridge import scalar_type
+from warp_envs.mlp_pass import PREPARING, prepared
+
+
+@dataclass
+class FitSettings:
+    """Of a fit; the fields are those of `kernels.mlp_fit.SETTINGS`."""
+
+    rate: float
+    steps: int
+    beta_1: float
+    beta_2: float
+    adam_epsilon: float
+    max_norm: float
+    norm_epsilon: float
+    unit: float = 1.0
+    offset: float = 0.0
+
+
+class MlpFit:
+    """Fits of a multilayer perceptron by mean squared error, over a fixed number of rows.
+
+    Hidden layers are Linear -> ELU -> LayerNorm, the last one is linear, of one output. Fits may
+    run on any thread.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        rows: int,
+        num_minibatches: int,
+        iterations: int,
+        parameters: torch.Tensor,
+        mean: torch.Tensor,
+        square: torch.Tensor,
+        epsilon: float,
+    ) -> None:
+        """Compile, at the first use on a machine, and bind the tensors, which must not move.
+
+        Args:
+            sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
+            rows: of the inputs.
+            num_minibatches: of contiguous rows, equally many but in the last; less if there are
+                not as many.
+            iterations: over all of them.
+            parameters: (P,), as `warp_envs.mlp_pass.MlpPass` takes them; changed in place.
+            mean: Adam's, (P,), which every fit goes on with.
+            square: Adam's mean square, likewise.
+            epsilon: added to the normalisation's variance.
+        """
+        most = -(-rows // num_minibatches)
+        plan, size = plan_pass(sizes, most)
+        dtype, scalar = parameters.dtype, scalar_type(parameters.dtype)
+        self.num_descents = -(-rows // most) * iterations
+        """Of a fit."""
+        self._settings = torch.zeros(len(SETTINGS), dtype=torch.float64)
+        self._inputs = torch.empty(rows, sizes[0], dtype=dtype)
+        self._target = torch.empty(rows, dtype=dtype)
+        self._losses = torch.empty(-(-rows // most), dtype=dtype)
+        work = [torch.empty(most, 1, dtype=dtype) for _ in range(2)]
+        work += [torch.empty_like(parameters), torch.empty(size, dtype=dtype)]
+        inputs = (self._inputs, self._target)
+        tensors = (parameters, mean, square, *inputs, self._losses, *work)
+        arrays = [wp.from_torch(tensor.detach(), requires_grad=False) for tensor in tensors]
+        settings = wp.from_torch(self._settings)
+        table = wp.array(plan, dtype=int, ndim=2, device="cpu")
+        self._kept = (parameters, mean, square, work, table)
+        arguments = [table, scalar(epsilon), settings, iterations, *arrays]
+        with PREPARING:
+            self._fit = prepared(mlp_fit_kernel(scalar), arguments)
+
+    def fit(
+        self, inputs: torch.Tensor, target: torch.Tensor, settings: FitSettings
+    ) -> torch.Tensor:
+        """Descend.
+
+        Args:
+            inputs: (rows, num_inputs).
+            target: (rows,), of ``settings.unit * output + settings.offset``.
+            settings: of this fit.
+
+        Returns:
+            Each minibatch's loss before its step of the last iteration, (minibatches,).
+        """
+        self._inputs.copy_(inputs)
+        self._target.copy_(target)
+        self._settings.copy_(torch.tensor(astuple(settings), dtype=torch.float64))
+        self._fit.launch()
+        return self._losses.clone()
