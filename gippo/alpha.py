@@ -203,7 +203,7 @@ class AlphaFit:
             return min(rate, max(rate / config.retry.factor, config.min_learning_rate))
         if not config.retry.remember:
             return rate
-        return outcome.next_rate(config.learning_rate, config.retry.factor)
+        return outcome.next_rate(config.learning_rate, config.retry)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state and the next epoch's rate."""

@@ -219,7 +219,8 @@ class RetryConfig:
     """Divide again for each further retry."""
     remember: bool = False
     """Start the next epoch one factor above the rate that has succeeded, two if no retry was
-    needed, and never above the base rate; false: at the base rate, as the authors' runs do."""
+    needed, but never above the base rate nor below what retries from there would reach; false: at
+    the base rate, as the authors' runs do."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
@@ -255,6 +256,9 @@ class PPOConfig:
     differ by more than this takes its ratios against the alpha policy alone."""
     log_ratio_clamp: float = 16.0
     """Bound on the logarithm of a probability ratio."""
+    kl_limit: float | None = None
+    """An ascent whose end diverges further than this from its start, mean KL in nats, is undone and
+    retried as if its loss had risen; null: however far."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Adam's."""
     max_grad_norm: float | None = 1.0
@@ -278,6 +282,8 @@ class PPOConfig:
         _check_number("ppo.log_ratio_limit", self.log_ratio_limit)
         # exp(88) and more is infinite in single precision
         _check_number("ppo.log_ratio_clamp", self.log_ratio_clamp, 0.0, 80.0, open_low=True)
+        if self.kl_limit is not None:
+            _check_positive("ppo.kl_limit", self.kl_limit)
         _check_betas("ppo.betas", self.betas)
         if self.max_grad_norm is not None:
             _check_positive("ppo.max_grad_norm", self.max_grad_norm)

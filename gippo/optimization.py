@@ -181,13 +181,15 @@ class Outcome:
     problem: str | None
     """A sentence on what was not finite in the last attempt, None if everything was."""
 
-    def next_rate(self, base: float, factor: float) -> float:
+    def next_rate(self, base: float, config: RetryConfig) -> float:
         """Where to start after this success: a little above it, further if it came at once.
 
-        It has no floor: late in an Ant's training the rates that succeed are a fiftieth of the
-        base, and from a fifth of it most of an epoch's attempts were vain.
+        But nowhere that retries from the base rate would not have come to. Attempts also fail for
+        what Adam's mean has brought along from the epochs before; once that is spent the next one
+        succeeds, whatever its rate, and rates that only fell for it would stay low.
         """
-        return min(base, self.rate * (factor if self.retries else factor * factor))
+        higher = self.rate * config.factor ** (1 if self.retries else 2)
+        return min(base, max(higher, base / config.factor**config.retries))
 
 
 def update_with_retries(

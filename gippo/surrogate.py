@@ -137,7 +137,7 @@ class SurrogateAscent:
         if not outcome.succeeded:
             return initial / factor
         base = config.learning_rate
-        return outcome.next_rate(base, config.retry.factor) if config.retry.remember else base
+        return outcome.next_rate(base, config.retry) if config.retry.remember else base
 
     def losses(
         self,
@@ -209,6 +209,7 @@ class _Attempt:
                 strict=True,
             )
         )
+        self._end = self._start
         self.rate = 0.0
         self.kl = torch.zeros(())
         self.last_loss = torch.zeros(())
@@ -239,9 +240,23 @@ class _Attempt:
             passes.append(torch.stack(losses).mean())
         self.rate = rate
         self.last_loss = passes[-1]
-        return passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
+        first, last = passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
+        if config.kl_limit is not None:
+            # Written so that a NaN counts as far.
+            last = torch.where(self._divergence() <= config.kl_limit, last, last.abs() + 1.0)
+        return first, last
 
     def _loss_now(self) -> torch.Tensor:
+        """The loss after the last step; `self._end` are the policies there, as `self._start`."""
         ascent = self._ascent
-        losses = [ascent._network.evaluate(batch, ascent.losses)[0] for batch in self._minibatches]
-        return torch.stack(losses).mean()
+        results = [ascent._network.evaluate(batch, ascent.losses) for batch in self._minibatches]
+        self._end = [GaussianActor.split(output) for _, output in results]
+        return torch.stack([loss for loss, _ in results]).mean()
+
+    def _divergence(self) -> torch.Tensor:
+        """KL(start of the ascent || its end), mean over all samples."""
+        parts = [
+            kl_divergence(*start, *end).mean()
+            for start, end in zip(self._start, self._end, strict=True)
+        ]
+        return self._ascent._ranks.mean(torch.stack(parts).mean())

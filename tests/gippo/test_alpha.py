@@ -160,14 +160,16 @@ def test_a_fit_starts_near_the_rate_that_has_succeeded_before(monkeypatch, remem
     retry = RetryConfig(remember=remember)
     fit = AlphaFit(context, AlphaConfig(learning_rate=0.9, min_learning_rate=0.3, retry=retry))
     late, failed = Outcome(True, 2, 0.1, None), Outcome(False, 8, 0.1, None)
+    low = Outcome(True, 8, 0.01, None)
     rates = []
-    for outcome in (late, Outcome(True, 0, 0.15, None), failed, Outcome(True, 0, 0.5, None)):
+    for outcome in (late, Outcome(True, 0, 0.15, None), failed, Outcome(True, 0, 0.5, None), low):
         monkeypatch.setattr("gippo.alpha.update_with_retries", lambda *_, o=outcome, **__: o)
         fit.fit(samples, alpha=0.1)
         rates.append(fit.learning_rate)
-    # 1.5 times what succeeded after retries, 2.25 times what did at once, at most the base; after
-    # failures a third less, and the authors' stays there
-    expected = [0.15, 0.3375, 0.3, 0.9] if remember else [0.9, 0.9, 0.6, 0.6]
+    # 1.5 times what succeeded after retries, 2.25 times what did at once, at most the base and at
+    # least its 1.5^-8; after failures a third less, and the authors' stays there
+    remembered = [0.15, 0.3375, 0.3, 0.9, 0.9 / 1.5**8]
+    expected = remembered if remember else [0.9, 0.9, 0.6, 0.6, 0.6]
     assert rates == pytest.approx(expected)
 
 
