@@ -201,7 +201,7 @@ class AlphaFit:
         config, rate = self.config, self.learning_rate
         if not outcome.succeeded:
             return min(rate, max(rate / config.retry.factor, config.min_learning_rate))
-        if not config.retry.remember:
+        if config.retry.rise is None:
             return rate
         return outcome.next_rate(config.learning_rate, config.retry)
 

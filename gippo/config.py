@@ -217,17 +217,17 @@ class RetryConfig:
     """The first retry takes the rate divided by this."""
     compounding: bool = True
     """Divide again for each further retry."""
-    remember: bool = False
-    """Start the next epoch one factor above the rate that has succeeded, two if no retry was
-    needed, but never above the base rate nor below what retries from there would reach; false: at
-    the base rate, as the authors' runs do."""
+    rise: int | None = None
+    """Start the next epoch so many factors above the rate that has succeeded, one more if it did at
+    once, but never above the base rate; null: at the base rate, as the authors' runs do."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         _check_integer("retry.retries", self.retries, 0)
         _check_number("retry.factor", self.factor, 1.0, open_low=True)
         _check_flag("retry.compounding", self.compounding)
-        _check_flag("retry.remember", self.remember)
+        if self.rise is not None:
+            _check_integer("retry.rise", self.rise, 1)
 
 
 @dataclass

@@ -182,14 +182,11 @@ class Outcome:
     """A sentence on what was not finite in the last attempt, None if everything was."""
 
     def next_rate(self, base: float, config: RetryConfig) -> float:
-        """Where to start after this success: a little above it, further if it came at once.
-
-        But nowhere that retries from the base rate would not have come to. Attempts also fail for
-        what Adam's mean has brought along from the epochs before; once that is spent the next one
-        succeeds, whatever its rate, and rates that only fell for it would stay low.
-        """
-        higher = self.rate * config.factor ** (1 if self.retries else 2)
-        return min(base, max(higher, base / config.factor**config.retries))
+        """Where the next epoch's first attempt starts after this success (`RetryConfig.rise`)."""
+        if config.rise is None:
+            return base
+        rise = config.rise if self.retries else config.rise + 1
+        return min(base, self.rate * config.factor**rise)
 
 
 def update_with_retries(

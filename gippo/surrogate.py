@@ -136,8 +136,7 @@ class SurrogateAscent:
             return reached if outcome.succeeded else max(initial / factor, config.min_learning_rate)
         if not outcome.succeeded:
             return initial / factor
-        base = config.learning_rate
-        return outcome.next_rate(base, config.retry) if config.retry.remember else base
+        return outcome.next_rate(config.learning_rate, config.retry)
 
     def losses(
         self,

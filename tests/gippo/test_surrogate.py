@@ -111,7 +111,7 @@ def scripted_rates(ascent, samples, losses, epochs):
 def test_a_rate_that_has_succeeded_is_remembered_and_tried_higher():
     context = make_context()
     samples = make_samples(context.actor)
-    retry = RetryConfig(2, 3.0, remember=True)
+    retry = RetryConfig(2, 3.0, rise=1)
     ascent = SurrogateAscent(context, PPOConfig(learning_rate=0.9, retry=retry))
     worse, better = (0.0, 1.0), (1.0, 0.0)
     losses = [worse, worse, better, worse, better, better, better, *[worse] * 3, better]
@@ -121,10 +121,21 @@ def test_a_rate_that_has_succeeded_is_remembered_and_tried_higher():
     assert rates[7:] == pytest.approx([0.9, 0.3, 0.1, 0.3]), "one below where all has failed"
 
 
+def test_a_greater_rise_tries_again_from_further_above():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(8, 2.0, rise=3)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [*[worse] * 6, better, worse, better, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=3)
+    assert rates[6:] == pytest.approx([2.0**-6, 2.0**-3, 2.0**-4, 2.0**-1])
+
+
 def test_a_remembered_rate_never_exceeds_a_falling_one():
     context = make_context(num_epochs=10)
     samples = make_samples(context.actor)
-    retry = RetryConfig(remember=True)
+    retry = RetryConfig(rise=1)
     config = PPOConfig(learning_rate=0.9, schedule="linear", retry=retry)
     ascent = SurrogateAscent(context, config)
     rates = scripted_rates(ascent, samples, [(1.0, 0.0)] * 4, epochs=4)
@@ -134,7 +145,7 @@ def test_a_remembered_rate_never_exceeds_a_falling_one():
 def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
     context = make_context()
     samples = make_samples(context.actor)
-    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retry=RetryConfig(2, 1.5, False, False))
+    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retry=RetryConfig(2, 1.5, False))
     ascent = SurrogateAscent(context, config)
     rates = scripted_rates(ascent, samples, [(0.0, 1.0)] * 9 + [(1.0, 0.0)], epochs=4)
     assert rates == pytest.approx([3e-2, *[2e-2] * 3, *[2e-2 / 1.5] * 3, *[2e-2 / 2.25] * 3])
