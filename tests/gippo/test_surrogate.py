@@ -121,6 +121,17 @@ def test_a_rate_that_has_succeeded_is_remembered_and_tried_higher():
     assert rates[7:] == pytest.approx([0.9, 0.3, 0.1, 0.3]), "one below where all has failed"
 
 
+def test_without_a_rise_a_higher_rate_is_tried_every_second_epoch():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(8, 2.0, rise=0)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [worse, worse, better, better, worse, better, better, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=5)
+    assert rates == pytest.approx([1.0, 0.5, 0.25, 0.25, 0.5, 0.25, 0.25, 0.5])
+
+
 def test_a_greater_rise_tries_again_from_further_above():
     context = make_context()
     samples = make_samples(context.actor)
