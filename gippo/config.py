@@ -221,10 +221,6 @@ class RetryConfig:
     """Start the next epoch so many factors above the rate that has succeeded, one more if it did at
     once, but never above the base rate: 0 tries a higher rate every second epoch, 1 every epoch.
     null: at the base rate, as the authors' runs do."""
-    lowest: float = 0.0
-    """With `rise`, no epoch starts below this share of the base rate. Attempts also fail for what
-    Adam's mean has brought along from epochs before; once that is spent the next one succeeds,
-    whatever its rate, and rates that only fell for it stay low."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
@@ -233,7 +229,6 @@ class RetryConfig:
         _check_flag("retry.compounding", self.compounding)
         if self.rise is not None:
             _check_integer("retry.rise", self.rise, 0)
-        _check_number("retry.lowest", self.lowest, 0.0, 1.0)
 
 
 @dataclass

@@ -186,7 +186,7 @@ class Outcome:
         if config.rise is None:
             return base
         rise = config.rise if self.retries else config.rise + 1
-        return min(base, max(self.rate * config.factor**rise, base * config.lowest))
+        return min(base, self.rate * config.factor**rise)
 
 
 def update_with_retries(

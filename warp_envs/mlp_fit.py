@@ -25,8 +25,8 @@ class FitSettings:
     adam_epsilon: float
     max_norm: float
     norm_epsilon: float
-    unit: float = 1.0
-    offset: float = 0.0
+    unit: float
+    offset: float
 
 
 class MlpFit:

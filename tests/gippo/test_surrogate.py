@@ -143,16 +143,6 @@ def test_a_greater_rise_tries_again_from_further_above():
     assert rates[6:] == pytest.approx([2.0**-6, 2.0**-3, 2.0**-4, 2.0**-1])
 
 
-def test_no_epoch_starts_below_the_lowest_rate():
-    context = make_context()
-    samples = make_samples(context.actor)
-    retry = RetryConfig(8, 2.0, rise=1, lowest=0.25)
-    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
-    losses = [*[(0.0, 1.0)] * 6, (1.0, 0.0), (1.0, 0.0), (1.0, 0.0)]
-    rates = scripted_rates(ascent, samples, losses, epochs=3)
-    assert rates[6:] == pytest.approx([2.0**-6, 0.25, 1.0])
-
-
 def test_a_remembered_rate_never_exceeds_a_falling_one():
     context = make_context(num_epochs=10)
     samples = make_samples(context.actor)
