@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gippo.batch_gradient import BatchGradient
+from gippo.batch_gradient import BatchGradient, SampleLoss
 from gippo.config import AlphaConfig
 from gippo.distributed import SINGLE, Ranks
 from gippo.methods.base import Context, Metrics, Samples
@@ -149,6 +149,9 @@ def square_distances(
     return (error * error).sum(-1), gradient
 
 
+SQUARE_DISTANCE = SampleLoss(square_distances, "square_distance")
+
+
 class AlphaFit:
     """Fits g_theta(s, eps) to a + alpha dA/da (Eq. 10) by full-batch Adam steps."""
 
@@ -175,11 +178,11 @@ class AlphaFit:
             nonlocal loss, policy
             first = None
             for _ in range(config.iterations):
-                distance, _, gradient = self._network.descent(batch, square_distances)
+                distance, _, gradient = self._network.descent(batch, SQUARE_DISTANCE)
                 self._optimizer.step_along(gradient, rate)
                 first = distance if first is None else first
             assert first is not None
-            loss, output = self._network.evaluate(batch, square_distances)
+            loss, output = self._network.evaluate(batch, SQUARE_DISTANCE)
             policy = GaussianActor.split(output)
             return first, loss
 

@@ -2,16 +2,18 @@
 
 A fit evaluates one small network on the same number of samples dozens of times per epoch. Done
 plainly, half of the time goes into allocation, bookkeeping and one sweep through memory per
-operation, and one core stands idle. Here a pass forward or backward is one call (on a CPU), in two
-chunks or more, on a second thread as well whenever it is idle. The plain form is
-`gippo.networks.Mlp.forward` under `torch.autograd.grad`: the same numbers, to rounding.
+operation, and one core stands idle. Here, on a CPU, network, losses and all that goes back are one
+call, for half of a large batch, and the other half is a second thread's whenever it is idle. The
+plain form is `gippo.networks.Mlp.forward` under `torch.autograd.grad`: the same numbers, to
+rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch.nn.functional import elu
@@ -19,34 +21,42 @@ from torch.nn.functional import elu
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks import LAYER_NORM_EPS, Mlp
 from gippo.optimization import ParameterVector
-from warp_envs.mlp_pass import MlpPass
+from warp_envs.mlp_descent import MlpDescent
 
-CHUNK = 2048
-"""Samples per pass on a CPU at most; a batch of that many is worth two passes, for two threads."""
+SPLIT = 2048
+"""Samples that are worth two threads."""
 
-SampleLosses = Callable[..., tuple[torch.Tensor, torch.Tensor]]
-"""outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,) and its gradient with
-respect to the sample's outputs (n, num_outputs), a new tensor."""
-
-Chunks = list[tuple[torch.Tensor, ...]]
 Evaluated = tuple[torch.Tensor, torch.Tensor]
-"""Losses and outputs."""
+"""Losses (n,) and outputs (n, num_outputs)."""
+
+
+@dataclass(frozen=True)
+class SampleLoss:
+    """A loss of each sample, twice: as torch operations and for one call on a CPU."""
+
+    plain: Callable[..., tuple[torch.Tensor, torch.Tensor]]
+    """outputs (n, num_outputs), *columns (n, ...) -> each sample's loss (n,) and its gradient with
+    respect to the sample's outputs (n, num_outputs), a new tensor."""
+    native: str
+    """The same of the same columns side by side, (n, all), by its name in
+    `kernels.sample_losses`."""
+    settings: tuple[float, ...] = ()
+    """Of the latter."""
 
 
 class Batch(NamedTuple):
     """Samples, split as they are worked on."""
 
-    chunks: Chunks
-    """Inputs and further columns of each."""
-    share: torch.Tensor
-    """Of a sample in the mean, 0-d."""
+    parts: list[tuple[torch.Tensor, ...]]
+    """Inputs and columns of each."""
+    size: int
 
 
-class PlainMlpPass:
-    """`warp_envs.mlp_pass.MlpPass` by torch's operations, for other devices and any rows."""
+class _PlainPass:
+    """The network's passes by torch's operations, for devices other than a CPU."""
 
     def __init__(self, mlp: Mlp, gradients: Sequence[torch.Tensor]) -> None:
-        """Take the network, and what `backward` adds to, in its parameters' order."""
+        """Take the network, and where `backward` writes, in its parameters' order."""
         self._hidden, self._last = mlp.layers
         n = len(self._hidden)
         self._of_weights, self._of_biases = gradients[: n + 1], gradients[n + 1 : 2 * n + 2]
@@ -70,7 +80,7 @@ class PlainMlpPass:
 
     @torch.no_grad()
     def backward(self, gradient: torch.Tensor) -> None:
-        """Add the parameters' gradients, given that of the last output, once per forward pass."""
+        """Write the parameters' gradients, given that of the last output."""
         weight = self._last[0]
         for i in range(len(self._hidden), -1, -1):
             if i < len(self._hidden):
@@ -87,51 +97,80 @@ class PlainMlpPass:
                     [True, True, True],
                 )
                 for total, value in zip(self._of_norms[i], of_norm, strict=True):
-                    total.add_(value)
+                    total.copy_(value)
                 gradient = gradient * z.clamp(max=0.0).add_(1.0)
                 weight = self._hidden[i][0]
-            self._of_biases[i].add_(gradient.sum(0))
-            self._of_weights[i].addmm_(gradient.t(), self._inputs[i])
+            self._of_biases[i].copy_(gradient.sum(0))
+            torch.mm(gradient.t(), self._inputs[i], out=self._of_weights[i])
 
 
-class _Worker:
-    """One thread's passes and the gradient they sum up."""
+class _Worker(Protocol):
+    """Works on a part of a batch at a time."""
+
+    gradient: torch.Tensor
+    """What `descend` leaves, laid out as the parameter vector."""
+
+    def evaluate(self, part: tuple[torch.Tensor, ...], loss: SampleLoss) -> Evaluated:
+        """Of the part's samples; the next call may overwrite them."""
+        ...
+
+    def descend(self, part: tuple[torch.Tensor, ...], loss: SampleLoss, share: float) -> Evaluated:
+        """The same, and the gradient, to which each sample gives its `share`."""
+        ...
+
+
+class _NativeWorker:
+    """On a CPU, in one call."""
 
     def __init__(self, mlp: Mlp, parameters: ParameterVector) -> None:
         self._sizes = mlp.sizes
         self._vector = parameters.vector
         self.gradient = torch.zeros_like(parameters.vector)
-        self._passes: dict[int, MlpPass] = {}
-        self._plain = PlainMlpPass(mlp, parameters.views(self.gradient))
+        self._descents: dict[tuple[int, str], MlpDescent] = {}
 
-    def evaluate(self, chunks: Chunks, losses: SampleLosses) -> list[Evaluated]:
-        """Losses (n,) and outputs of each chunk."""
-        results = []
-        for inputs, *columns in chunks:
-            output = self._pass(len(inputs)).forward(inputs).clone()
-            results.append((losses(output, *columns)[0], output))
-        return results
+    def evaluate(self, part: tuple[torch.Tensor, ...], loss: SampleLoss) -> Evaluated:
+        inputs, columns = part
+        return self._descent(part, loss).evaluate(inputs, columns, loss.settings)
 
-    def descend(self, chunks: Chunks, losses: SampleLosses, share: torch.Tensor) -> list[Evaluated]:
-        """The same, and `gradient` anew, to which each sample gives its `share`."""
-        self.gradient.zero_()
-        results = []
-        for inputs, *columns in chunks:
-            network = self._pass(len(inputs))
-            output = network.forward(inputs).clone()
-            values, gradient = losses(output, *columns)
-            network.backward(gradient.mul_(share))
-            results.append((values, output))
-        return results
+    def descend(self, part: tuple[torch.Tensor, ...], loss: SampleLoss, share: float) -> Evaluated:
+        inputs, columns = part
+        return self._descent(part, loss).descend(inputs, columns, loss.settings, share)
 
-    def _pass(self, rows: int) -> MlpPass | PlainMlpPass:
-        if self._vector.device.type != "cpu":
-            return self._plain
-        if rows not in self._passes:
-            self._passes[rows] = MlpPass(
-                self._sizes, rows, self._vector, self.gradient, LAYER_NORM_EPS
+    def _descent(self, part: tuple[torch.Tensor, ...], loss: SampleLoss) -> MlpDescent:
+        inputs, columns = part
+        key = (len(inputs), loss.native)
+        if key not in self._descents:
+            self._descents[key] = MlpDescent(
+                self._sizes,
+                len(inputs),
+                columns.shape[1],
+                loss.native,
+                len(loss.settings),
+                self._vector,
+                self.gradient,
+                LAYER_NORM_EPS,
             )
-        return self._passes[rows]
+        return self._descents[key]
+
+
+class _PlainWorker:
+    """On any device, by torch's operations."""
+
+    def __init__(self, mlp: Mlp, parameters: ParameterVector) -> None:
+        self.gradient = torch.zeros_like(parameters.vector)
+        self._pass = _PlainPass(mlp, parameters.views(self.gradient))
+
+    def evaluate(self, part: tuple[torch.Tensor, ...], loss: SampleLoss) -> Evaluated:
+        inputs, *columns = part
+        output = self._pass.forward(inputs)
+        return loss.plain(output, *columns)[0], output
+
+    def descend(self, part: tuple[torch.Tensor, ...], loss: SampleLoss, share: float) -> Evaluated:
+        inputs, *columns = part
+        output = self._pass.forward(inputs)
+        losses, gradient = loss.plain(output, *columns)
+        self._pass.backward(gradient.mul_(share))
+        return losses, output
 
 
 def helper_thread() -> ThreadPoolExecutor:
@@ -148,13 +187,13 @@ def helper_thread() -> ThreadPoolExecutor:
     )
 
 
-Work = Callable[[_Worker, Chunks], list[Evaluated]]
+Work = Callable[[_Worker, tuple[torch.Tensor, ...]], Evaluated]
 
 
 class BatchGradient:
     """Losses over batches and their gradients with respect to a network's parameters.
 
-    A batch is split into the same chunks, which are summed in the same order, whether a second
+    A batch is split into the same halves, which are summed in the same order, whether a second
     thread had time to help or not.
     """
 
@@ -173,63 +212,62 @@ class BatchGradient:
             helper: one more thread, asked for half of the work if it is idle.
             ranks: the processes, each of which has an equal part of every batch.
         """
-        self._workers = [_Worker(mlp, parameters), _Worker(mlp, parameters)]
+        self._on_cpu = parameters.vector.device.type == "cpu"
+        self._workers: list[_Worker] = [_PlainWorker(mlp, parameters)]
+        if self._on_cpu:
+            self._workers = [_NativeWorker(mlp, parameters) for _ in range(2)]
         self._helper = helper
         self._ranks = ranks
-        self._on_cpu = parameters.vector.device.type == "cpu"
 
     def batch(self, inputs: torch.Tensor, *columns: torch.Tensor) -> Batch:
         """Split inputs (B, num_inputs) and whatever else the losses need, (B, ...) each."""
         size = len(inputs)
-        parts = max(2, -(-size // CHUNK)) if self._on_cpu and size >= CHUNK else 1
-        split = (column.tensor_split(parts) for column in (inputs, *columns))
-        chunks = list(zip(*split, strict=True))
-        return Batch(chunks, inputs.new_full((), 1.0 / size))
+        if not self._on_cpu:
+            return Batch([(inputs, *columns)], size)
+        side_by_side = torch.cat([column.reshape(size, -1) for column in columns], dim=1)
+        count = 2 if size >= SPLIT else 1
+        split = (column.tensor_split(count) for column in (inputs, side_by_side))
+        return Batch(list(zip(*split, strict=True)), size)
 
-    def evaluate(self, batch: Batch, losses: SampleLosses) -> Evaluated:
+    def evaluate(self, batch: Batch, loss: SampleLoss) -> Evaluated:
         """The mean loss (0-d), over all processes, and the network's outputs (B, num_outputs)."""
-        loss, outputs = _mean(
-            self._share(lambda worker, chunks: worker.evaluate(chunks, losses), batch.chunks)
-        )
-        return self._ranks.mean(loss), outputs
+        mean, outputs = self._share(lambda worker, part: worker.evaluate(part, loss), batch)
+        return self._ranks.mean(mean), outputs
 
     def descent(
-        self, batch: Batch, losses: SampleLosses
+        self, batch: Batch, loss: SampleLoss
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same and the mean loss's gradient, laid out as the parameter vector.
 
         The next call overwrites the gradient.
         """
-        results = self._share(
-            lambda worker, chunks: worker.descend(chunks, losses, batch.share), batch.chunks
-        )
+        share = 1.0 / batch.size
+        mean, outputs = self._share(lambda worker, part: worker.descend(part, loss, share), batch)
         gradient = self._workers[0].gradient
-        if len(results) > 1:
+        if len(batch.parts) > 1:
             gradient.add_(self._workers[1].gradient)
-        loss, outputs = _mean(results)
-        loss, gradient = self._ranks.means(loss, gradient)
-        return loss, outputs, gradient
+        mean, gradient = self._ranks.means(mean, gradient)
+        return mean, outputs, gradient
 
-    def _share(self, work: Work, chunks: Chunks) -> list[Evaluated]:
-        """Do the first half here, and the second on the helper unless it is busy elsewhere."""
-        here, other = self._workers
-        half = (len(chunks) + 1) // 2
-        if half == len(chunks):
-            return work(here, chunks)
+    def _share(self, work: Work, batch: Batch) -> Evaluated:
+        """Do the first half here, and the second on the helper unless it is busy elsewhere.
+
+        Returns:
+            The mean loss, and all outputs, a new tensor.
+        """
+        if len(batch.parts) == 1:
+            losses, output = work(self._workers[0], batch.parts[0])
+            return losses.mean(), output.clone()
+        (here, other), (first, second) = self._workers, batch.parts
         if self._helper is None:
-            return work(here, chunks[:half]) + work(other, chunks[half:])
-        future = self._helper.submit(work, other, chunks[half:])
-        try:
-            first = work(here, chunks[:half])
-        except BaseException:
-            future.cancel()
-            raise
-        return first + (work(other, chunks[half:]) if future.cancel() else future.result())
-
-
-def _mean(results: list[Evaluated]) -> Evaluated:
-    """The mean loss, and all outputs."""
-    if len(results) == 1:
-        return results[0][0].mean(), results[0][1]
-    losses, outputs = zip(*results, strict=True)
-    return torch.cat(losses).mean(), torch.cat(outputs)
+            halves = work(here, first), work(other, second)
+        else:
+            future = self._helper.submit(work, other, second)
+            try:
+                own = work(here, first)
+            except BaseException:
+                future.cancel()
+                raise
+            halves = own, work(other, second) if future.cancel() else future.result()
+        losses, outputs = zip(*halves, strict=True)
+        return torch.cat(losses).mean(), torch.cat(outputs)

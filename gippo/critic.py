@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gippo.batch_gradient import BatchGradient
+from gippo.batch_gradient import BatchGradient, SampleLoss
 from gippo.config import CriticConfig
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks import ValueNetwork
@@ -109,11 +109,15 @@ class Critic:
             self._gradient.batch(*part)
             for part in zip(obs.split(size), target.split(size), strict=True)
         ]
+        scaling: tuple[float, ...] = ()
+        if obs.device.type == "cpu":
+            scaling = (float(self._normalizer.scale), float(self._normalizer.mean))
+        square_error = SampleLoss(self._square_errors, "square_error", scaling)
         losses: list[torch.Tensor] = []
         for _ in range(config.iterations):
             losses.clear()
             for minibatch in minibatches:
-                loss, _, gradient = self._gradient.descent(minibatch, self._square_errors)
+                loss, _, gradient = self._gradient.descent(minibatch, square_error)
                 self._optimizer.step_along(gradient, rate)
                 losses.append(loss)
         return torch.stack(losses).mean()

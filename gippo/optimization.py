@@ -12,7 +12,8 @@ from torch import nn
 
 from gippo.config import RetryConfig
 from gippo.networks import LAYER_NORM_EPS
-from warp_envs.mlp_fit import FitSettings, MlpFit
+from warp_envs.adam import AdamSettings, AdamStep
+from warp_envs.mlp_fit import MlpFit
 
 GRAD_NORM_EPS = 1e-6
 ADAM_EPS = 1e-8
@@ -90,9 +91,29 @@ class Optimizer:
         self._mean = torch.zeros_like(self.parameters.vector)
         self._square = torch.zeros_like(self.parameters.vector)
         self._learning_rate = 0.0
+        self._on_cpu = self.parameters.vector.device.type == "cpu"
+        self._native: AdamStep | None = None
 
     def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
-        """Descend once along `gradient`, which is scaled in place."""
+        """Descend once along `gradient`, which may be scaled in place."""
+        if self._on_cpu:
+            self._step_at_once(gradient, learning_rate)
+        else:
+            self._step_plainly(gradient, learning_rate)
+
+    def _step_at_once(self, gradient: torch.Tensor, learning_rate: float) -> None:
+        if self._native is None:
+            self._native = AdamStep(self.parameters.vector, self._mean, self._square)
+        self._native.step(gradient, self._settings(learning_rate))
+        self._steps += 1
+        self._learning_rate = learning_rate
+
+    def _settings(self, learning_rate: float) -> AdamSettings:
+        """Of the next step."""
+        most = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        return AdamSettings(learning_rate, self._steps, *self._betas, ADAM_EPS, most, GRAD_NORM_EPS)
+
+    def _step_plainly(self, gradient: torch.Tensor, learning_rate: float) -> None:
         if self.max_grad_norm is not None:
             norm = torch.linalg.vector_norm(gradient)
             gradient.mul_((self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0))
@@ -136,18 +157,7 @@ class Optimizer:
         Returns:
             Each minibatch's mean loss before its last step, (minibatches,).
         """
-        assert self.max_grad_norm is not None
-        settings = FitSettings(
-            learning_rate,
-            self._steps,
-            *self._betas,
-            ADAM_EPS,
-            self.max_grad_norm,
-            GRAD_NORM_EPS,
-            unit,
-            offset,
-        )
-        losses = fit.fit(inputs, target, settings)
+        losses = fit.fit(inputs, target, self._settings(learning_rate), unit, offset)
         self._steps += fit.num_descents
         self._learning_rate = learning_rate
         return losses

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gippo.advantages import normalized
-from gippo.batch_gradient import BatchGradient
+from gippo.batch_gradient import BatchGradient, SampleLoss
 from gippo.config import PPOConfig
 from gippo.distributed import SINGLE, Ranks
 from gippo.methods.base import Context, Metrics, Samples, UpdateReport
@@ -74,6 +74,9 @@ class SurrogateAscent:
         self.config = config
         self._network = BatchGradient(
             context.actor.mlp, context.parameters, context.helper, context.ranks
+        )
+        self._loss = SampleLoss(
+            self.losses, "clipped_surrogate", (config.clip, config.log_ratio_clamp)
         )
         self._ranks = context.ranks
         self._num_epochs = context.num_epochs
@@ -227,7 +230,7 @@ class _Attempt:
         for number in range(config.num_epochs):
             losses: list[torch.Tensor] = []
             for i, minibatch in enumerate(self._minibatches):
-                loss, output, gradient = ascent._network.descent(minibatch, ascent.losses)
+                loss, output, gradient = ascent._network.descent(minibatch, ascent._loss)
                 ascent._optimizer.step_along(gradient, rate)
                 losses.append(loss)
                 policy = GaussianActor.split(output)
@@ -248,7 +251,7 @@ class _Attempt:
     def _loss_now(self) -> torch.Tensor:
         """The loss after the last step; `self._end` are the policies there, as `self._start`."""
         ascent = self._ascent
-        results = [ascent._network.evaluate(batch, ascent.losses) for batch in self._minibatches]
+        results = [ascent._network.evaluate(batch, ascent._loss) for batch in self._minibatches]
         self._end = [GaussianActor.split(output) for _, output in results]
         return torch.stack([loss for loss, _ in results]).mean()
 

@@ -1,21 +1,17 @@
-"""Passes of a multilayer perceptron over many rows, forward and backward, in one task: for a CPU.
+"""Mean losses of a multilayer perceptron over many rows and their gradient, in one task: for a CPU.
 
 Hidden layers are Linear -> ELU -> LayerNorm, the last one is linear. Rows go from the first layer
-to the last, and back, in blocks that stay in the cache, `LANES` neighbouring numbers of a row at a
-time; matrix products keep their sums in registers. As torch operations a pass takes some thirty
-calls and sweeps through memory, which for networks of a robot's size cost as much as the
-arithmetic.
+to the last, to their losses (`kernels.sample_losses`) and back in blocks that stay in the cache,
+`LANES` neighbouring numbers of a row at a time; matrix products keep their sums in registers. As
+torch operations this takes some fifty calls and sweeps through memory, which for networks of a
+robot's size cost as much as the arithmetic.
 
-Both kernels read from a plan where everything lies. In the workspace a layer's rows are padded with
-zeros beyond a multiple of `PAD` numbers, so that only the parameters, which are not, need care at a
-row's end.
+A plan tells where everything lies. In the workspace a layer's rows are padded with zeros beyond a
+multiple of `PAD` numbers, so that only the parameters, which are not, need care at a row's end.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
-
-import warp as wp
 
 PAD = 32
 """Numbers: two of the widest vectors in single precision."""
@@ -31,25 +27,24 @@ COLUMNS = (
     "bias",
     "norm_weight",
     "norm_bias",
-    "x",  # where in the workspace: what comes in, (rows, input_stride)
-    "z",  # before the activation, then ELU(z), (rows, output_stride)
+    "x",  # where in the workspace: what comes in, (BLOCK, input_stride)
+    "z",  # before the activation, then ELU(z), (BLOCK, output_stride)
     "mean",  # of a row's ELU(z)
     "scale",  # 1/sqrt(variance + epsilon)
     "transposed",  # weight, (inputs, output_stride)
     "padded",  # weight, (outputs, input_stride)
     "of_weight",  # sums of the gradient, as `padded`
     "of_bias",  # (output_stride,), and after it those of norm_weight and norm_bias
-    "gradient",  # with respect to what goes out, then to z, of one block, (BLOCK, output_stride)
+    "gradient",  # with respect to what goes out, then to z, (BLOCK, output_stride)
 )
 """Of a layer in the plan."""
 
 
-def plan_pass(sizes: Sequence[int], rows: int) -> tuple[list[list[int]], int]:
-    """Lay out a pass.
+def plan_pass(sizes: Sequence[int]) -> tuple[list[list[int]], int]:
+    """Lay out the passes of a network.
 
     Args:
         sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
-        rows: of the inputs.
 
     Returns:
         A row of `COLUMNS` for each layer, and the workspace's size. The parameters are the layers'
@@ -77,7 +72,7 @@ def plan_pass(sizes: Sequence[int], rows: int) -> tuple[list[list[int]], int]:
     plan: list[list[int]] = []
     for i, ((inputs, outputs), *where) in enumerate(zip(layers, *parameters, strict=True)):
         from_stride, to_stride = strides[i], strides[i + 1]
-        lengths = [rows * from_stride, rows * to_stride, rows, rows, inputs * to_stride]
+        lengths = [BLOCK * from_stride, BLOCK * to_stride, BLOCK, BLOCK, inputs * to_stride]
         lengths += [outputs * from_stride, outputs * from_stride, 3 * to_stride, BLOCK * to_stride]
         workspace = [take(length) for length in lengths]
         plan.append([inputs, outputs, from_stride, to_stride, *where, *workspace])
@@ -112,11 +107,9 @@ def _polynomial(terms: int) -> str:
     return code
 
 
-def prelude(scalar: str) -> str:
-    """C++: types, the plan's columns by name, and functions on vectors, rows and matrices."""
-    high, low, least, integer, bits, bias = _LIMITS[scalar]
+def vectors(scalar: str) -> str:
+    """C++: a vector type, as wide as the processor's, and how it is loaded, stored and summed."""
     size = 4 if scalar == "float" else 8
-    columns = ", ".join(name.upper() for name in COLUMNS)
     return f"""
     #pragma clang fp contract(fast)
     typedef {scalar} T;
@@ -129,13 +122,6 @@ def prelude(scalar: str) -> str:
 #endif
     typedef T V __attribute__((ext_vector_type(LANES)));
     typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
-    typedef {integer} I __attribute__((ext_vector_type(LANES)));
-    enum {{ {columns} }};
-    const int layers = plan.shape[0];
-    auto at = [&](int layer, int column) -> int {{
-        return plan.data[layer * plan.shape[1] + column];
-    }};
-    T* const work = workspace.data;
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V v) {{ *(Unaligned*)p = v; }};
     auto load_part = [&](const T* p, int count) -> V {{  // zeros beyond `count` numbers
@@ -146,6 +132,28 @@ def prelude(scalar: str) -> str:
             v[l] = p[l];
         return v;
     }};
+    auto store_part = [&](T* p, V v, int count) {{
+        if (count >= LANES)
+            return store(p, v);
+        for (int l = 0; l < count; ++l)
+            p[l] = v[l];
+    }};
+    (void)load_part, (void)store_part;
+"""
+
+
+def prelude(scalar: str) -> str:
+    """C++: `vectors`, the plan's columns by name, and functions on vectors, rows and matrices."""
+    high, low, least, integer, bits, bias = _LIMITS[scalar]
+    columns = ", ".join(name.upper() for name in COLUMNS)
+    return f"""{vectors(scalar)}
+    typedef {integer} I __attribute__((ext_vector_type(LANES)));
+    enum {{ {columns} }};
+    const int layers = plan.shape[0];
+    auto at = [&](int layer, int column) -> int {{
+        return plan.data[layer * plan.shape[1] + column];
+    }};
+    T* const work = workspace.data;
     auto part = [&](V v, int count) -> V {{
         for (int l = count; l < LANES; ++l)
             v[l] = T(0);
@@ -217,250 +225,204 @@ def prelude(scalar: str) -> str:
                      c + i * c_stride + j, c_stride, add);
         }}
     }};
-    (void)total, (void)elu, (void)load_part, (void)part, (void)in_fours, (void)product;
-"""
+    """
 
 
-def forward_function() -> str:
-    """C++, after the prelude: the pass of `rows` rows from `inputs` to `output`."""
+def sweep() -> str:
+    """C++, after the prelude: all rows forward and, unless there are no `totals`, back.
+
+    ``sample(row, out, gradient)`` sees each row's output and writes its loss's gradient with
+    respect to it, of which `totals` (P,) become the sum over rows.
+    """
     return f"""
-    auto forward = [&](const T* inputs, int rows, T* output) {{
+    auto pack = [&](bool back) {{
         for (int l = 0; l < layers; ++l) {{
             const T* const weight = parameters.data + at(l, WEIGHT);
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+            const int from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
             T* const transposed = work + at(l, TRANSPOSED);
-            const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, OUTPUT_STRIDE);
             for (int i = 0; i < from; ++i)
                 for (int o = 0; o < stride; ++o)
                     transposed[i * stride + o] = o < to ? weight[o * from + i] : T(0);
-        }}
-        for (int start = 0; start < rows; start += {BLOCK}) {{
-            const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
-            const int width = at(0, INPUTS), padded = at(0, INPUT_STRIDE);
-            for (int row = start; row < start + m; ++row)
-                for (int i = 0; i < padded; ++i)
-                    work[at(0, X) + (size_t)row * padded + i] =
-                        i < width ? inputs[(size_t)row * width + i] : T(0);
-            for (int l = 0; l < layers; ++l) {{
-                const int to = at(l, OUTPUTS);
-                const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-                T* const first = work + at(l, Z) + start * stride;
-                product(m, to, at(l, INPUTS), work + at(l, X) + start * from_stride, from_stride, 1,
-                        work + at(l, TRANSPOSED), stride, first, stride, false);
-                const T* const bias = parameters.data + at(l, BIAS);
-                if (l == layers - 1) {{
-                    T* const out = output + (size_t)start * to;
-                    for (int row = 0; row < m; ++row)
-                        for (int o = 0; o < to; ++o)
-                            out[row * to + o] = first[row * stride + o] + bias[o];
-                    continue;
+            if (!back)
+                continue;
+            T* const padded = work + at(l, PADDED);
+            for (int o = 0; o < to; ++o)
+                for (int i = 0; i < from_stride; ++i) {{
+                    padded[o * from_stride + i] = i < from ? weight[o * from + i] : T(0);
+                    work[at(l, OF_WEIGHT) + o * from_stride + i] = T(0);
                 }}
-                const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
-                const T* const norm_bias = parameters.data + at(l, NORM_BIAS);
-                auto normalize = [&](auto* height, int row) {{
-                    enum {{ M = sizeof(*height) }};
-                    T* const z = first + row * stride;
-                    T* const y = work + at(l + 1, X) + (start + row) * stride;
-                    V sum[M], square[M];
-                    for (int r = 0; r < M; ++r)
-                        sum[r] = square[r] = V(T(0));
-                    for (int i = 0; i < to; i += LANES) {{
-                        const V b = load_part(bias + i, to - i);
-                        for (int r = 0; r < M; ++r) {{
-                            const V e = elu(load(z + r * stride + i) + b);
-                            store(z + r * stride + i, e);  // zero beyond the row's end
-                            sum[r] += e;
-                        }}
-                    }}
-                    V average[M], scale[M];
-                    for (int r = 0; r < M; ++r)
-                        average[r] = V(total(sum[r]) / T(to));
-                    for (int i = 0; i < to; i += LANES)
-                        for (int r = 0; r < M; ++r) {{
-                            const V d = part(load(z + r * stride + i) - average[r], to - i);
-                            square[r] += d * d;
-                        }}
-                    for (int r = 0; r < M; ++r) {{
-                        const T s = T(1) / T(sqrt(total(square[r]) / T(to) + epsilon));
-                        work[at(l, MEAN) + start + row + r] = average[r][0];
-                        work[at(l, SCALE) + start + row + r] = s;
-                        scale[r] = V(s);
-                    }}
-                    for (int i = 0; i < (int)stride; i += LANES) {{
-                        const V w = load_part(norm_weight + i, to - i);
-                        const V b = load_part(norm_bias + i, to - i);
-                        for (int r = 0; r < M; ++r) {{
-                            const V d = (load(z + r * stride + i) - average[r]) * scale[r];
-                            store(y + r * stride + i, i < to ? d * w + b : V(T(0)));
-                        }}
-                    }}
-                }};
-                in_fours(m, normalize);
+            for (int i = 0; i < 3 * stride; ++i)
+                work[at(l, OF_BIAS) + i] = T(0);
+        }}
+        const int last = layers - 1;
+        for (int i = 0; back && i < {BLOCK} * at(last, OUTPUT_STRIDE); ++i)
+            work[at(last, GRADIENT) + i] = T(0);  // and beyond a row's end it stays so
+    }};
+    // A hidden layer's ELU and LayerNorm of some rows of z, to the next layer's x
+    auto activate = [&](int l, auto* height, int row) {{
+        enum {{ M = sizeof(*height) }};
+        const int to = at(l, OUTPUTS);
+        const size_t stride = at(l, OUTPUT_STRIDE);
+        const T* const bias = parameters.data + at(l, BIAS);
+        const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+        const T* const norm_bias = parameters.data + at(l, NORM_BIAS);
+        T* const z = work + at(l, Z) + row * stride;
+        T* const y = work + at(l + 1, X) + row * stride;
+        V sum[M], square[M];
+        for (int r = 0; r < M; ++r)
+            sum[r] = square[r] = V(T(0));
+        for (int i = 0; i < to; i += LANES) {{
+            const V b = load_part(bias + i, to - i);
+            for (int r = 0; r < M; ++r) {{
+                const V e = elu(load(z + r * stride + i) + b);
+                store(z + r * stride + i, e);  // zero beyond the row's end
+                sum[r] += e;
+            }}
+        }}
+        V average[M], scale[M];
+        for (int r = 0; r < M; ++r)
+            average[r] = V(total(sum[r]) / T(to));
+        for (int i = 0; i < to; i += LANES)
+            for (int r = 0; r < M; ++r) {{
+                const V d = part(load(z + r * stride + i) - average[r], to - i);
+                square[r] += d * d;
+            }}
+        for (int r = 0; r < M; ++r) {{
+            const T s = T(1) / T(sqrt(total(square[r]) / T(to) + epsilon));
+            work[at(l, MEAN) + row + r] = average[r][0];
+            work[at(l, SCALE) + row + r] = s;
+            scale[r] = V(s);
+        }}
+        for (int i = 0; i < (int)stride; i += LANES) {{
+            const V w = load_part(norm_weight + i, to - i), b = load_part(norm_bias + i, to - i);
+            for (int r = 0; r < M; ++r) {{
+                const V d = (load(z + r * stride + i) - average[r]) * scale[r];
+                store(y + r * stride + i, i < to ? d * w + b : V(T(0)));
             }}
         }}
     }};
-"""
-
-
-def backward_function() -> str:
-    """C++, after the prelude: adds to `totals`, given the `gradient` of the last pass's output."""
-    return f"""
-    auto backward = [&](const T* gradient, int rows, T* totals) {{
-        for (int l = 0; l < layers; ++l) {{
-            const T* const weight = parameters.data + at(l, WEIGHT);
-            T* const padded = work + at(l, PADDED);
-            const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, INPUT_STRIDE);
-            for (int o = 0; o < to; ++o)
-                for (int i = 0; i < stride; ++i) {{
-                    padded[o * stride + i] = i < from ? weight[o * from + i] : T(0);
-                    work[at(l, OF_WEIGHT) + o * stride + i] = T(0);
-                }}
-            for (int i = 0; i < 3 * at(l, OUTPUT_STRIDE); ++i)
-                work[at(l, OF_BIAS) + i] = T(0);
+    // The same backwards: the gradient with respect to the LayerNorm's output becomes that to z
+    auto reverse = [&](int l, auto* height, int row) {{
+        enum {{ M = sizeof(*height) }};
+        const int to = at(l, OUTPUTS);
+        const size_t stride = at(l, OUTPUT_STRIDE);
+        const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+        T* const of_bias = work + at(l, OF_BIAS);
+        T* const of_norm_weight = of_bias + stride;
+        T* const of_norm_bias = of_norm_weight + stride;
+        T* const g = work + at(l, GRADIENT) + row * stride;
+        const T* const e = work + at(l, Z) + row * stride;
+        V average[M], s[M], sum[M], along[M];
+        for (int r = 0; r < M; ++r) {{
+            average[r] = V(work[at(l, MEAN) + row + r]);
+            s[r] = V(work[at(l, SCALE) + row + r]);
+            sum[r] = along[r] = V(T(0));
         }}
-        for (int start = 0; start < rows; start += {BLOCK}) {{
-            const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
-            for (int l = layers - 1; l >= 0; --l) {{
-                const int from = at(l, INPUTS), to = at(l, OUTPUTS);
-                const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-                T* const first = work + at(l, GRADIENT);
-                T* const of_bias = work + at(l, OF_BIAS);
-                T* const of_norm_weight = of_bias + stride;
-                T* const of_norm_bias = of_norm_weight + stride;
-                const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
-                auto reverse = [&](auto* height, int row) {{
-                    enum {{ M = sizeof(*height) }};
-                    T* const g = first + row * stride;
-                    const T* const e = work + at(l, Z) + (start + row) * stride;
-                    V average[M], s[M], sum[M], along[M];
-                    for (int r = 0; r < M; ++r) {{
-                        average[r] = V(work[at(l, MEAN) + start + row + r]);
-                        s[r] = V(work[at(l, SCALE) + start + row + r]);
-                        sum[r] = along[r] = V(T(0));
-                    }}
-                    for (int i = 0; i < to; i += LANES) {{
-                        const V weight = load_part(norm_weight + i, to - i);
-                        V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
-                        for (int r = 0; r < M; ++r) {{
-                            const V seed = load(g + r * stride + i);  // zero beyond the row's end
-                            const V d = (load(e + r * stride + i) - average[r]) * s[r];
-                            const V weighted = seed * weight;
-                            sum[r] += weighted;
-                            along[r] += weighted * d;
-                            of_weight += seed * d;
-                            of_offset += seed;
-                        }}
-                        store(of_norm_weight + i, of_weight);
-                        store(of_norm_bias + i, of_offset);
-                    }}
-                    for (int r = 0; r < M; ++r) {{
-                        sum[r] = V(total(sum[r]) / T(to));
-                        along[r] = V(total(along[r]) / T(to));
-                    }}
-                    for (int i = 0; i < to; i += LANES) {{
-                        const V weight = load_part(norm_weight + i, to - i);
-                        V of_sum = load(of_bias + i);
-                        for (int r = 0; r < M; ++r) {{
-                            const V value = load(e + r * stride + i);
-                            const V d = (value - average[r]) * s[r];
-                            const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
-                            const V weighted = load(g + r * stride + i) * weight;
-                            const V out = s[r] * (weighted - sum[r] - d * along[r]) * slope;
-                            store(g + r * stride + i, out);
-                            of_sum += out;
-                        }}
-                        store(of_bias + i, of_sum);
-                    }}
-                }};
-                if (l < layers - 1)
-                    in_fours(m, reverse);
-                else
-                    for (int row = 0; row < m; ++row)
-                        for (int o = 0; o < (int)stride; ++o) {{
-                            T* const g = first + row * stride + o;
-                            *g = o < to ? gradient[(size_t)(start + row) * to + o] : T(0);
-                            of_bias[o] += *g;
-                        }}
-                product(to, from, m, first, 1, stride, work + at(l, X) + start * from_stride,
-                        from_stride, work + at(l, OF_WEIGHT), from_stride, true);
-                if (l > 0)
-                    product(m, from, to, first, stride, 1, work + at(l, PADDED), from_stride,
-                            work + at(l - 1, GRADIENT), from_stride, false);
+        for (int i = 0; i < to; i += LANES) {{
+            const V weight = load_part(norm_weight + i, to - i);
+            V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
+            for (int r = 0; r < M; ++r) {{
+                const V seed = load(g + r * stride + i);  // zero beyond the row's end
+                const V d = (load(e + r * stride + i) - average[r]) * s[r];
+                const V weighted = seed * weight;
+                sum[r] += weighted;
+                along[r] += weighted * d;
+                of_weight += seed * d;
+                of_offset += seed;
             }}
+            store(of_norm_weight + i, of_weight);
+            store(of_norm_bias + i, of_offset);
         }}
+        for (int r = 0; r < M; ++r) {{
+            sum[r] = V(total(sum[r]) / T(to));
+            along[r] = V(total(along[r]) / T(to));
+        }}
+        for (int i = 0; i < to; i += LANES) {{
+            const V weight = load_part(norm_weight + i, to - i);
+            V of_sum = load(of_bias + i);
+            for (int r = 0; r < M; ++r) {{
+                const V value = load(e + r * stride + i);
+                const V d = (value - average[r]) * s[r];
+                const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
+                const V weighted = load(g + r * stride + i) * weight;
+                const V out = s[r] * (weighted - sum[r] - d * along[r]) * slope;
+                store(g + r * stride + i, out);
+                of_sum += out;
+            }}
+            store(of_bias + i, of_sum);
+        }}
+    }};
+    auto forward = [&](const T* inputs, int m, T* output) {{
+        const int width = at(0, INPUTS), padded = at(0, INPUT_STRIDE);
+        for (int row = 0; row < m; ++row)
+            for (int i = 0; i < padded; ++i)
+                work[at(0, X) + row * padded + i] = i < width ? inputs[row * width + i] : T(0);
+        for (int l = 0; l < layers; ++l) {{
+            const int to = at(l, OUTPUTS);
+            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            T* const z = work + at(l, Z);
+            product(m, to, at(l, INPUTS), work + at(l, X), from_stride, 1,
+                    work + at(l, TRANSPOSED), stride, z, stride, false);
+            if (l < layers - 1) {{
+                in_fours(m, [&](auto* height, int row) {{ activate(l, height, row); }});
+                continue;
+            }}
+            const T* const bias = parameters.data + at(l, BIAS);
+            for (int row = 0; row < m; ++row)
+                for (int o = 0; o < to; ++o)
+                    output[row * to + o] = z[row * stride + o] + bias[o];
+        }}
+    }};
+    auto backward = [&](int m) {{
+        for (int l = layers - 1; l >= 0; --l) {{
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            T* const first = work + at(l, GRADIENT);
+            if (l < layers - 1)
+                in_fours(m, [&](auto* height, int row) {{ reverse(l, height, row); }});
+            else
+                for (int row = 0; row < m; ++row)
+                    for (int o = 0; o < to; ++o)
+                        work[at(l, OF_BIAS) + o] += first[row * stride + o];
+            product(to, from, m, first, 1, stride, work + at(l, X), from_stride,
+                    work + at(l, OF_WEIGHT), from_stride, true);
+            if (l > 0)
+                product(m, from, to, first, stride, 1, work + at(l, PADDED), from_stride,
+                        work + at(l - 1, GRADIENT), from_stride, false);
+        }}
+    }};
+    auto unpack = [&](T* totals) {{
         for (int l = 0; l < layers; ++l) {{
             const int from = at(l, INPUTS), to = at(l, OUTPUTS);
             const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
             for (int o = 0; o < to; ++o) {{
                 const T* const sums = work + at(l, OF_BIAS) + o;
-                totals[at(l, BIAS) + o] += sums[0];
+                totals[at(l, BIAS) + o] = sums[0];
                 if (l < layers - 1) {{
-                    totals[at(l, NORM_WEIGHT) + o] += sums[stride];
-                    totals[at(l, NORM_BIAS) + o] += sums[2 * stride];
+                    totals[at(l, NORM_WEIGHT) + o] = sums[stride];
+                    totals[at(l, NORM_BIAS) + o] = sums[2 * stride];
                 }}
                 for (int i = 0; i < from; ++i)
-                    totals[at(l, WEIGHT) + o * from + i] +=
+                    totals[at(l, WEIGHT) + o * from + i] =
                         work[at(l, OF_WEIGHT) + o * from_stride + i];
             }}
         }}
     }};
+    auto sweep = [&](const T* inputs, int rows, T* output, T* totals, auto sample) {{
+        const int last = layers - 1, width = at(0, INPUTS), to = at(last, OUTPUTS);
+        pack(totals != 0);
+        for (int start = 0; start < rows; start += {BLOCK}) {{
+            const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
+            T* const out = output + (size_t)start * to;
+            forward(inputs + (size_t)start * width, m, out);
+            for (int row = 0; row < m; ++row)
+                sample(start + row, out + row * to,
+                       work + at(last, GRADIENT) + row * at(last, OUTPUT_STRIDE));
+            if (totals)
+                backward(m);
+        }}
+        if (totals)
+            unpack(totals);
+    }};
 """
-
-
-@cache
-def mlp_pass_kernels(scalar: type) -> tuple[wp.Kernel, wp.Kernel]:
-    """Forward and backward kernel, to be launched with dimension 1, for networks of any sizes.
-
-    Arguments of the first: plan and workspace as `plan_pass` says; epsilon of the normalisation;
-    parameters (P,); inputs (rows, num_inputs); output (rows, num_outputs). Of the second: plan;
-    parameters; gradient (rows, num_outputs), with respect to the output of the forward pass before;
-    totals (P,), to which the parameters' gradients are added; workspace as the first left it. All
-    arrays are contiguous.
-
-    Args:
-        scalar: wp.float32 or wp.float64.
-    """
-    name = {wp.float32: "float", wp.float64: "double"}[scalar]
-    table, matrix, vector = wp.array2d(dtype=int), wp.array2d(dtype=scalar), wp.array(dtype=scalar)
-
-    def forward_rows(
-        plan: table,
-        epsilon: scalar,
-        parameters: vector,
-        inputs: matrix,
-        output: matrix,
-        workspace: vector,
-    ): ...
-
-    def backward_rows(
-        plan: table, parameters: vector, gradient: matrix, totals: vector, workspace: vector
-    ): ...
-
-    start = prelude(name)
-    once_forward = f"{start}{forward_function()}forward(inputs.data, inputs.shape[0], output.data);"
-    once_backward = (
-        f"{start}{backward_function()}backward(gradient.data, gradient.shape[0], totals.data);"
-    )
-    # Warp keeps native functions by name
-    forward_rows.__name__ = forward_rows.__qualname__ = f"mlp_pass_{name}"
-    backward_rows.__name__ = backward_rows.__qualname__ = f"mlp_pass_backward_{name}"
-    run_forward = wp.func_native(once_forward)(forward_rows)
-    run_backward = wp.func_native(once_backward)(backward_rows)
-
-    @wp.kernel(module="unique", enable_backward=False)
-    def forward(
-        plan: table,
-        epsilon: scalar,
-        parameters: vector,
-        inputs: matrix,
-        output: matrix,
-        workspace: vector,
-    ):
-        run_forward(plan, epsilon, parameters, inputs, output, workspace)
-
-    @wp.kernel(module="unique", enable_backward=False)
-    def backward(
-        plan: table, parameters: vector, gradient: matrix, totals: vector, workspace: vector
-    ):
-        run_backward(plan, parameters, gradient, totals, workspace)
-
-    return forward, backward

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 
 import torch
 import warp as wp
 
 from kernels.mlp_fit import SETTINGS, mlp_fit_kernel
 from kernels.mlp_pass import plan_pass
+from warp_envs.adam import AdamSettings
 from warp_envs.bridge import scalar_type
-from warp_envs.mlp_pass import PREPARING, prepared
-
-
-@dataclass
-class FitSettings:
-    """Of a fit; the fields are those of `kernels.mlp_fit.SETTINGS`."""
-
-    rate: float
-    steps: int
-    beta_1: float
-    beta_2: float
-    adam_epsilon: float
-    max_norm: float
-    norm_epsilon: float
-    unit: float
-    offset: float
+from warp_envs.mlp_descent import PREPARING, prepared
 
 
 class MlpFit:
@@ -55,13 +40,13 @@ class MlpFit:
             num_minibatches: of contiguous rows, equally many but in the last; less if there are
                 not as many.
             iterations: over all of them.
-            parameters: (P,), as `warp_envs.mlp_pass.MlpPass` takes them; changed in place.
+            parameters: (P,), as `warp_envs.mlp_descent.MlpDescent` takes them; changed in place.
             mean: Adam's, (P,), which every fit goes on with.
             square: Adam's mean square, likewise.
             epsilon: added to the normalisation's variance.
         """
         most = -(-rows // num_minibatches)
-        plan, size = plan_pass(sizes, most)
+        plan, size = plan_pass(sizes)
         dtype, scalar = parameters.dtype, scalar_type(parameters.dtype)
         self.num_descents = -(-rows // most) * iterations
         """Of a fit."""
@@ -69,7 +54,7 @@ class MlpFit:
         self._inputs = torch.empty(rows, sizes[0], dtype=dtype)
         self._target = torch.empty(rows, dtype=dtype)
         self._losses = torch.empty(-(-rows // most), dtype=dtype)
-        work = [torch.empty(most, 1, dtype=dtype) for _ in range(2)]
+        work = [torch.empty(most, 1, dtype=dtype)]
         work += [torch.empty_like(parameters), torch.empty(size, dtype=dtype)]
         inputs = (self._inputs, self._target)
         tensors = (parameters, mean, square, *inputs, self._losses, *work)
@@ -82,20 +67,28 @@ class MlpFit:
             self._fit = prepared(mlp_fit_kernel(scalar), arguments)
 
     def fit(
-        self, inputs: torch.Tensor, target: torch.Tensor, settings: FitSettings
+        self,
+        inputs: torch.Tensor,
+        target: torch.Tensor,
+        adam: AdamSettings,
+        unit: float,
+        offset: float,
     ) -> torch.Tensor:
         """Descend.
 
         Args:
             inputs: (rows, num_inputs).
-            target: (rows,), of ``settings.unit * output + settings.offset``.
-            settings: of this fit.
+            target: (rows,), of ``unit * output + offset``.
+            adam: settings of the first step.
+            unit: of the network's output.
+            offset: of the network's output.
 
         Returns:
             Each minibatch's loss before its step of the last iteration, (minibatches,).
         """
         self._inputs.copy_(inputs)
         self._target.copy_(target)
-        self._settings.copy_(torch.tensor(astuple(settings), dtype=torch.float64))
+        settings = (*adam, unit, offset)
+        self._settings.copy_(torch.tensor(settings, dtype=torch.float64))
         self._fit.launch()
         return self._losses.clone()

@@ -39,9 +39,9 @@ def test_minibatches_are_contiguous_in_time_and_in_order():
     seen = []
     descent = critic._gradient.descent
 
-    def spy(batch, losses):
-        seen.append(torch.cat([inputs for inputs, _ in batch.chunks]))
-        return descent(batch, losses)
+    def spy(batch, loss):
+        seen.append(torch.cat([inputs for inputs, _ in batch.parts]))
+        return descent(batch, loss)
 
     critic._gradient.descent = spy
     critic._descend_in_steps(obs.flatten(0, 1), target.flatten(), 1e-2)

@@ -19,9 +19,12 @@ def small_network():
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
 
 
-def test_steps_are_adams_with_the_gradient_norm_bounded():
+@pytest.mark.parametrize("max_norm", [1.0, 1e9, None])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_steps_are_adams_with_the_gradient_norm_bounded(at_once, max_norm):
     ours, theirs = small_network(), small_network()
-    optimizer = Optimizer(ParameterVector(ours), (0.7, 0.95), 1.0)
+    optimizer = Optimizer(ParameterVector(ours), (0.7, 0.95), max_norm)
+    optimizer._on_cpu = at_once  # False: as on other devices
     adam = torch.optim.Adam(theirs.parameters(), lr=0.1, betas=(0.7, 0.95))
     x = torch.randn(5, 3, dtype=torch.float64)
     for rate in (0.1, 0.02, 0.3):
@@ -30,10 +33,21 @@ def test_steps_are_adams_with_the_gradient_norm_bounded():
         adam.param_groups[0]["lr"] = rate
         adam.zero_grad()
         (theirs(x) - 7.0).square().mean().backward()
-        assert nn.utils.clip_grad_norm_(theirs.parameters(), 1.0) > 1.0
+        assert nn.utils.clip_grad_norm_(theirs.parameters(), max_norm or math.inf) > 1.0
         adam.step()
     for mine, their in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, their)
+
+
+@pytest.mark.parametrize("max_norm", [1.0, None])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_step_along_what_is_not_finite_shows(number, max_norm):
+    network = small_network()
+    optimizer = Optimizer(ParameterVector(network), (0.7, 0.95), max_norm)
+    gradient = torch.ones_like(optimizer.parameters.vector)
+    gradient[3] = number
+    optimizer.step_along(gradient, 0.1)
+    assert not bool(optimizer.parameters.vector.isfinite().all())
 
 
 def test_an_optimizers_state_continues_exactly():

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import elu, layer_norm, linear
 
-from warp_envs.mlp_fit import FitSettings, MlpFit
+from warp_envs.adam import AdamSettings
+from warp_envs.mlp_fit import MlpFit
 
 ADAM = {"betas": (0.7, 0.95), "eps": 1e-8}
 
@@ -42,8 +43,9 @@ class Fit:
         self.own = MlpFit(sizes, rows, parts, iterations, self.vector, *moments, 1e-5)
 
     def run(self, x, y, rate, max_norm, unit, offset):
-        settings = FitSettings(rate, self.steps, *ADAM["betas"], 1e-8, max_norm, 1e-6, unit, offset)
-        losses = self.own.fit(x.to(self.vector.dtype), y.to(self.vector.dtype), settings)
+        adam = AdamSettings(rate, self.steps, *ADAM["betas"], 1e-8, max_norm, 1e-6)
+        dtype = self.vector.dtype
+        losses = self.own.fit(x.to(dtype), y.to(dtype), adam, unit, offset)
         self.steps += self.own.num_descents
         return losses
 

@@ -1,0 +1,96 @@
+"""Adam's steps (Kingma & Ba 2015) on a vector of parameters, in one task: for a CPU."""
+
+from functools import cache
+
+import warp as wp
+
+from kernels.mlp_pass import vectors
+
+SETTINGS = (
+    "rate",
+    "steps",  # taken before
+    "beta_1",  # of the mean
+    "beta_2",  # of the mean square
+    "adam_epsilon",
+    "max_norm",  # of the gradient; infinity: any
+    "norm_epsilon",  # added to the norm that it is divided by
+)
+"""Of a step, in double precision."""
+
+
+def adam_step() -> str:
+    """C++: ``adam(step, gradient, parameters, means, squares, size)``.
+
+    After `kernels.mlp_pass.vectors` and the numbers of `SETTINGS`. `step` counts from 1 and
+    includes this one.
+    """
+    return """
+    typedef double Doubles __attribute__((ext_vector_type(LANES)));
+    auto adam = [&](double step, const T* gradient, T* parameters, T* means, T* squares, int size) {
+        T factor = T(1);
+        if (max_norm < INFINITY) {
+            Doubles sum = Doubles(0.0);
+            for (int i = 0; i < size; i += LANES) {
+                const V part = load_part(gradient + i, size - i);
+                const Doubles g = __builtin_convertvector(part, Doubles);
+                sum += g * g;
+            }
+            double square_norm = 0.0;
+            for (int l = 0; l < LANES; ++l)
+                square_norm += sum[l];
+            const double shrink = max_norm / (sqrt(square_norm) + norm_epsilon);
+            factor = shrink < 1.0 ? T(shrink) : (shrink == shrink ? T(1) : T(shrink));
+        }
+        // Section 2's order: both bias corrections in the rate, and epsilon scaled to suit
+        const double correction = sqrt(1.0 - pow(beta_2, step));
+        const V length = V(T(rate * correction / (1.0 - pow(beta_1, step))));
+        const V least = V(T(adam_epsilon * correction));
+        for (int i = 0; i < size; i += LANES) {
+            const int left = size - i;
+            const V g = V(factor) * load_part(gradient + i, left);
+            V mean = load_part(means + i, left), square = load_part(squares + i, left);
+            mean += V(T(1.0 - beta_1)) * (g - mean);
+            square = V(T(beta_2)) * square + V(T(1.0 - beta_2)) * g * g;
+            const V step_back = length * mean / (__builtin_elementwise_sqrt(square) + least);
+            store_part(means + i, mean, left);
+            store_part(squares + i, square, left);
+            store_part(parameters + i, load_part(parameters + i, left) - step_back, left);
+        }
+    };
+"""
+
+
+@cache
+def adam_kernel(scalar: type) -> wp.Kernel:
+    """A kernel to be launched with dimension 1.
+
+    Arguments: settings (`SETTINGS`); gradient, parameters, Adam's mean and mean square, (P,) each,
+    of which the last three are changed.
+
+    Args:
+        scalar: wp.float32 or wp.float64.
+    """
+    name = {wp.float32: "float", wp.float64: "double"}[scalar]
+    vector, numbers = wp.array(dtype=scalar), wp.array(dtype=wp.float64)
+    columns = ", ".join(f"{setting} = settings.data[{i}]" for i, setting in enumerate(SETTINGS))
+    code = f"""{vectors(name)}
+    const double {columns};
+{adam_step()}
+    adam(steps + 1.0, gradient.data, parameters.data, means.data, squares.data,
+         parameters.shape[0]);
+"""
+
+    def step_along(
+        settings: numbers, gradient: vector, parameters: vector, means: vector, squares: vector
+    ): ...
+
+    step_along.__name__ = step_along.__qualname__ = f"adam_{name}"  # Warp keeps them by name
+    run = wp.func_native(code)(step_along)
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def adam(
+        settings: numbers, gradient: vector, parameters: vector, means: vector, squares: vector
+    ):
+        run(settings, gradient, parameters, means, squares)
+
+    return adam
