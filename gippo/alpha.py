@@ -191,6 +191,7 @@ class AlphaFit:
             "alpha-policy's loss",
             self._optimizer,
             learning_rate=self.learning_rate,
+            base_rate=config.learning_rate,
             config=config.retry,
         )
         if not outcome.succeeded:

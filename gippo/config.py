@@ -221,6 +221,9 @@ class RetryConfig:
     """Start the next epoch so many factors above the rate that has succeeded, one more if it did at
     once, but never above the base rate: 0 tries a higher rate every second epoch, 1 every epoch.
     null: at the base rate, as the authors' runs do."""
+    lowest: float = 0.0
+    """Share of the base rate below which no attempt goes: an update that fails there is left out of
+    its epoch. With `rise`, where rates otherwise may fall until a step is lost in rounding."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
@@ -229,6 +232,7 @@ class RetryConfig:
         _check_flag("retry.compounding", self.compounding)
         if self.rise is not None:
             _check_integer("retry.rise", self.rise, 0)
+        _check_number("retry.lowest", self.lowest, 0.0, 1.0)
 
 
 @dataclass

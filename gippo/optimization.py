@@ -196,7 +196,7 @@ class Outcome:
         if config.rise is None:
             return base
         rise = config.rise if self.retries else config.rise + 1
-        return min(base, self.rate * config.factor**rise)
+        return min(base, max(self.rate * config.factor**rise, base * config.lowest))
 
 
 def update_with_retries(
@@ -205,6 +205,7 @@ def update_with_retries(
     optimizer: Optimizer,
     *,
     learning_rate: float,
+    base_rate: float,
     config: RetryConfig,
 ) -> Outcome:
     """Update until the loss has not risen; go back to the old parameters after each failure.
@@ -220,6 +221,7 @@ def update_with_retries(
         what: names the loss in `Outcome.problem`.
         optimizer: the attempt's.
         learning_rate: of the first attempt.
+        base_rate: what `config.lowest` is a share of.
         config: how many attempts, at which rates.
     """
     parameters = optimizer.parameters
@@ -228,7 +230,10 @@ def update_with_retries(
     problem, rate = None, learning_rate
     for retry in range(config.retries + 1):
         power = retry if config.compounding else min(retry, 1)
-        rate = learning_rate / config.factor**power
+        next_rate = learning_rate / config.factor**power
+        if retry and next_rate < base_rate * config.lowest * (1.0 - 1e-6):  # but for rounding
+            return Outcome(False, retry - 1, rate, problem)
+        rate = next_rate
         first, last = attempt(rate)
         weights_finite = torch.isfinite(parameters.vector).all()
         first_finite, last_finite = torch.isfinite(first), torch.isfinite(last)

@@ -106,6 +106,7 @@ class SurrogateAscent:
             "surrogate loss",
             self._optimizer,
             learning_rate=rate,
+            base_rate=config.learning_rate,
             config=config.retry,
         )
         metrics: Metrics = {
@@ -130,15 +131,17 @@ class SurrogateAscent:
     def _next_rate(self, initial: float, reached: float, outcome: Outcome) -> float:
         """The next epoch's initial rate; a failed epoch's falls, so that failures end.
 
-        The adaptive schedule goes on with the rate it has reached. There is no floor to the others'
-        fall: a policy of standard deviation 1e-5, as De Jong's function ends with, bears no step of
-        1e-6 in every weight.
+        The adaptive schedule goes on with the rate it has reached. The others' fall only ends at
+        `retry.lowest`: a policy of standard deviation 1e-5, as De Jong's function ends with, bears
+        no step of 1e-6 in every weight.
         """
         config, factor = self.config, self.config.retry.factor
         if config.schedule == "adaptive":
             return reached if outcome.succeeded else max(initial / factor, config.min_learning_rate)
         if not outcome.succeeded:
-            return initial / factor
+            at_lowest = outcome.retries < config.retry.retries
+            lowest = config.learning_rate * config.retry.lowest
+            return outcome.rate if at_lowest else max(initial / factor, lowest)
         return outcome.next_rate(config.learning_rate, config.retry)
 
     def losses(

@@ -93,13 +93,14 @@ class Scripted:
             vector.fill_(torch.nan)
         return torch.tensor(first), torch.tensor(last)
 
-    def run(self, retries=8, compounding=False):
+    def run(self, retries=8, compounding=False, lowest=0.0):
         return update_with_retries(
             self.attempt,
             "test loss",
             self.optimizer,
             learning_rate=0.3,
-            config=RetryConfig(retries, 1.5, compounding),
+            base_rate=0.6,
+            config=RetryConfig(retries, 1.5, compounding, lowest=lowest),
         )
 
     @property
@@ -122,6 +123,15 @@ def test_retries_take_a_lowered_rate(compounding):
     assert (outcome.succeeded, outcome.retries) == (True, 2)
     assert update.rates == pytest.approx([0.3, 0.2, 0.2 / 1.5 if compounding else 0.2])
     assert update.adam_steps == 3, "Adam's moments are kept over attempts"
+
+
+def test_no_attempt_goes_below_the_lowest_rate():
+    update = Scripted([(0.0, 1.0)] * 3)
+    outcome = update.run(compounding=True, lowest=0.2)
+    assert update.rates == pytest.approx([0.3, 0.2, 0.4 / 3.0])
+    assert not outcome.succeeded
+    assert outcome.retries == 2
+    assert torch.equal(update.optimizer.parameters.vector, update.start)
 
 
 def test_after_the_last_failure_the_parameters_are_the_old_ones():

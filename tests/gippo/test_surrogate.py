@@ -143,6 +143,17 @@ def test_a_greater_rise_tries_again_from_further_above():
     assert rates[6:] == pytest.approx([2.0**-6, 2.0**-3, 2.0**-4, 2.0**-1])
 
 
+def test_below_the_lowest_rate_the_ascent_is_left_out_and_begins_there_again():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(8, 2.0, rise=0, lowest=0.25)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [worse, worse, worse, worse, better, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=4)
+    assert rates == pytest.approx([1.0, 0.5, 0.25, 0.25, 0.25, 0.5])
+
+
 def test_a_remembered_rate_never_exceeds_a_falling_one():
     context = make_context(num_epochs=10)
     samples = make_samples(context.actor)
