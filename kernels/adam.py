@@ -1,27 +1,34 @@
 """Adam's steps (Kingma & Ba 2015) on a vector of parameters, in one task: for a CPU."""
 
 from functools import cache
+from typing import NamedTuple
 
 import warp as wp
 
 from kernels.mlp_pass import vectors
 
-SETTINGS = (
-    "rate",
-    "steps",  # taken before
-    "beta_1",  # of the mean
-    "beta_2",  # of the mean square
-    "adam_epsilon",
-    "max_norm",  # of the gradient; infinity: any
-    "norm_epsilon",  # added to the norm that it is divided by
-)
-"""Of a step, in double precision."""
+
+class AdamSettings(NamedTuple):
+    """Of a step; kernels take them in this order, in double precision."""
+
+    rate: float
+    steps: int
+    """Taken before."""
+    beta_1: float
+    """Of the mean."""
+    beta_2: float
+    """Of the mean square."""
+    adam_epsilon: float
+    max_norm: float
+    """Of the gradient; infinity: any."""
+    norm_epsilon: float
+    """Added to the norm that it is divided by."""
 
 
 def adam_step() -> str:
     """C++: ``adam(step, gradient, parameters, means, squares, size)``.
 
-    After `kernels.mlp_pass.vectors` and the numbers of `SETTINGS`. `step` counts from 1 and
+    After `kernels.mlp_pass.vectors` and the numbers of `AdamSettings`. `step` counts from 1 and
     includes this one.
     """
     return """
@@ -64,15 +71,17 @@ def adam_step() -> str:
 def adam_kernel(scalar: type) -> wp.Kernel:
     """A kernel to be launched with dimension 1.
 
-    Arguments: settings (`SETTINGS`); gradient, parameters, Adam's mean and mean square, (P,) each,
-    of which the last three are changed.
+    Arguments: settings (`AdamSettings`); gradient, parameters, Adam's mean and mean square, (P,)
+    each, of which the last three are changed.
 
     Args:
         scalar: wp.float32 or wp.float64.
     """
     name = {wp.float32: "float", wp.float64: "double"}[scalar]
     vector, numbers = wp.array(dtype=scalar), wp.array(dtype=wp.float64)
-    columns = ", ".join(f"{setting} = settings.data[{i}]" for i, setting in enumerate(SETTINGS))
+    columns = ", ".join(
+        f"{setting} = settings.data[{i}]" for i, setting in enumerate(AdamSettings._fields)
+    )
     code = f"""{vectors(name)}
     const double {columns};
 {adam_step()}

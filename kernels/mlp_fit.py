@@ -9,13 +9,12 @@ from functools import cache
 
 import warp as wp
 
-from kernels.adam import SETTINGS as ADAM_SETTINGS
-from kernels.adam import adam_step
+from kernels.adam import AdamSettings, adam_step
 from kernels.mlp_pass import prelude, sweep
 from kernels.sample_losses import sample_loss
 
 SETTINGS = (
-    *ADAM_SETTINGS,
+    *AdamSettings._fields,
     "unit",  # prediction = unit * output + offset
     "offset",
 )

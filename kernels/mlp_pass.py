@@ -13,6 +13,8 @@ multiple of `PAD` numbers, so that only the parameters, which are not, need care
 from collections.abc import Sequence
 from itertools import pairwise
 
+from kernels.native import widest_lanes
+
 PAD = 32
 """Numbers: two of the widest vectors in single precision."""
 BLOCK = 96
@@ -109,17 +111,9 @@ def _polynomial(terms: int) -> str:
 
 def vectors(scalar: str) -> str:
     """C++: a vector type, as wide as the processor's, and how it is loaded, stored and summed."""
-    size = 4 if scalar == "float" else 8
     return f"""
     #pragma clang fp contract(fast)
-    typedef {scalar} T;
-#if defined(__AVX512F__)
-    enum {{ LANES = {64 // size} }};
-#elif defined(__AVX__)
-    enum {{ LANES = {32 // size} }};
-#else
-    enum {{ LANES = {16 // size} }};
-#endif
+    typedef {scalar} T;{widest_lanes(scalar)}
     typedef T V __attribute__((ext_vector_type(LANES)));
     typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
@@ -144,7 +138,7 @@ def vectors(scalar: str) -> str:
 
 def prelude(scalar: str) -> str:
     """C++: `vectors`, the plan's columns by name, and functions on vectors, rows and matrices."""
-    high, low, least, integer, bits, bias = _LIMITS[scalar]
+    integer = _LIMITS[scalar][3]
     columns = ", ".join(name.upper() for name in COLUMNS)
     return f"""{vectors(scalar)}
     typedef {integer} I __attribute__((ext_vector_type(LANES)));
@@ -175,7 +169,12 @@ def prelude(scalar: str) -> str:
                 lane[l] += lane[l + half];
         return lane[0];
     }};
-    // ELU: e^z - 1 below zero; e^z = 2^k e^r. What is not a number stays none.
+{_elu(scalar)}{_PRODUCT}    """
+
+
+def _elu(scalar: str) -> str:
+    high, low, least, _, bits, bias = _LIMITS[scalar]
+    return f"""    // ELU: e^z - 1 below zero; e^z = 2^k e^r. What is not a number stays none.
     auto elu = [](V z) -> V {{
         V x = (z > V(T(0))) ? V(T(0)) : z;
         x = (x < V(T({least}))) ? V(T({least})) : x;
@@ -189,30 +188,34 @@ def prelude(scalar: str) -> str:
         const V below = scale * small + (scale - V(T(1)));
         return (z > V(T(0))) ? z : below;
     }};
+"""
+
+
+_PRODUCT = """
     // c (m, n) = a b, or c += a b: a's element (i, p) lies at a[i row + p column], b is (p, n).
     // M rows and two vectors of columns at a time, whose sums fill a CPU's registers.
     auto tile = [&](auto* height, int k, const T* a, size_t row, size_t column, const T* b,
-                    size_t b_stride, T* c, size_t c_stride, bool add) {{
-        enum {{ M = sizeof(*height) }};
+                    size_t b_stride, T* c, size_t c_stride, bool add) {
+        enum { M = sizeof(*height) };
         V sum[M][2];
         for (int i = 0; i < M; ++i)
             for (int v = 0; v < 2; ++v)
                 sum[i][v] = add ? load(c + i * c_stride + v * LANES) : V(T(0));
-        for (int p = 0; p < k; ++p) {{
+        for (int p = 0; p < k; ++p) {
             const V left = load(b + p * b_stride), right = load(b + p * b_stride + LANES);
-            for (int i = 0; i < M; ++i) {{
+            for (int i = 0; i < M; ++i) {
                 const V factor = V(a[i * row + p * column]);
                 sum[i][0] += factor * left;
                 sum[i][1] += factor * right;
-            }}
-        }}
+            }
+        }
         for (int i = 0; i < M; ++i)
             for (int v = 0; v < 2; ++v)
                 store(c + i * c_stride + v * LANES, sum[i][v]);
-    }};
+    };
     auto product = [&](int m, int n, int k, const T* a, size_t row, size_t column, const T* b,
-                       size_t b_stride, T* c, size_t c_stride, bool add) {{
-        for (int j = 0; j < n; j += 2 * LANES) {{
+                       size_t b_stride, T* c, size_t c_stride, bool add) {
+        for (int j = 0; j < n; j += 2 * LANES) {
             int i = 0;
             for (; i + 6 <= m; i += 6)
                 tile((char(*)[6])0, k, a + i * row, row, column, b + j, b_stride,
@@ -223,18 +226,12 @@ def prelude(scalar: str) -> str:
             for (; i < m; ++i)
                 tile((char(*)[1])0, k, a + i * row, row, column, b + j, b_stride,
                      c + i * c_stride + j, c_stride, add);
-        }}
-    }};
-    """
+        }
+    };
+"""
 
 
-def sweep() -> str:
-    """C++, after the prelude: all rows forward and, unless there are no `totals`, back.
-
-    ``sample(row, out, gradient)`` sees each row's output and writes its loss's gradient with
-    respect to it, of which `totals` (P,) become the sum over rows.
-    """
-    return f"""
+_PACKING = f"""
     auto pack = [&](bool back) {{
         for (int l = 0; l < layers; ++l) {{
             const T* const weight = parameters.data + at(l, WEIGHT);
@@ -259,9 +256,13 @@ def sweep() -> str:
         for (int i = 0; back && i < {BLOCK} * at(last, OUTPUT_STRIDE); ++i)
             work[at(last, GRADIENT) + i] = T(0);  // and beyond a row's end it stays so
     }};
+"""
+"""Weights to the workspace, with sums of zero."""
+
+_ACTIVATION = """
     // A hidden layer's ELU and LayerNorm of some rows of z, to the next layer's x
-    auto activate = [&](int l, auto* height, int row) {{
-        enum {{ M = sizeof(*height) }};
+    auto activate = [&](int l, auto* height, int row) {
+        enum { M = sizeof(*height) };
         const int to = at(l, OUTPUTS);
         const size_t stride = at(l, OUTPUT_STRIDE);
         const T* const bias = parameters.data + at(l, BIAS);
@@ -272,39 +273,39 @@ def sweep() -> str:
         V sum[M], square[M];
         for (int r = 0; r < M; ++r)
             sum[r] = square[r] = V(T(0));
-        for (int i = 0; i < to; i += LANES) {{
+        for (int i = 0; i < to; i += LANES) {
             const V b = load_part(bias + i, to - i);
-            for (int r = 0; r < M; ++r) {{
+            for (int r = 0; r < M; ++r) {
                 const V e = elu(load(z + r * stride + i) + b);
                 store(z + r * stride + i, e);  // zero beyond the row's end
                 sum[r] += e;
-            }}
-        }}
+            }
+        }
         V average[M], scale[M];
         for (int r = 0; r < M; ++r)
             average[r] = V(total(sum[r]) / T(to));
         for (int i = 0; i < to; i += LANES)
-            for (int r = 0; r < M; ++r) {{
+            for (int r = 0; r < M; ++r) {
                 const V d = part(load(z + r * stride + i) - average[r], to - i);
                 square[r] += d * d;
-            }}
-        for (int r = 0; r < M; ++r) {{
+            }
+        for (int r = 0; r < M; ++r) {
             const T s = T(1) / T(sqrt(total(square[r]) / T(to) + epsilon));
             work[at(l, MEAN) + row + r] = average[r][0];
             work[at(l, SCALE) + row + r] = s;
             scale[r] = V(s);
-        }}
-        for (int i = 0; i < (int)stride; i += LANES) {{
+        }
+        for (int i = 0; i < (int)stride; i += LANES) {
             const V w = load_part(norm_weight + i, to - i), b = load_part(norm_bias + i, to - i);
-            for (int r = 0; r < M; ++r) {{
+            for (int r = 0; r < M; ++r) {
                 const V d = (load(z + r * stride + i) - average[r]) * scale[r];
                 store(y + r * stride + i, i < to ? d * w + b : V(T(0)));
-            }}
-        }}
-    }};
+            }
+        }
+    };
     // The same backwards: the gradient with respect to the LayerNorm's output becomes that to z
-    auto reverse = [&](int l, auto* height, int row) {{
-        enum {{ M = sizeof(*height) }};
+    auto reverse = [&](int l, auto* height, int row) {
+        enum { M = sizeof(*height) };
         const int to = at(l, OUTPUTS);
         const size_t stride = at(l, OUTPUT_STRIDE);
         const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
@@ -314,15 +315,15 @@ def sweep() -> str:
         T* const g = work + at(l, GRADIENT) + row * stride;
         const T* const e = work + at(l, Z) + row * stride;
         V average[M], s[M], sum[M], along[M];
-        for (int r = 0; r < M; ++r) {{
+        for (int r = 0; r < M; ++r) {
             average[r] = V(work[at(l, MEAN) + row + r]);
             s[r] = V(work[at(l, SCALE) + row + r]);
             sum[r] = along[r] = V(T(0));
-        }}
-        for (int i = 0; i < to; i += LANES) {{
+        }
+        for (int i = 0; i < to; i += LANES) {
             const V weight = load_part(norm_weight + i, to - i);
             V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
-            for (int r = 0; r < M; ++r) {{
+            for (int r = 0; r < M; ++r) {
                 const V seed = load(g + r * stride + i);  // zero beyond the row's end
                 const V d = (load(e + r * stride + i) - average[r]) * s[r];
                 const V weighted = seed * weight;
@@ -330,18 +331,18 @@ def sweep() -> str:
                 along[r] += weighted * d;
                 of_weight += seed * d;
                 of_offset += seed;
-            }}
+            }
             store(of_norm_weight + i, of_weight);
             store(of_norm_bias + i, of_offset);
-        }}
-        for (int r = 0; r < M; ++r) {{
+        }
+        for (int r = 0; r < M; ++r) {
             sum[r] = V(total(sum[r]) / T(to));
             along[r] = V(total(along[r]) / T(to));
-        }}
-        for (int i = 0; i < to; i += LANES) {{
+        }
+        for (int i = 0; i < to; i += LANES) {
             const V weight = load_part(norm_weight + i, to - i);
             V of_sum = load(of_bias + i);
-            for (int r = 0; r < M; ++r) {{
+            for (int r = 0; r < M; ++r) {
                 const V value = load(e + r * stride + i);
                 const V d = (value - average[r]) * s[r];
                 const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
@@ -349,38 +350,42 @@ def sweep() -> str:
                 const V out = s[r] * (weighted - sum[r] - d * along[r]) * slope;
                 store(g + r * stride + i, out);
                 of_sum += out;
-            }}
+            }
             store(of_bias + i, of_sum);
-        }}
-    }};
-    auto forward = [&](const T* inputs, int m, T* output) {{
+        }
+    };
+"""
+"""Between a layer's matrix product and the next, forward and back."""
+
+_PASSES = """
+    auto forward = [&](const T* inputs, int m, T* output) {
         const int width = at(0, INPUTS), padded = at(0, INPUT_STRIDE);
         for (int row = 0; row < m; ++row)
             for (int i = 0; i < padded; ++i)
                 work[at(0, X) + row * padded + i] = i < width ? inputs[row * width + i] : T(0);
-        for (int l = 0; l < layers; ++l) {{
+        for (int l = 0; l < layers; ++l) {
             const int to = at(l, OUTPUTS);
             const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
             T* const z = work + at(l, Z);
             product(m, to, at(l, INPUTS), work + at(l, X), from_stride, 1,
                     work + at(l, TRANSPOSED), stride, z, stride, false);
-            if (l < layers - 1) {{
-                in_fours(m, [&](auto* height, int row) {{ activate(l, height, row); }});
+            if (l < layers - 1) {
+                in_fours(m, [&](auto* height, int row) { activate(l, height, row); });
                 continue;
-            }}
+            }
             const T* const bias = parameters.data + at(l, BIAS);
             for (int row = 0; row < m; ++row)
                 for (int o = 0; o < to; ++o)
                     output[row * to + o] = z[row * stride + o] + bias[o];
-        }}
-    }};
-    auto backward = [&](int m) {{
-        for (int l = layers - 1; l >= 0; --l) {{
+        }
+    };
+    auto backward = [&](int m) {
+        for (int l = layers - 1; l >= 0; --l) {
             const int from = at(l, INPUTS), to = at(l, OUTPUTS);
             const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
             T* const first = work + at(l, GRADIENT);
             if (l < layers - 1)
-                in_fours(m, [&](auto* height, int row) {{ reverse(l, height, row); }});
+                in_fours(m, [&](auto* height, int row) { reverse(l, height, row); });
             else
                 for (int row = 0; row < m; ++row)
                     for (int o = 0; o < to; ++o)
@@ -390,25 +395,40 @@ def sweep() -> str:
             if (l > 0)
                 product(m, from, to, first, stride, 1, work + at(l, PADDED), from_stride,
                         work + at(l - 1, GRADIENT), from_stride, false);
-        }}
-    }};
-    auto unpack = [&](T* totals) {{
-        for (int l = 0; l < layers; ++l) {{
+        }
+    };
+"""
+"""A block of rows through all layers."""
+
+_UNPACKING = """
+    auto unpack = [&](T* totals) {
+        for (int l = 0; l < layers; ++l) {
             const int from = at(l, INPUTS), to = at(l, OUTPUTS);
             const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-            for (int o = 0; o < to; ++o) {{
+            for (int o = 0; o < to; ++o) {
                 const T* const sums = work + at(l, OF_BIAS) + o;
                 totals[at(l, BIAS) + o] = sums[0];
-                if (l < layers - 1) {{
+                if (l < layers - 1) {
                     totals[at(l, NORM_WEIGHT) + o] = sums[stride];
                     totals[at(l, NORM_BIAS) + o] = sums[2 * stride];
-                }}
+                }
                 for (int i = 0; i < from; ++i)
                     totals[at(l, WEIGHT) + o * from + i] =
                         work[at(l, OF_WEIGHT) + o * from_stride + i];
-            }}
-        }}
-    }};
+            }
+        }
+    };
+"""
+"""The sums to where the parameters' gradients belong."""
+
+
+def sweep() -> str:
+    """C++, after the prelude: all rows forward and, unless there are no `totals`, back.
+
+    ``sample(row, out, gradient)`` sees each row's output and writes its loss's gradient with
+    respect to it, of which `totals` (P,) become the sum over rows.
+    """
+    return f"""{_PACKING}{_ACTIVATION}{_PASSES}{_UNPACKING}
     auto sweep = [&](const T* inputs, int rows, T* output, T* totals, auto sample) {{
         const int last = layers - 1, width = at(0, INPUTS), to = at(last, OUTPUTS);
         pack(totals != 0);

@@ -107,23 +107,24 @@ def _polynomial(coefficients: tuple[str, ...]) -> str:
     return code
 
 
+def widest_lanes(scalar: str) -> str:
+    """C++: LANES, how many numbers the widest vector of the processor holds."""
+    size = 4 if scalar == "float" else 8
+    return f"""
+#if defined(__AVX512F__)
+    enum {{ LANES = {64 // size} }};
+#elif defined(__AVX__)
+    enum {{ LANES = {32 // size} }};
+#else
+    enum {{ LANES = {16 // size} }};
+#endif"""
+
+
 def _prelude(scalar: str, lanes: int | None) -> str:
     """Types, lanes and elementary functions; `env` is the first environment of the task."""
-    per_register = 1 if scalar == "float" else 2
     f = "f" if scalar == "float" else ""
     parts, sine, cosine = _TRIGONOMETRY[scalar]
-    chosen = (
-        f"""
-#if defined(__AVX512F__)
-    enum {{ LANES = {16 // per_register} }};
-#elif defined(__AVX__)
-    enum {{ LANES = {8 // per_register} }};
-#else
-    enum {{ LANES = {4 // per_register} }};
-#endif"""
-        if lanes is None
-        else f"\n    enum {{ LANES = {lanes} }};"
-    )
+    chosen = widest_lanes(scalar) if lanes is None else f"\n    enum {{ LANES = {lanes} }};"
     return f"""
 #if defined(__CUDA_ARCH__)
     typedef {scalar} T;

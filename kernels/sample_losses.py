@@ -6,7 +6,7 @@ The same equations as torch operations, their signs and names stand where the lo
 
 HALF_LOG_TWO_PI = 0.91893853320467274178
 
-_LOSSES = {
+LOSSES = {
     # ||mu + sigma eps - goal||^2. Output: mu, log sigma; columns: eps, goal.
     "square_distance": """
         const int actions = outputs / 2;
@@ -57,12 +57,10 @@ _LOSSES = {
         return error * error;
     """,
 }
-LOSSES = tuple(_LOSSES)
-"""Their names."""
 
 
 def sample_loss(name: str) -> str:
-    """C++, after `kernels.mlp_pass.prelude`: a loss of `LOSSES` as a function of one row.
+    """C++, after `kernels.mlp_pass.prelude`: a loss by its name, as a function of one row.
 
     It returns the loss and writes `factor` times its gradient.
     """
@@ -70,6 +68,6 @@ def sample_loss(name: str) -> str:
     auto sample_loss = [&](const T* out, int outputs, const T* column, const double* setting,
                            T factor, T* gradient) -> T {{
         (void)outputs, (void)setting;
-        {_LOSSES[name]}
+        {LOSSES[name]}
     }};
 """

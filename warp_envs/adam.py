@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import warp as wp
 
-from kernels.adam import SETTINGS, adam_kernel
+from kernels.adam import AdamSettings, adam_kernel
 from warp_envs.bridge import scalar_type
 from warp_envs.mlp_descent import PREPARING, prepared
 
-
-class AdamSettings(NamedTuple):
-    """Of a step; the fields are those of `kernels.adam.SETTINGS`."""
-
-    rate: float
-    steps: int
-    beta_1: float
-    beta_2: float
-    adam_epsilon: float
-    max_norm: float
-    norm_epsilon: float
+__all__ = ["AdamSettings", "AdamStep"]
 
 
 class AdamStep:
@@ -36,7 +24,7 @@ class AdamStep:
             square: Adam's mean square, (P,), likewise.
         """
         self._gradient = torch.empty_like(parameters)
-        self._settings = torch.empty(len(SETTINGS), dtype=torch.float64)
+        self._settings = torch.empty(len(AdamSettings._fields), dtype=torch.float64)
         tensors = (self._settings, self._gradient, parameters, mean, square)
         self._kept = tensors
         arrays: list[object] = [
