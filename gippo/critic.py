@@ -51,11 +51,11 @@ class Critic:
         The fit changes the statistics of the values beside whoever uses this function; it goes on
         with those from before.
         """
-        network = self.target
+        value = self.target.frozen()
         if self._statistics is None:
-            return network.forward
+            return value
         normalizer = self._normalizer
-        return lambda obs: normalizer.denormalize(network.forward(obs))
+        return lambda obs: normalizer.denormalize(value(obs))
 
     def fit(
         self, obs: torch.Tensor, target: torch.Tensor, epoch: int

@@ -79,11 +79,12 @@ def collect(
         record_gradient: keep the graph from actions to rewards and final observations.
     """
     env.detach()
-    obs = obs.detach()
+    obs = obs.detach().requires_grad_(record_gradient)
+    policy = actor.frozen()
     steps: dict[str, list[torch.Tensor]] = {name: [] for name in _STEP_FIELDS}
     with torch.set_grad_enabled(record_gradient):
         for noise in eps.unbind(0):
-            mu, log_sigma = actor.forward(normalizer.normalize(obs))
+            mu, log_sigma = policy(normalizer.normalize(obs))
             action = mu + torch.exp(log_sigma) * noise
             next_obs, reward, terminated, truncated, info = env.step(torch.tanh(action))
             record = (obs, action, mu, log_sigma, reward, terminated, truncated)
