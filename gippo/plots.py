@@ -90,6 +90,7 @@ def plot_comparison(panels: Mapping[str, Sequence[Curve]], path: Path) -> None:
     for axis, (env, curves) in zip(axes, panels.items(), strict=False):
         for label, runs, steps, mean, spread in draw_curves(axis, curves, env):
             rows.append([env, label, runs, steps, mean, spread, half_width(spread, runs)])
+    shared_legend(figure)
     save_figure(figure, path)
     table = io.StringIO()
     writer = csv.writer(table)
@@ -103,33 +104,53 @@ def plot_comparison(panels: Mapping[str, Sequence[Curve]], path: Path) -> None:
 def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[list[Any]]:
     """Draw the mean return over runs against environment steps.
 
-    The band is the mean's 95 % confidence interval, by Student's t over the runs.
+    The band is the mean's 95 % confidence interval, by Student's t over the runs; where returns
+    approach zero on a logarithmic axis, on which such an interval has no place, it spans the runs.
 
     Returns:
         What is drawn: label, runs, environment steps, mean and standard deviation.
     """
     rows: list[list[Any]] = []
-    drawn: list[np.ndarray] = []
-    for curve, colour in zip(curves, cycle_colours(len(curves)), strict=True):
-        steps, mean, spread = _mean_and_spread(curve)
-        count = len(curve.returns)
+    at_steps = [_at_common_steps(curve) for curve in curves]
+    logarithmic = _spread_if_vanishing(axis, np.concatenate([r.mean(axis=0) for _, r in at_steps]))
+    colours = cycle_colours(len(curves))
+    for curve, colour, (steps, returns) in zip(curves, colours, at_steps, strict=True):
+        mean, spread = returns.mean(axis=0), returns.std(axis=0)
+        count = len(returns)
         colour = curve.colour or colour
         seeds = "" if count == 1 else f" ({count} runs)"
         axis.plot(steps, mean, color=colour, label=f"{curve.label}{seeds}")
         if count > 1:
             width = half_width(spread, count)
-            axis.fill_between(steps, mean - width, mean + width, color=colour, alpha=0.18, lw=0)
+            band = (mean - width, mean + width)
+            if logarithmic:
+                band = (returns.min(axis=0), returns.max(axis=0))
+            axis.fill_between(steps, *band, color=colour, alpha=0.18, lw=0)
         rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
-        drawn.append(mean)
     axis.set_title(title)
     axis.set_xlabel("environment steps")
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_ylabel("episode return (mean of the last 100)")
-    _spread_if_vanishing(axis, np.concatenate(drawn))
-    axis.legend(frameon=False)
     tidy(axis)
     axis.set_xlim(left=0)
     return rows
+
+
+def shared_legend(figure: Figure) -> None:
+    """Name the curves of all panels once, below them."""
+    by_label = {
+        label: handle
+        for axis in figure.axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    columns = max(1, int(figure.get_figwidth() / 1.8))
+    figure.legend(
+        list(by_label.values()),
+        list(by_label),
+        loc="outside lower center",
+        ncols=min(columns, max(1, len(by_label))),
+        frameon=False,
+    )
 
 
 def half_width(spread: Any, count: int) -> Any:
@@ -183,12 +204,18 @@ def _draw_return(axis: Axes, columns: Columns) -> None:
     axis.legend(frameon=False, loc="best")
 
 
-def _spread_if_vanishing(axis: Axes, values: np.ndarray) -> None:
-    """Give returns that approach zero from below a logarithmic axis, upwards still better."""
+def _spread_if_vanishing(axis: Axes, values: np.ndarray) -> bool:
+    """Give returns that approach zero from below a logarithmic axis, upwards still better.
+
+    Returns:
+        Whether they do.
+    """
     known = values[np.isfinite(values)]
-    if known.size and known.max() < 0.0 and known.min() < 1e3 * known.max():
-        axis.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(-known.max())))
-        axis.set_ylim(1.5 * float(known.min()), 0.0)
+    if not known.size or known.max() >= 0.0 or known.min() >= 1e3 * known.max():
+        return False
+    axis.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(-known.max())))
+    axis.set_ylim(1.5 * float(known.min()), 0.0)
+    return True
 
 
 def _draw_alpha(axis: Axes, epoch: np.ndarray, alpha: np.ndarray) -> None:
@@ -225,8 +252,8 @@ def _draw_out_of_range(axis: Axes, columns: Columns, limits: Limits) -> None:
     axis.legend(frameon=False, loc="best")
 
 
-def _mean_and_spread(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps common to all runs, mean and standard deviation of the returns there."""
+def _at_common_steps(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Steps common to all runs (n,), and each run's return there, (runs, n)."""
     last = min(steps[-1] for steps in curve.env_steps)
     longest = curve.env_steps[0]
     steps = longest[longest <= last]
@@ -235,7 +262,7 @@ def _mean_and_spread(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         known = np.isfinite(own)
         if known.any():  # an episode has ended
             row[:] = np.interp(steps, own_steps[known], own[known], left=np.nan)
-    return steps, at_steps.mean(axis=0), at_steps.std(axis=0)
+    return steps, at_steps
 
 
 def cycle_colours(count: int) -> list[str]:

@@ -291,7 +291,10 @@ def _scores(work: Reproduction) -> None:
     shortened = shortened_text(runs)
     work.show(rows)
     legend = "\n".join(f"- {name}: {text}." for name, text in VERDICTS.items())
-    bands = "Curves are means over seeds, with bands of their 95 % confidence intervals."
+    bands = (
+        "Curves are means over seeds, with bands of their 95 % confidence intervals; on a "
+        "logarithmic axis the bands span the runs."
+    )
     sections = [markdown_table(rows), legend, "![Learning curves](curves.png)", bands]
     if orders and not shortened:
         work.show(orders, ORDER_HEADER)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gippo.plots import Curve, cycle_colours, draw_curves, save_figure, smooth, tidy
+from gippo.plots import Curve, cycle_colours, draw_curves, save_figure, shared_legend, smooth, tidy
 from gippo.reproduction.paper import METHODS, Experiment
 from gippo.reproduction.runs import Run
 from gippo.reproduction.tables import Cell, Cells
@@ -47,6 +47,7 @@ def plot_learning_curves(experiment: Experiment, cells: Cells, path: Path) -> No
             part = [row for row in drawn if row[0] == curve.label]
             rows += [[problem.env, *row] for row in part[:: max(1, len(part) // _CSV_POINTS)]]
     figure.suptitle(experiment.title)
+    shared_legend(figure)
     save_figure(figure, path)
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -3,12 +3,22 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from gippo.commands.plot import find_runs, gather
 from gippo.compose import configure
 from gippo.errors import UserError
 from gippo.metrics import MetricsLog
-from gippo.plots import Curve, Limits, plot_comparison, plot_run, smooth, student_quantile
+from gippo.plots import (
+    Curve,
+    Limits,
+    draw_curves,
+    plot_comparison,
+    plot_run,
+    shared_legend,
+    smooth,
+    student_quantile,
+)
 from gippo.progress import duration, number
 from gippo.run_config import TrainConfig, save_config
 
@@ -76,6 +86,28 @@ def test_every_environment_has_its_panel_and_a_run_without_returns_no_curve(tmp_
     assert {row["env"] for row in rows} == set(panels)
     assert {row["mean_return"] for row in rows if row["label"] == "b"} == {"nan"}
     assert {row["ci95_return"] for row in rows} == {"nan"}, "of one run nothing is known"
+
+
+def test_vanishing_returns_have_a_logarithmic_axis_on_which_the_band_spans_the_runs():
+    steps = np.arange(1.0, 5.0)
+    vanishing = -np.geomspace(10.0, 1e-4, 4)
+    axis = Figure().subplots()
+    draw_curves(axis, [Curve("a", [steps, steps], [0.1 * vanishing, 10.0 * vanishing])])
+    assert axis.get_yscale() == "symlog"
+    (band,) = axis.collections
+    returns = band.get_paths()[0].vertices[:, 1]
+    assert returns.min() == pytest.approx(10.0 * vanishing.min())
+    assert returns.max() == pytest.approx(0.1 * vanishing.max())
+
+
+def test_panels_share_a_legend_that_names_each_curve_once():
+    figure = Figure()
+    for axis in figure.subplots(1, 2):
+        axis.plot([0, 1], [0, 1], label="gippo (3 runs)")
+    axis.plot([0, 1], [0, 1], label="ppo")
+    shared_legend(figure)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["gippo (3 runs)", "ppo"]
 
 
 def test_a_comparison_ends_where_the_shortest_run_does(tmp_path):
