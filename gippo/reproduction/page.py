@@ -32,14 +32,18 @@ def origin(device: str) -> dict[str, object]:
 
 
 def _commit() -> str:
-    """The checkout's commit, marked if there are changes beyond it."""
-    here = Path(__file__).parent
+    """The checkout's commit, marked if files of it have changed, results left aside."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = git("diff", "--name-only", "HEAD", "--", ":(top)", ":(top,exclude)results")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
 
 
 def write_origin(facts: dict[str, object], folder: Path) -> None:
