@@ -173,15 +173,16 @@ class AlphaFit:
         batch = self._network.batch(samples.obs, samples.eps, goal)
         policy = (samples.mu, samples.log_sigma)
         loss = torch.zeros(())
+        # All attempts start alike
+        first, _, gradient = self._network.descent(batch, SQUARE_DISTANCE)
+        first_gradient = gradient.clone()
 
         def attempt(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
             nonlocal loss, policy
-            first = None
-            for _ in range(config.iterations):
-                distance, _, gradient = self._network.descent(batch, SQUARE_DISTANCE)
+            self._optimizer.step_along(first_gradient, rate)
+            for _ in range(config.iterations - 1):
+                _, _, gradient = self._network.descent(batch, SQUARE_DISTANCE)
                 self._optimizer.step_along(gradient, rate)
-                first = distance if first is None else first
-            assert first is not None
             loss, output = self._network.evaluate(batch, SQUARE_DISTANCE)
             policy = GaussianActor.split(output)
             return first, loss

@@ -215,6 +215,9 @@ class _Attempt:
             )
         )
         self._end = self._start
+        # All attempts start alike
+        loss, output, gradient = self._descent(0)
+        self._first = (loss, output, gradient.clone())
         self.rate = 0.0
         self.kl = torch.zeros(())
         self.last_loss = torch.zeros(())
@@ -232,8 +235,9 @@ class _Attempt:
         passes: list[torch.Tensor] = []
         for number in range(config.num_epochs):
             losses: list[torch.Tensor] = []
-            for i, minibatch in enumerate(self._minibatches):
-                loss, output, gradient = ascent._network.descent(minibatch, ascent._loss)
+            for i in range(len(self._minibatches)):
+                at_start = number == 0 and i == 0
+                loss, output, gradient = self._first if at_start else self._descent(i)
                 ascent._optimizer.step_along(gradient, rate)
                 losses.append(loss)
                 policy = GaussianActor.split(output)
@@ -250,6 +254,10 @@ class _Attempt:
             # Written so that a NaN counts as far.
             last = torch.where(self._divergence() <= config.kl_limit, last, last.abs() + 1.0)
         return first, last
+
+    def _descent(self, minibatch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Loss, outputs and gradient, at the present parameters."""
+        return self._ascent._network.descent(self._minibatches[minibatch], self._ascent._loss)
 
     def _loss_now(self) -> torch.Tensor:
         """The loss after the last step; `self._end` are the policies there, as `self._start`."""
