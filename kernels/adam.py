@@ -6,6 +6,7 @@ from typing import NamedTuple
 import warp as wp
 
 from kernels.mlp_pass import vectors
+from kernels.native_task import C_TYPES, NativeTask, native_task
 
 
 class AdamSettings(NamedTuple):
@@ -68,8 +69,8 @@ def adam_step() -> str:
 
 
 @cache
-def adam_kernel(scalar: type) -> wp.Kernel:
-    """A kernel to be launched with dimension 1.
+def adam_task(scalar: type) -> NativeTask:
+    """One step.
 
     Arguments: settings (`AdamSettings`); gradient, parameters, Adam's mean and mean square, (P,)
     each, of which the last three are changed.
@@ -77,8 +78,7 @@ def adam_kernel(scalar: type) -> wp.Kernel:
     Args:
         scalar: wp.float32 or wp.float64.
     """
-    name = {wp.float32: "float", wp.float64: "double"}[scalar]
-    vector, numbers = wp.array(dtype=scalar), wp.array(dtype=wp.float64)
+    name, vector = C_TYPES[scalar], wp.array(dtype=scalar)
     columns = ", ".join(
         f"{setting} = settings.data[{i}]" for i, setting in enumerate(AdamSettings._fields)
     )
@@ -88,18 +88,6 @@ def adam_kernel(scalar: type) -> wp.Kernel:
     adam(steps + 1.0, gradient.data, parameters.data, means.data, squares.data,
          parameters.shape[0]);
 """
-
-    def step_along(
-        settings: numbers, gradient: vector, parameters: vector, means: vector, squares: vector
-    ): ...
-
-    step_along.__name__ = step_along.__qualname__ = f"adam_{name}"  # Warp keeps them by name
-    run = wp.func_native(code)(step_along)
-
-    @wp.kernel(module="unique", enable_backward=False)
-    def adam(
-        settings: numbers, gradient: vector, parameters: vector, means: vector, squares: vector
-    ):
-        run(settings, gradient, parameters, means, squares)
-
-    return adam
+    arguments = {"settings": wp.array(dtype=wp.float64), "gradient": vector, "parameters": vector}
+    arguments |= {"means": vector, "squares": vector}
+    return native_task(f"adam_{name}", code, arguments)

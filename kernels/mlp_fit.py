@@ -11,6 +11,7 @@ import warp as wp
 
 from kernels.adam import AdamSettings, adam_step
 from kernels.mlp_pass import prelude, sweep
+from kernels.native_task import C_TYPES, NativeTask, native_task
 from kernels.sample_losses import sample_loss
 
 SETTINGS = (
@@ -49,72 +50,33 @@ def _fit(scalar: str) -> str:
 
 
 @cache
-def mlp_fit_kernel(scalar: type) -> wp.Kernel:
-    """A kernel to be launched with dimension 1, for networks of any sizes and one output.
+def mlp_fit_task(scalar: type) -> NativeTask:
+    """A fit, for networks of any sizes and one output.
 
     Arguments: plan and workspace as `kernels.mlp_pass.plan_pass` says; epsilon of the
     normalisation; settings (`SETTINGS`); number of iterations; parameters (P,); Adam's mean and
     mean square (P,), continued; inputs (rows, num_inputs) and target (rows,); losses
     (minibatches,), those of the last iteration, each before its step; output (rows of a minibatch,
-    1) and totals (P,) to work in. All arrays are contiguous. Minibatches are contiguous rows, of
-    equal size but for the last.
+    1) and totals (P,) to work in. Minibatches are contiguous rows, of equal size but for the last.
 
     Args:
         scalar: wp.float32 or wp.float64.
     """
-    name = {wp.float32: "float", wp.float64: "double"}[scalar]
+    name = C_TYPES[scalar]
     matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
-    table, numbers = wp.array2d(dtype=int), wp.array(dtype=wp.float64)
-
-    def fit_rows(
-        plan: table,
-        epsilon: scalar,
-        settings: numbers,
-        iterations: int,
-        parameters: vector,
-        means: vector,
-        squares: vector,
-        inputs: matrix,
-        target: vector,
-        losses: vector,
-        output: matrix,
-        totals: vector,
-        workspace: vector,
-    ): ...
-
-    fit_rows.__name__ = fit_rows.__qualname__ = f"mlp_fit_{name}"  # Warp keeps them by name
-    run = wp.func_native(_fit(name))(fit_rows)
-
-    @wp.kernel(module="unique", enable_backward=False)
-    def fit(
-        plan: table,
-        epsilon: scalar,
-        settings: numbers,
-        iterations: int,
-        parameters: vector,
-        means: vector,
-        squares: vector,
-        inputs: matrix,
-        target: vector,
-        losses: vector,
-        output: matrix,
-        totals: vector,
-        workspace: vector,
-    ):
-        run(
-            plan,
-            epsilon,
-            settings,
-            iterations,
-            parameters,
-            means,
-            squares,
-            inputs,
-            target,
-            losses,
-            output,
-            totals,
-            workspace,
-        )
-
-    return fit
+    arguments = {
+        "plan": wp.array2d(dtype=int),
+        "epsilon": scalar,
+        "settings": wp.array(dtype=wp.float64),
+        "iterations": int,
+        "parameters": vector,
+        "means": vector,
+        "squares": vector,
+        "inputs": matrix,
+        "target": vector,
+        "losses": vector,
+        "output": matrix,
+        "totals": vector,
+        "workspace": vector,
+    }
+    return native_task(f"mlp_fit_{name}", _fit(name), arguments)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import warp as wp
 
-from kernels.adam import AdamSettings, adam_kernel
+from kernels.adam import AdamSettings, adam_task
 from warp_envs.bridge import scalar_type
-from warp_envs.mlp_descent import PREPARING, prepared
+from warp_envs.native_task import PreparedTask
 
 __all__ = ["AdamSettings", "AdamStep"]
 
@@ -25,13 +24,14 @@ class AdamStep:
         """
         self._gradient = torch.empty_like(parameters)
         self._settings = torch.empty(len(AdamSettings._fields), dtype=torch.float64)
-        tensors = (self._settings, self._gradient, parameters, mean, square)
-        self._kept = tensors
-        arrays: list[object] = [
-            wp.from_torch(tensor.detach(), requires_grad=False) for tensor in tensors
-        ]
-        with PREPARING:
-            self._step = prepared(adam_kernel(scalar_type(parameters.dtype)), arrays)
+        self._step = PreparedTask(
+            adam_task(scalar_type(parameters.dtype)),
+            settings=self._settings,
+            gradient=self._gradient,
+            parameters=parameters,
+            means=mean,
+            squares=square,
+        )
 
     def step(self, gradient: torch.Tensor, settings: AdamSettings) -> None:
         """Descend once along `gradient`, (P,)."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-import warp as wp
 
-from kernels.mlp_descent import mlp_descent_kernel
+from kernels.mlp_descent import mlp_descent_task
 from kernels.mlp_pass import plan_pass
 from warp_envs.bridge import scalar_type
-
-PREPARING = threading.Lock()
-"""Warp's compiler keeps global state, and networks are prepared on the threads that use them."""
+from warp_envs.native_task import PreparedTask
 
 
 class MlpDescent:
@@ -57,21 +52,23 @@ class MlpDescent:
         self._settings = torch.empty(1 + num_settings, dtype=torch.float64)
         self.workspace = torch.empty(size, dtype=dtype)
         """What blocks leave for the next; `kernels.mlp_pass.plan_pass` tells where it lies."""
-        scalar = scalar_type(dtype)
-        tensors = (parameters, self._inputs, self._columns, self._output, self._losses, totals)
-        arrays = [
-            wp.from_torch(tensor.detach(), dtype=scalar, requires_grad=False)
-            for tensor in (*tensors, self.workspace)
-        ]
-        table = wp.array(plan, dtype=int, ndim=2, device="cpu")
-        settings = wp.from_torch(self._settings)
-        self._kept = (parameters, totals, table)
-        with PREPARING:
-            kernel = mlp_descent_kernel(scalar, loss)
-            self._evaluate, self._descend = (
-                prepared(kernel, [table, scalar(epsilon), flag, settings, *arrays])
-                for flag in (0, 1)
+        self._evaluate, self._descend = (
+            PreparedTask(
+                mlp_descent_task(scalar_type(dtype), loss),
+                plan=torch.tensor(plan, dtype=torch.int32),
+                epsilon=epsilon,
+                descend=flag,
+                settings=self._settings,
+                parameters=parameters,
+                inputs=self._inputs,
+                columns=self._columns,
+                output=self._output,
+                losses=self._losses,
+                totals=totals,
+                workspace=self.workspace,
             )
+            for flag in (0, 1)
+        )
 
     def evaluate(
         self, x: torch.Tensor, columns: torch.Tensor, settings: Sequence[float]
@@ -92,15 +89,14 @@ class MlpDescent:
         return self._run(self._descend, x, columns, (factor, *settings))
 
     def _run(
-        self, launch: Any, x: torch.Tensor, columns: torch.Tensor, settings: tuple[float, ...]
+        self,
+        task: PreparedTask,
+        x: torch.Tensor,
+        columns: torch.Tensor,
+        settings: tuple[float, ...],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._inputs.copy_(x)
         self._columns.copy_(columns)
         self._settings.copy_(torch.tensor(settings, dtype=torch.float64))
-        launch.launch()
+        task.launch()
         return self._losses, self._output
-
-
-def prepared(kernel: wp.Kernel, inputs: list[object]) -> Any:
-    """A launch of one task, to be repeated with the same arguments."""
-    return wp.launch(kernel, 1, inputs=inputs, device="cpu", record_cmd=True)

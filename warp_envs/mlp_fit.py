@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import warp as wp
 
-from kernels.mlp_fit import SETTINGS, mlp_fit_kernel
+from kernels.mlp_fit import SETTINGS, mlp_fit_task
 from kernels.mlp_pass import plan_pass
 from warp_envs.adam import AdamSettings
 from warp_envs.bridge import scalar_type
-from warp_envs.mlp_descent import PREPARING, prepared
+from warp_envs.native_task import PreparedTask
 
 
 class MlpFit:
@@ -47,24 +46,29 @@ class MlpFit:
         """
         most = -(-rows // num_minibatches)
         plan, size = plan_pass(sizes)
-        dtype, scalar = parameters.dtype, scalar_type(parameters.dtype)
+        dtype = parameters.dtype
         self.num_descents = -(-rows // most) * iterations
         """Of a fit."""
         self._settings = torch.zeros(len(SETTINGS), dtype=torch.float64)
         self._inputs = torch.empty(rows, sizes[0], dtype=dtype)
         self._target = torch.empty(rows, dtype=dtype)
         self._losses = torch.empty(-(-rows // most), dtype=dtype)
-        work = [torch.empty(most, 1, dtype=dtype)]
-        work += [torch.empty_like(parameters), torch.empty(size, dtype=dtype)]
-        inputs = (self._inputs, self._target)
-        tensors = (parameters, mean, square, *inputs, self._losses, *work)
-        arrays = [wp.from_torch(tensor.detach(), requires_grad=False) for tensor in tensors]
-        settings = wp.from_torch(self._settings)
-        table = wp.array(plan, dtype=int, ndim=2, device="cpu")
-        self._kept = (parameters, mean, square, work, table)
-        arguments = [table, scalar(epsilon), settings, iterations, *arrays]
-        with PREPARING:
-            self._fit = prepared(mlp_fit_kernel(scalar), arguments)
+        self._fit = PreparedTask(
+            mlp_fit_task(scalar_type(dtype)),
+            plan=torch.tensor(plan, dtype=torch.int32),
+            epsilon=epsilon,
+            settings=self._settings,
+            iterations=iterations,
+            parameters=parameters,
+            means=mean,
+            squares=square,
+            inputs=self._inputs,
+            target=self._target,
+            losses=self._losses,
+            output=torch.empty(most, 1, dtype=dtype),
+            totals=torch.empty_like(parameters),
+            workspace=torch.empty(size, dtype=dtype),
+        )
 
     def fit(
         self,

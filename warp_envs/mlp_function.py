@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import warp as wp
 from torch.autograd.function import once_differentiable
 
-from kernels.mlp_function import BACKWARD, FORWARD, PACK, mlp_function_kernel
+from kernels.mlp_function import BACKWARD, FORWARD, PACK, mlp_function_task
 from kernels.mlp_pass import BLOCK, plan_pass
 from warp_envs.bridge import scalar_type
-from warp_envs.mlp_descent import PREPARING, prepared
+from warp_envs.native_task import PreparedTask
 from warp_envs.threads import get_num_threads, thread_pool
 
 SHARE = 10_000_000
@@ -96,36 +95,40 @@ class _Batch:
     def __init__(self, function: MlpFunction, rows: int) -> None:
         sizes, dtype = function.sizes, function.dtype
         plan, size = plan_pass(sizes)
-        scalar = scalar_type(dtype)
         self.inputs, self.gradient = torch.empty(2, rows, sizes[0], dtype=dtype)
         self.output, self.seed = torch.empty(2, rows, sizes[-1], dtype=dtype)
         self.packed = -1
         """Version of the parameters in the workspaces."""
-        table = wp.array(plan, dtype=int, ndim=2, device="cpu")
         work = rows * function.parameters.numel()
         count = max(1, min(get_num_threads(), work // SHARE))
         length = BLOCK * -(-rows // (BLOCK * count))
-        rowwise = [self.inputs, self.output, self.seed, self.gradient]
-        self._kept: list[object] = [function.parameters, table]
-        self._parts = []
+        rowwise = (self.inputs, self.output, self.seed, self.gradient)
+        self._parts: list[list[PreparedTask]] = []
         for part in zip(*(tensor.split(length) for tensor in rowwise), strict=True):
+            inputs, output, seed, gradient = part
             workspace = torch.empty(size, dtype=dtype)
-            tensors = (function.parameters, *part, workspace)
-            arrays = [wp.from_torch(tensor, dtype=scalar) for tensor in tensors]
-            self._kept.append(tensors)
-            with PREPARING:
-                kernel = mlp_function_kernel(scalar)
-                self._parts.append(
-                    [
-                        prepared(kernel, [table, scalar(function.epsilon), task, *arrays])
-                        for task in (PACK, FORWARD, BACKWARD)
-                    ]
-                )
+            self._parts.append(
+                [
+                    PreparedTask(
+                        mlp_function_task(scalar_type(dtype)),
+                        plan=torch.tensor(plan, dtype=torch.int32),
+                        epsilon=function.epsilon,
+                        step=step,
+                        parameters=function.parameters,
+                        inputs=inputs,
+                        output=output,
+                        seed=seed,
+                        gradient=gradient,
+                        workspace=workspace,
+                    )
+                    for step in (PACK, FORWARD, BACKWARD)
+                ]
+            )
 
-    def run(self, task: int) -> None:
-        """Do a task on all rows."""
-        others = [thread_pool().submit(part[task].launch) for part in self._parts[1:]]
-        self._parts[0][task].launch()
+    def run(self, step: int) -> None:
+        """Do a step for all rows."""
+        others = [thread_pool().submit(part[step].launch) for part in self._parts[1:]]
+        self._parts[0][step].launch()
         for other in others:
             other.result()
 
