@@ -112,7 +112,7 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
     """
     rows: list[list[Any]] = []
     at_steps = [_at_common_steps(curve) for curve in curves]
-    logarithmic = _spread_if_vanishing(axis, np.concatenate([r.mean(axis=0) for _, r in at_steps]))
+    logarithmic = spread_if_vanishing(axis, np.concatenate([r.mean(axis=0) for _, r in at_steps]))
     colours = cycle_colours(len(curves))
     for curve, colour, (steps, returns) in zip(curves, colours, at_steps, strict=True):
         mean, spread = returns.mean(axis=0), returns.std(axis=0)
@@ -200,11 +200,11 @@ def _draw_return(axis: Axes, columns: Columns) -> None:
     smoothed = np.where(np.isfinite(value), smooth(value), np.nan)
     axis.plot(epoch, smoothed, color=_COLOURS[0], label=f"smoothed over {_SMOOTHING} epochs")
     axis.set_ylabel("episode return")
-    _spread_if_vanishing(axis, value)
+    spread_if_vanishing(axis, value)
     axis.legend(frameon=False, loc="best")
 
 
-def _spread_if_vanishing(axis: Axes, values: np.ndarray) -> bool:
+def spread_if_vanishing(axis: Axes, values: np.ndarray) -> bool:
     """Give returns that approach zero from below a logarithmic axis, upwards still better.
 
     Returns:

@@ -11,7 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gippo.plots import Curve, cycle_colours, draw_curves, save_figure, shared_legend, smooth, tidy
+from gippo.plots import (
+    Curve,
+    cycle_colours,
+    draw_curves,
+    save_figure,
+    shared_legend,
+    smooth,
+    spread_if_vanishing,
+    tidy,
+)
 from gippo.reproduction.paper import METHODS, Experiment
 from gippo.reproduction.runs import Run
 from gippo.reproduction.tables import Cell, Cells
@@ -128,6 +137,8 @@ def _trace(axis: Axes, metric: str, scale: str, runs: Sequence[Run]) -> None:
         axis.set_yscale("symlog", linthresh=float(np.median(size)) if size.size else 1.0)
     elif scale == "log":
         axis.set_yscale("log")
+    if metric == "episode_return" and runs:
+        spread_if_vanishing(axis, np.concatenate([run.columns[metric] for run in runs]))
     if metric == "alpha":
         axis.legend(frameon=False)
 
