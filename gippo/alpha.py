@@ -178,6 +178,7 @@ class AlphaFit:
         first_gradient = gradient.clone()
 
         def attempt(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+            """Descend; the loss before and after."""
             nonlocal loss, policy
             self._optimizer.step_along(first_gradient, rate)
             for _ in range(config.iterations - 1):

@@ -122,9 +122,8 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
         axis.plot(steps, mean, color=colour, label=f"{curve.label}{seeds}")
         if count > 1:
             width = half_width(spread, count)
-            band = (mean - width, mean + width)
-            if logarithmic:
-                band = (returns.min(axis=0), returns.max(axis=0))
+            span = (returns.min(axis=0), returns.max(axis=0))
+            band = span if logarithmic else (mean - width, mean + width)
             axis.fill_between(steps, *band, color=colour, alpha=0.18, lw=0)
         rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
     axis.set_title(title)

@@ -46,7 +46,6 @@ def mlp_function_task(scalar: type) -> NativeTask:
                 gradient.data[(start + row) * width + i] = result[row * at(0, INPUT_STRIDE) + i];
     }}
 """
-
     arguments = {
         "plan": wp.array2d(dtype=int),
         "epsilon": scalar,

@@ -403,7 +403,8 @@ _PASSES = """
                 to_inputs(l, m, work + at(l - 1, GRADIENT));
         }
     };
-    // The same with respect to the inputs alone, (m, INPUT_STRIDE), which it returns
+    // The same with respect to the inputs alone, (m, INPUT_STRIDE), which it returns; what
+    // `reverse` adds to the parameters' sums is nobody's
     auto backward_to_inputs = [&](int m) -> const T* {
         T* const inputs = work + at(0, X);  // no longer needed
         for (int l = layers - 1; l >= 0; --l) {
