@@ -25,7 +25,7 @@ import torch
 from pxr import Sdf, Vt
 
 import warp_envs
-from warp_envs.recording import RolloutRecorder
+from warp_envs.recording.recorder import RolloutRecorder
 
 CASES = [("ant", 1, 1000), ("ant", 16, 500), ("ant", 64, 200), ("pace_car", 1, 1000)]
 TURNS = 3

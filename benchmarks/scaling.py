@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 import warp_envs
-from gippo.compose import configure
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig
 from gippo.distributed import joined_ranks
 from gippo.environment import make_env
 from gippo.learner import make_learner
-from gippo.run_config import TrainConfig
 
 Speeds = dict[str, float]
 

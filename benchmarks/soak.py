@@ -21,11 +21,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gippo.compose import configure
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env, use_threads
 from gippo.learner import make_learner
-from gippo.run_config import TrainConfig
-from gippo.trainer import Trainer
+from gippo.runs.trainer import Trainer
 
 MOST_GROWTH = 0.02
 FOREVER = 10**6

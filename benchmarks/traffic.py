@@ -7,7 +7,7 @@ The machine should be idle; figures are of CPU time, and the best of five rounds
 
 import sys
 
-from warp_envs.traffic_benchmark import measure_sumo, measure_traffic
+from gippo.studies.traffic_bench import measure_sumo, measure_traffic
 
 
 def main() -> None:

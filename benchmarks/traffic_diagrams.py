@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from warp_envs.traffic import TREIBER_2000, TrafficSim, idm_acceleration
+from warp_envs.traffic.simulator import TREIBER_2000, TrafficSim, idm_acceleration
 
 mpl.use("Agg")
 

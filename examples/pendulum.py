@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import warp as wp
 
-from gippo.config import GIPPOConfig, LearnerConfig, PPOConfig
-from gippo.gradient_check import check_env_gradient
-from gippo.learner import make_learner
+from gippo.learner import LearnerConfig, make_learner
+from gippo.methods.gippo import GIPPOConfig
+from gippo.studies.gradient_check import check_env_gradient
+from gippo.updates.surrogate import PPOConfig
 from warp_envs.vector_env import DifferentiableVectorEnv
 
 # --8<-- [end:imports]

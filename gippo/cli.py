@@ -8,13 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from gippo import __version__
-from gippo.errors import (
-    StoppedError,
-    TrainingFailedError,
-    UserError,
-    is_out_of_memory,
-    near_matches,
-)
+from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
+from warp_envs.checks import near_matches
 
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",

@@ -9,6 +9,7 @@ import torch
 
 import warp_envs
 from gippo.errors import UserError
+from warp_envs.checks import ArgumentError
 
 # What the environments call an argument -> its key in the configuration.
 _KEYS = {"env_id": "id", "path": "asset"}
@@ -29,10 +30,10 @@ def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: A
     count = settings["num_envs"] if num_envs is None else num_envs
     try:
         return warp_envs.make(settings["id"], num_envs=count, **base, **options)
-    except ValueError as error:
-        name, _, rest = str(error).partition(":")
-        key = _KEYS.get(name, name)
-        raise UserError(f"env.{key}:{rest}" if key in settings else str(error)) from error
+    except ArgumentError as error:
+        key = _KEYS.get(error.key, error.key)
+        known = error.renamed(f"env.{key}") if key in settings else error
+        raise UserError(str(known)) from error
 
 
 def num_cores() -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 
 class UserError(ValueError):
     """A mistake on the command line, in a configuration or in a file; the message says which.
@@ -32,22 +29,3 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in said or "allocate" in said)
     )
-
-
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """Ask for up to three names like `name`: "; did you mean ...?", or nothing if none is.
-
-    Dotted keys are compared by their last part, those of the same section first, so that
-    ``algo.alhpa_0`` and ``alpha_0`` both lead to ``algo.alpha.alpha_0``.
-    """
-    section, _, tail = name.rpartition(".")
-
-    def likeness(candidate: str) -> tuple[float, float]:
-        head, _, end = candidate.rpartition(".")
-        return (
-            difflib.SequenceMatcher(None, tail, end).ratio(),
-            difflib.SequenceMatcher(None, section, head).ratio(),
-        )
-
-    near = sorted((c for c in known if likeness(c)[0] >= 0.65), key=likeness, reverse=True)[:3]
-    return f"; did you mean {' or '.join(repr(match) for match in near)}?" if near else ""

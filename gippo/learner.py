@@ -6,29 +6,75 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from gippo.advantages import (
+from gippo.distributed import SINGLE, Ranks
+from gippo.experience.advantages import (
     Values,
     action_gradients,
     evaluate,
     generalized_advantage,
     subtrajectory_steps,
 )
-from gippo.batch_gradient import helper_thread
-from gippo.config import LearnerConfig
-from gippo.critic import Critic
-from gippo.distributed import SINGLE, Ranks
+from gippo.experience.critic import Critic, CriticConfig
+from gippo.experience.rollout import Rollout, collect
+from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
-from gippo.methods.base import Context, Metrics, Window
-from gippo.networks import GaussianActor, ValueNetwork
-from gippo.normalization import Normalizer, RunningStatistics, identity
-from gippo.optimization import ParameterVector
-from gippo.rollout import Rollout, collect
+from gippo.networks.adam import ParameterVector
+from gippo.networks.batch_gradient import helper_thread
+from gippo.networks.normalization import Normalizer, RunningStatistics, identity
+from gippo.networks.perceptron import GaussianActor, ValueNetwork, check_hidden
 from gippo.seeding import stream_seed
-from gippo.statistics import EpisodeStatistics
+from gippo.updates.window import Context, Metrics, Window
+from warp_envs.checks import ArgumentError, check_flag, check_integer, check_number
+
+
+@dataclass
+class NetworkConfig:
+    """An MLP's hidden layers, each Linear -> ELU -> LayerNorm."""
+
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    """Sizes of the hidden layers."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_hidden("hidden", self.hidden)
+
+
+@dataclass
+class LearnerConfig:
+    """What all methods share: the window, the networks, the normalisation."""
+
+    horizon: int = 32
+    """Steps per window, H."""
+    gamma: float = 0.99
+    """Discount."""
+    gae_lambda: float = 0.95
+    """Of generalised advantage estimation, also called tau. Not 0: Eq. 15 divides by its powers."""
+    normalize_obs: bool = True
+    """Shift and scale observations by their running statistics."""
+    normalize_value: bool = False
+    """Let the critic predict in units of the running statistics of its targets."""
+    actor: NetworkConfig = field(default_factory=NetworkConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    parallel_updates: bool = True
+    """On a CPU, fit the critic on a second thread while the actor is updated. Same numbers."""
+    max_skipped_updates: int = 10
+    """Updates in a row that may be skipped for a non-finite number before training is given up."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("horizon", self.horizon, 1)
+        check_number("gamma", self.gamma, 0.0, 1.0, open_low=True)
+        check_number("gae_lambda", self.gae_lambda, 0.0, 1.0, open_low=True)
+        check_flag("normalize_obs", self.normalize_obs)
+        check_flag("normalize_value", self.normalize_value)
+        check_flag("parallel_updates", self.parallel_updates)
+        check_integer("max_skipped_updates", self.max_skipped_updates, 0)
+
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +107,8 @@ def make_learner(
     Raises:
         ValueError: a config of no method, `num_epochs` below 1 or a seed out of range.
     """
-    if not isinstance(num_epochs, int) or isinstance(num_epochs, bool) or num_epochs < 1:
-        raise ValueError(f"num_epochs: {num_epochs!r} given, an integer of at least 1 accepted")
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise ValueError(f"seed: {seed!r} given, an integer from 0 to {2**31 - 1} accepted")
+    check_integer("num_epochs", num_epochs, 1)
+    check_integer("seed", seed, 0, 2**31 - 1)
     return Learner(env, config, method_config, num_epochs=num_epochs, seed=seed, ranks=ranks)
 
 
@@ -225,8 +269,8 @@ class Learner:
         env, obs = self.env, self._obs
         try:
             rollout = collect(env, obs, self.actor, normalizer, eps, record_gradient=record)
-        except ValueError as error:
-            if not str(error).startswith("actions: "):
+        except ArgumentError as error:
+            if error.key != "actions":
                 raise
             raise NonFiniteError(f"epoch {self.epoch}: the policy's {error}") from error
         self._obs = rollout.next_obs
@@ -340,9 +384,8 @@ class Learner:
             ValueError: the state is of another method or of networks of other sizes.
         """
         if state["method_name"] != self.method.name:
-            raise ValueError(
-                f"state: of method {state['method_name']!r}, {self.method.name!r} accepted"
-            )
+            given = f"of method {state['method_name']!r}"
+            raise ArgumentError("state", given, repr(self.method.name))
         self._parameters.load_state_dict(state["actor"])
         self.critic.load_state_dict(state["critic"])
         self.method.load_state_dict(state["method"])

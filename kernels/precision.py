@@ -1,7 +1,7 @@
 """The Warp types of one precision, so that one generic kernel source serves float32 and float64.
 
 Kernels take their structs and arrays as ``Any``; a struct class exists once per scalar type and is
-made by a factory (see `kernels.articulation`).
+made by a factory (see `kernels.articulation.dynamics`).
 """
 
 from collections.abc import Callable

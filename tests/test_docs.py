@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gippo.cli import COMMANDS
-from gippo.compose import configure
-from gippo.run_config import TrainConfig
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}

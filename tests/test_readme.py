@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gippo.cli import COMMANDS
-from gippo.compose import configure
-from gippo.run_config import TrainConfig
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

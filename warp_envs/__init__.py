@@ -16,12 +16,12 @@ if not getattr(_kernels, "GIPPO_KERNELS", False):
         "gippo again"
     )
 
-from warp_envs.articulation import Articulation
-from warp_envs.recording import RolloutRecorder
+from warp_envs.articulation.articulation import Articulation
+from warp_envs.bridge.start import start_warp as _start_warp
+from warp_envs.bridge.threads import get_num_threads, set_num_threads
+from warp_envs.recording.recorder import RolloutRecorder
 from warp_envs.registry import env_ids, make, register_with_gymnasium
-from warp_envs.start import start_warp as _start_warp
-from warp_envs.threads import get_num_threads, set_num_threads
-from warp_envs.traffic import TrafficSim
+from warp_envs.traffic.simulator import TrafficSim
 
 _start_warp()
 register_with_gymnasium()  # what gymnasium.make_vec("warp_envs:gippo/Ant-v0") waits for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -11,12 +10,13 @@ from typing import Any
 import gymnasium
 import torch
 
-from warp_envs.ant import AntEnv
-from warp_envs.cartpole import CartpoleEnv
-from warp_envs.function import FunctionEnv
-from warp_envs.hopper import HopperEnv
-from warp_envs.pace_car import PaceCarEnv
-from warp_envs.robot import RobotEnv
+from warp_envs.checks import ArgumentError, check_choice, near_matches
+from warp_envs.landscapes import FunctionEnv
+from warp_envs.robots.ant import AntEnv
+from warp_envs.robots.any_robot import RobotEnv
+from warp_envs.robots.cartpole import CartpoleEnv
+from warp_envs.robots.hopper import HopperEnv
+from warp_envs.traffic.pace_car import PaceCarEnv
 from warp_envs.vector_env import DifferentiableVectorEnv
 
 EnvFactory = Callable[..., DifferentiableVectorEnv]
@@ -63,19 +63,16 @@ def make(
         ValueError: an unknown id or option, or a value out of range; the message names it and
             says what is accepted.
     """
-    if not isinstance(env_id, str) or env_id not in _FACTORIES:
-        near = difflib.get_close_matches(str(env_id), _FACTORIES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"env_id: {env_id!r} given, one of {list(_FACTORIES)} accepted{hint}")
+    check_choice("env_id", env_id, _FACTORIES)
     factory = _FACTORIES[env_id]
     known = env_options(env_id)
     for name in options:
         if name not in known:
-            accepted = list(known) + list(_BASE_OPTIONS)
-            raise ValueError(f"{name}: not an option of {env_id!r}, which accepts {accepted}")
+            accepted = f"one of {[*known, *_BASE_OPTIONS]} for {env_id!r}"
+            raise ArgumentError("option", repr(name), accepted, near_matches(name, known))
     for name in _required_options(env_id):
         if name not in options:
-            raise ValueError(f"{name}: not given, but {env_id!r} needs it")
+            raise ArgumentError(name, "nothing", f"what {env_id!r} needs")
     return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
 
 

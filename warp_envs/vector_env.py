@@ -15,8 +15,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector.utils import batch_space
 
 from kernels import episode
-from warp_envs.bridge import Program, check_device, scalar_type
-from warp_envs.threads import get_num_threads
+from warp_envs.bridge.program import Program, check_device, scalar_type
+from warp_envs.bridge.threads import get_num_threads
+from warp_envs.checks import ArgumentError, check_integer, check_tensor
 
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
@@ -76,9 +77,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         Raises:
             ValueError: a count below one, an unknown device or dtype, a negative seed.
         """
-        _check_count("num_envs", num_envs)
-        _check_count("max_episode_steps", max_episode_steps)
-        _check_seed(seed)
+        check_integer("num_envs", num_envs, 1)
+        check_integer("max_episode_steps", max_episode_steps, 1)
+        check_integer("seed", seed, 0, 2**31 - 1)
         self.scalar = scalar_type(dtype)
         self.dtype = dtype
         self.device = check_device(device)
@@ -158,7 +159,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             obs (num_envs, num_obs) and an empty info.
         """
         if seed is not None:
-            _check_seed(seed)
+            check_integer("seed", seed, 0, 2**31 - 1)
             super().reset(seed=int(seed))
             self._memory["seed"].fill_(int(seed))
             self._memory["reset_count"].zero_()
@@ -229,8 +230,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         current = {**self._split_state(), **self._memory}
         for name, value in state.items():
             if name not in current:
-                raise ValueError(f"state: {name!r} given, any of {list(current)} accepted")
-            _check_tensor(f"state[{name!r}]", value, current[name])
+                raise ArgumentError("state", repr(name), f"any of {list(current)}")
+            like = current[name]
+            check_tensor(f"state[{name!r}]", value, like.shape, like.dtype, like.device)
         merged = {**current, **state}
         self._state = torch.cat([merged[name] for name in self.state_layout], dim=1)
         for name, value in self._memory.items():
@@ -403,27 +405,12 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
 
     def _check_actions(self, actions: torch.Tensor) -> None:
         expected = (self.num_envs, self.num_actions)
-        if (
-            not isinstance(actions, torch.Tensor)
-            or actions.shape != expected
-            or actions.dtype != self.dtype
-            or actions.device != self._state.device
-        ):
-            given = (
-                f"{tuple(actions.shape)}, {actions.dtype} on {actions.device}"
-                if isinstance(actions, torch.Tensor)
-                else f"a {type(actions).__name__}"
-            )
-            raise ValueError(
-                f"actions: {given} given, a tensor {expected}, {self.dtype} on {self.device} "
-                "accepted"
-            )
+        check_tensor("actions", actions, expected, self.dtype, self._state.device)
         # A sum costs a third of looking at every number, and only finite numbers have a finite one.
         if actions.device.type == "cpu" and not math.isfinite(actions.detach().sum().item()):
             for env, i in (~torch.isfinite(actions)).nonzero()[:1].tolist():
-                raise ValueError(
-                    f"actions: {actions[env, i].item()} at [{env}, {i}] given, finite numbers "
-                    "accepted"
+                raise ArgumentError(
+                    "actions", f"{actions[env, i].item()} at [{env}, {i}]", "finite numbers"
                 )
 
 
@@ -431,32 +418,3 @@ def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
     """Where each part of the state lies in the rows that torch sees."""
     ends = np.cumsum(list(layout.values())).tolist()
     return {name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)}
-
-
-def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}: {value!r} given, a positive integer accepted")
-
-
-def _check_seed(seed: int) -> None:
-    limit = 2**31 - 1
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= seed <= limit:
-        raise ValueError(f"seed: {seed!r} given, an integer from 0 to {limit} accepted")
-
-
-def _check_tensor(name: str, value: Any, like: torch.Tensor) -> None:
-    if (
-        not isinstance(value, torch.Tensor)
-        or value.shape != like.shape
-        or value.dtype != like.dtype
-        or value.device != like.device
-    ):
-        given = (
-            f"{tuple(value.shape)}, {value.dtype} on {value.device}"
-            if isinstance(value, torch.Tensor)
-            else f"a {type(value).__name__}"
-        )
-        raise ValueError(
-            f"{name}: {given} given, a tensor {tuple(like.shape)}, {like.dtype} on {like.device} "
-            "accepted"
-        )

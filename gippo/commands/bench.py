@@ -11,7 +11,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gippo.bench import (
+from gippo.configuration.compose import choices, configure
+from gippo.configuration.run_config import TrainConfig
+from gippo.environment import use_threads
+from gippo.errors import UserError
+from gippo.studies.bench import (
     PEERS,
     PeerSpeed,
     StepSpeed,
@@ -22,14 +26,11 @@ from gippo.bench import (
     measure_steps,
     measure_training,
 )
-from gippo.compose import choices, configure
-from gippo.environment import use_threads
-from gippo.errors import UserError, near_matches
-from gippo.help_text import describe_keys, listed
-from gippo.progress import make_console
-from gippo.run_config import TrainConfig, check_integer
+from gippo.studies.traffic_bench import measure_sumo, measure_traffic
+from gippo.terminal.help_text import describe_keys, listed
+from gippo.terminal.progress import make_console
 from warp_envs import get_num_threads, set_num_threads
-from warp_envs.traffic_benchmark import measure_sumo, measure_traffic
+from warp_envs.checks import ArgumentError, check_integer, near_matches
 
 HELP = """\
 gippo bench: measure environment steps per second, forward and with gradients, and training epochs
@@ -90,15 +91,17 @@ class BenchConfig:
         for count in self.env_threads or ():
             check_integer("env_threads", count, 1)
         if not 0.0 < self.seconds < float("inf"):
-            raise ValueError(f"seconds: {self.seconds} given, a positive number accepted")
+            raise ArgumentError("seconds", str(self.seconds), "a positive number")
         accepted = {"envs": [*choices("env"), TRAFFIC], "algos": choices("algo")}
         given = {"envs": self.envs, "algos": self.algos}
         for name, values in given.items():
             for value in values:
                 if value not in accepted[name]:
-                    raise ValueError(
-                        f"{name}: {value!r} given, any of {accepted[name]} accepted"
-                        f"{near_matches(value, accepted[name])}"
+                    raise ArgumentError(
+                        name,
+                        repr(value),
+                        f"any of {accepted[name]}",
+                        near_matches(value, accepted[name]),
                     )
 
 

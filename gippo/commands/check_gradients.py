@@ -10,12 +10,12 @@ import torch
 from omegaconf import MISSING
 from rich.table import Table
 
-from gippo.compose import choices, configure
+from gippo.configuration.compose import choices, configure
 from gippo.environment import make_env
-from gippo.gradient_check import StepCheck, check_env_gradient
-from gippo.help_text import describe_keys, listed
-from gippo.progress import make_console
-from gippo.run_config import check_integer
+from gippo.studies.gradient_check import StepCheck, check_env_gradient
+from gippo.terminal.help_text import describe_keys, listed
+from gippo.terminal.progress import make_console
+from warp_envs.checks import ArgumentError, check_integer
 
 HELP = """\
 gippo check-gradients: compare an environment's gradients with central differences.
@@ -70,9 +70,7 @@ class GradientCheckConfig:
         check_integer("seed", self.seed, 0, 2**31 - 1)
         for name in ("action_scale", "step_size", "tolerance"):
             if not 0.0 < getattr(self, name) <= 1.0:
-                raise ValueError(
-                    f"{name}: {getattr(self, name)} given, a number in (0, 1] accepted"
-                )
+                raise ArgumentError(name, str(getattr(self, name)), "a number in (0, 1]")
 
 
 def help_text() -> str:

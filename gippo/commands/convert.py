@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gippo.compose import configure
+from gippo.configuration.compose import configure
 from gippo.errors import UserError
-from gippo.help_text import describe_keys
-from gippo.progress import make_console
-from warp_envs.newton_import import convert_robot
+from gippo.terminal.help_text import describe_keys
+from gippo.terminal.progress import make_console
+from warp_envs.checks import ArgumentError
+from warp_envs.usd.newton_import import convert_robot
 
 HELP = """\
 gippo convert: turn a robot's MJCF or URDF file into a USD file to train on.
@@ -39,7 +40,7 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         if self.out is not None and Path(self.out).suffix not in (".usda", ".usdc"):
-            raise ValueError(f"out: {self.out!r} given, a .usda or .usdc file accepted")
+            raise ArgumentError("out", repr(self.out), "a .usda or .usdc file")
 
 
 def help_text() -> str:
@@ -60,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     try:
         left_out = convert_robot(source, out)
-    except ValueError as error:
+    except ArgumentError as error:
         raise UserError(str(error)) from error
     console = make_console()
     for what in left_out:

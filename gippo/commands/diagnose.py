@@ -14,9 +14,17 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from gippo.checkpoint import CheckpointFolder, read
-from gippo.compose import choices, configure
-from gippo.diagnostics import (
+from gippo.configuration.compose import choices, configure
+from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.environment import make_env, use_threads
+from gippo.errors import UserError
+from gippo.learner import make_learner
+from gippo.runs.checkpoint import CheckpointFolder, read
+from gippo.runs.metrics import read_metrics
+from gippo.runs.plots import cycle_colours, save_figure, tidy
+from gippo.runs.policy import Policy
+from gippo.runs.trainer import CHECKPOINTS
+from gippo.studies.diagnostics import (
     BIAS_LIMIT,
     NOISE_LIMIT,
     REPEATS,
@@ -25,16 +33,9 @@ from gippo.diagnostics import (
     noise_growth,
     verdict,
 )
-from gippo.environment import make_env, use_threads
-from gippo.errors import UserError
-from gippo.help_text import describe_keys, listed
-from gippo.learner import make_learner
-from gippo.metrics import read_metrics
-from gippo.plots import cycle_colours, save_figure, tidy
-from gippo.policy import Policy
-from gippo.progress import make_console
-from gippo.run_config import TrainConfig, check_integer, load_config
-from gippo.trainer import CHECKPOINTS
+from gippo.terminal.help_text import describe_keys, listed
+from gippo.terminal.progress import make_console
+from warp_envs.checks import ArgumentError, check_integer
 
 HELP = """\
 gippo diagnose: tell for how long a window an environment's gradients can be trusted.
@@ -53,7 +54,7 @@ Keys:
 {keys}
 
   Any key of gippo train is taken as well: env.KEY, algo.KEY, learner.KEY, seed, device. From
-  Python, gippo.diagnostics.gradient_quality takes an environment of your own.
+  Python, gippo.studies.diagnostics.gradient_quality takes an environment of your own.
 
 Files: the figure `out`.
 
@@ -91,14 +92,14 @@ class DiagnoseConfig:
         """Raise ValueError naming a key out of range."""
         check_integer("num_windows", self.num_windows, 2 * REPEATS)
         if self.num_windows % REPEATS:
-            raise ValueError(f"num_windows: {self.num_windows} given, a multiple of 8 accepted")
+            raise ArgumentError("num_windows", str(self.num_windows), "a multiple of 8")
         check_integer("warm_up", self.warm_up, 0)
         check_integer("epochs", self.epochs, 0)
         rising = all(a < b for a, b in zip(self.horizons, self.horizons[1:], strict=False))
         if not self.horizons or self.horizons[0] < 1 or not rising:
-            raise ValueError(f"horizons: {self.horizons} given, rising numbers from 1 on accepted")
+            raise ArgumentError("horizons", str(self.horizons), "rising numbers from 1 on")
         if Path(self.out).suffix not in (".png", ".svg", ".pdf"):
-            raise ValueError(f"out: {self.out!r} given, a .png, .svg or .pdf file accepted")
+            raise ArgumentError("out", repr(self.out), "a .png, .svg or .pdf file")
 
 
 def help_text() -> str:

@@ -12,16 +12,17 @@ from omegaconf import MISSING
 from rich.console import Console
 from rich.table import Table
 
-from gippo.checkpoint import CheckpointFolder
-from gippo.compose import configure
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import load_config
 from gippo.environment import use_threads
 from gippo.errors import UserError
-from gippo.help_text import describe_keys
-from gippo.progress import make_console, number
-from gippo.recording import Played, play_policy
-from gippo.run_config import check_integer, load_config
-from gippo.trainer import CHECKPOINTS
-from warp_envs.recording import SUFFIXES
+from gippo.runs.checkpoint import CheckpointFolder
+from gippo.runs.recording import Played, play_policy
+from gippo.runs.trainer import CHECKPOINTS
+from gippo.terminal.help_text import describe_keys
+from gippo.terminal.progress import make_console, number
+from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.recording.recorder import SUFFIXES
 
 HELP = """\
 gippo play: let a trained policy act, print its returns, and record the motion as USD.
@@ -66,7 +67,7 @@ class PlayConfig:
         check_integer("num_steps", self.num_steps, 1)
         check_integer("seed", self.seed, 0, 2**31 - 1)
         if self.out is not None and Path(self.out).suffix not in SUFFIXES:
-            raise ValueError(f"out: {self.out!r} given, a file ending in {SUFFIXES} accepted")
+            raise ArgumentError("out", repr(self.out), f"a file ending in {SUFFIXES}")
 
 
 def help_text() -> str:

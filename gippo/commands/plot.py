@@ -12,13 +12,20 @@ import numpy as np
 from omegaconf import MISSING, OmegaConf
 from rich.table import Table
 
-from gippo.compose import configure
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import (
+    CONFIG_FILE,
+    TrainConfig,
+    keys_of,
+    load_config,
+    to_omegaconf,
+)
 from gippo.errors import UserError
-from gippo.help_text import describe_keys
-from gippo.metrics import METRICS_FILE, read_metrics
-from gippo.plots import Curve, plot_comparison
-from gippo.progress import make_console, number
-from gippo.run_config import CONFIG_FILE, TrainConfig, keys_of, load_config, to_omegaconf
+from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.plots import Curve, plot_comparison
+from gippo.terminal.help_text import describe_keys
+from gippo.terminal.progress import make_console, number
+from warp_envs.checks import ArgumentError
 
 HELP = """\
 gippo plot: draw the learning curves of several runs in one figure.
@@ -65,9 +72,9 @@ class PlotConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         if not self.run_dirs:
-            raise ValueError("run_dirs: [] given, at least one folder accepted")
+            raise ArgumentError("run_dirs", "[]", "at least one folder")
         if Path(self.out).suffix not in (".png", ".svg", ".pdf"):
-            raise ValueError(f"out: {self.out!r} given, a .png, .svg or .pdf file accepted")
+            raise ArgumentError("out", repr(self.out), "a .png, .svg or .pdf file")
 
 
 def help_text() -> str:

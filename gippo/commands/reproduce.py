@@ -11,22 +11,20 @@ from typing import Any
 
 from rich.console import Console
 
-from gippo.compose import configure
+from gippo.configuration.compose import configure
 from gippo.environment import num_cores, use_threads
-from gippo.errors import UserError, near_matches
-from gippo.help_text import describe_keys
-from gippo.progress import make_console
-from gippo.reproduction import alpha_policies, timing
-from gippo.reproduction.aggregate import AGGREGATE_HEADER, aggregate_rows
-from gippo.reproduction.figures import (
+from gippo.errors import UserError
+from gippo.studies.reproduction import alpha_policies, timing
+from gippo.studies.reproduction.aggregate import AGGREGATE_HEADER, aggregate_rows
+from gippo.studies.reproduction.figures import (
     plot_alpha_traces,
     plot_learning_curves,
     plot_variance,
     shortened_text,
     variance_correlation,
 )
-from gippo.reproduction.page import origin, write_configs, write_origin, write_page
-from gippo.reproduction.paper import (
+from gippo.studies.reproduction.page import origin, write_configs, write_origin, write_page
+from gippo.studies.reproduction.paper import (
     EXPERIMENTS,
     FUNCTIONS,
     METHODS,
@@ -35,8 +33,8 @@ from gippo.reproduction.paper import (
     TRAFFIC,
     Problem,
 )
-from gippo.reproduction.runs import Run, complete
-from gippo.reproduction.tables import (
+from gippo.studies.reproduction.runs import Run, complete
+from gippo.studies.reproduction.tables import (
     HEADER,
     ORDER_HEADER,
     VERDICTS,
@@ -48,7 +46,9 @@ from gippo.reproduction.tables import (
     rich_table,
     write_scores,
 )
-from gippo.run_config import check_integer
+from gippo.terminal.help_text import describe_keys
+from gippo.terminal.progress import make_console
+from warp_envs.checks import ArgumentError, check_integer, near_matches
 
 HELP = """\
 gippo reproduce: run the paper's experiments and set their numbers beside the paper's.
@@ -126,9 +126,11 @@ class ReproduceConfig:
                 check_integer(name, getattr(self, name), 1)
         for method in self.methods or []:
             if method not in METHODS:
-                raise ValueError(
-                    f"methods: {method!r} given, any of {list(METHODS)} accepted"
-                    f"{near_matches(method, METHODS)}"
+                raise ArgumentError(
+                    "methods",
+                    repr(method),
+                    f"any of {list(METHODS)}",
+                    near_matches(method, METHODS),
                 )
 
 

@@ -18,24 +18,30 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.logging import RichHandler
 
-from gippo.checkpoint import CheckpointFolder, read
-from gippo.compose import GROUPS, choices, configure, written
+from gippo.configuration.compose import GROUPS, choices, configure, written
+from gippo.configuration.run_config import (
+    CONFIG_FILE,
+    TrainConfig,
+    load_config,
+    save_config,
+    to_omegaconf,
+)
+from gippo.configuration.sweep import job_launcher, job_threads, run_sweep
 from gippo.distributed import Ranks, joined_ranks, local_processes
 from gippo.environment import make_env, use_threads
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
-from gippo.help_text import describe_keys, listed
-from gippo.interrupt import StopRequest, stop_status, stopping_jobs, take_jobs
 from gippo.learner import Learner, NonFiniteError, make_learner
 from gippo.methods import config_classes
-from gippo.metrics import METRICS_FILE, read_metrics
-from gippo.plots import Limits, plot_run
-from gippo.progress import TrainingProgress, duration, make_console, number
-from gippo.recording import play_policy
-from gippo.run_config import CONFIG_FILE, TrainConfig, load_config, save_config, to_omegaconf
-from gippo.sweep import job_launcher, job_threads, run_sweep
-from gippo.trainer import CHECKPOINTS, Trainer
-from warp_envs.preview import render_contact_sheet
+from gippo.runs.checkpoint import CheckpointFolder, read
+from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.plots import Limits, plot_run
+from gippo.runs.recording import play_policy
+from gippo.runs.trainer import CHECKPOINTS, Trainer
+from gippo.terminal.help_text import describe_keys, listed
+from gippo.terminal.interrupt import StopRequest, stop_status, stopping_jobs, take_jobs
+from gippo.terminal.progress import TrainingProgress, duration, make_console, number
+from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
 ROLLOUT = {"rollout": ".usdc", "picture": ".png"}

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gippo.compose import configure, written
+from gippo.configuration.compose import configure, written
 from gippo.errors import UserError
-from gippo.help_text import describe_keys
-from gippo.progress import make_console
-from warp_envs.newton_viewer import VIEWERS, show_in_newton
-from warp_envs.page import write_page
+from gippo.terminal.help_text import describe_keys
+from gippo.terminal.progress import make_console
+from warp_envs.checks import ArgumentError, check_choice
+from warp_envs.viewing.newton_viewer import VIEWERS, show_in_newton
+from warp_envs.viewing.page import write_page
 
 ROLLOUT = "rollout.usdc"
 
@@ -49,10 +50,8 @@ class ViewConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         if self.out is not None and Path(self.out).suffix not in (".html", ".htm"):
-            raise ValueError(f"out: {self.out!r} given, a file ending in .html accepted")
-        if self.viewer != "page" and self.viewer not in VIEWERS:
-            accepted = f"one of {['page', *VIEWERS]} accepted"
-            raise ValueError(f"viewer: {self.viewer!r} given, {accepted}")
+            raise ArgumentError("out", repr(self.out), "a file ending in .html")
+        check_choice("viewer", self.viewer, ("page", *VIEWERS))
 
 
 def help_text() -> str:
@@ -74,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
             show_in_newton(recording, settings.viewer)
             return 0
         return _show_page(recording, settings)
-    except ValueError as error:
+    except ArgumentError as error:
         raise UserError(str(error)) from error
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from gippo.methods.base import Method
+from warp_envs.checks import ArgumentError
 
 
 @cache
@@ -41,4 +42,4 @@ def method_of(config: Any) -> type[Method]:
         if type(config) is method.config_class:
             return method
     accepted = [method.config_class.__name__ for method in methods().values()]
-    raise ValueError(f"method_config: a {type(config).__name__} given, one of {accepted} accepted")
+    raise ArgumentError("method_config", f"a {type(config).__name__}", f"one of {accepted}")

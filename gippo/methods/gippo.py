@@ -10,15 +10,30 @@ Departs from the paper in what its authors' runs have and the text has not: rest
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 
-from gippo.alpha import AlphaControl, AlphaFit, AlphaPolicy, alpha_statistics
-from gippo.config import GIPPOConfig
-from gippo.methods.base import Context, Method, Metrics, Samples, UpdateReport, Window
-from gippo.networks import log_prob
-from gippo.surrogate import Reference, SurrogateAscent, hybrid_log_prob, num_minibatches
+from gippo.methods.base import Method
+from gippo.networks.perceptron import log_prob
+from gippo.updates.alpha import AlphaConfig, AlphaControl, AlphaFit, AlphaPolicy, alpha_statistics
+from gippo.updates.surrogate import (
+    PPOConfig,
+    Reference,
+    SurrogateAscent,
+    hybrid_log_prob,
+    num_minibatches,
+)
+from gippo.updates.window import Context, Metrics, Samples, UpdateReport, Window
+
+
+@dataclass
+class GIPPOConfig:
+    """GI-PPO: the alpha-policy step, then PPO against the mean of old and alpha policy."""
+
+    alpha: AlphaConfig = field(default_factory=AlphaConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
 
 
 class GIPPO(Method):

@@ -5,13 +5,19 @@ One Adam step per epoch (paper, 7.4.1).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from gippo.advantages import normalized
-from gippo.config import LRConfig
-from gippo.gradient_step import GradientStep
-from gippo.methods.base import Context, Method, UpdateReport, Window
-from gippo.networks import log_prob
+from gippo.experience.advantages import normalized
+from gippo.methods.base import Method
+from gippo.networks.perceptron import log_prob
+from gippo.updates.gradient_step import GradientStep, GradientStepConfig
+from gippo.updates.window import Context, UpdateReport, Window
+
+
+@dataclass
+class LRConfig(GradientStepConfig):
+    """LR, the likelihood-ratio gradient with generalised advantages."""
 
 
 class LR(Method):

@@ -18,11 +18,30 @@ from typing import Any, ClassVar
 import torch
 from torch.func import grad, vmap
 
-from gippo.config import LRRPConfig
 from gippo.distributed import SINGLE, Ranks
-from gippo.gradient_step import GradientStep
-from gippo.methods.base import Context, Method, UpdateReport, Window
-from gippo.networks import GaussianActor, log_prob
+from gippo.methods.base import Method
+from gippo.networks.perceptron import GaussianActor, log_prob
+from gippo.updates.gradient_step import GradientStep, GradientStepConfig
+from gippo.updates.window import Context, UpdateReport, Window
+from warp_envs.checks import check_integer
+
+
+@dataclass
+class LRRPConfig(GradientStepConfig):
+    """LR+RP, both estimates of one gradient, each weighted by the other's variance."""
+
+    variance_samples: int | None = 16
+    """Trajectories whose gradients tell the variances; null: all."""
+    variance_entries: int | None = 512
+    """The gradient's first entries, over which variances are summed; null: all."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        super().__post_init__()
+        if self.variance_samples is not None:
+            check_integer("variance_samples", self.variance_samples, 2)
+        if self.variance_entries is not None:
+            check_integer("variance_entries", self.variance_entries, 1)
 
 
 @dataclass

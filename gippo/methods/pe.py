@@ -13,15 +13,34 @@ than that it follows Qiao et al., who extrapolate around samples by first deriva
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 
-from gippo.config import PEConfig
-from gippo.methods.base import Context, Method, Samples, UpdateReport, Window
-from gippo.networks import log_prob
+from gippo.methods.base import Method
+from gippo.networks.perceptron import log_prob
 from gippo.seeding import stream_seed
-from gippo.surrogate import Reference, SurrogateAscent
+from gippo.updates.surrogate import PPOConfig, Reference, SurrogateAscent
+from gippo.updates.window import Context, Samples, UpdateReport, Window
+from warp_envs.checks import check_integer, check_number
+
+
+@dataclass
+class PEConfig:
+    """PE, policy enhancement: PPO on a batch grown by samples extrapolated along gradients."""
+
+    num_extrapolated: int = 1
+    """New samples for each one of the window."""
+    correlation: float = 0.9
+    """Of a new sample's noise with the one it is extrapolated from: nearer 1, nearer to it."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("num_extrapolated", self.num_extrapolated, 1)
+        check_number("correlation", self.correlation, 0.0, 1.0, open_high=True)
+
 
 _STREAM = 3  # the learner has 1 and 2
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from gippo.config import PPOConfig
-from gippo.methods.base import Context, Method, UpdateReport, Window
-from gippo.surrogate import Reference, SurrogateAscent
+from gippo.methods.base import Method
+from gippo.updates.surrogate import PPOConfig, Reference, SurrogateAscent
+from gippo.updates.window import Context, UpdateReport, Window
 
 
 class PPO(Method):

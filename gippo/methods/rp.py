@@ -6,13 +6,29 @@ paper and SHAC part is lambda, 0.95 and 1 (paper, 7.4.1).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from gippo.config import RPConfig
-from gippo.gradient_step import GradientStep
-from gippo.methods.base import Context, Method, UpdateReport, Window
+from gippo.methods.base import Method
+from gippo.updates.gradient_step import GradientStep, GradientStepConfig
+from gippo.updates.window import Context, UpdateReport, Window
+from warp_envs.checks import check_number
+
+
+@dataclass
+class RPConfig(GradientStepConfig):
+    """RP, the reparameterised gradient through a truncated window (SHAC)."""
+
+    learning_rate: float = 1e-2
+    gae_lambda: float = 0.95
+    """Of the objective alone: 0.95 in the paper, 1 in SHAC."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        super().__post_init__()
+        check_number("gae_lambda", self.gae_lambda, 0.0, 1.0, open_low=True)
 
 
 class RP(Method):

@@ -8,8 +8,8 @@ import usd_validation_nvidia
 from numpy.testing import assert_allclose
 from pxr import Kind, Usd, UsdGeom, UsdPhysics, UsdShade, UsdValidation
 
-from warp_envs.robot_description import rotation_matrix
-from warp_envs.usd_loader import load_robot
+from warp_envs.usd.description import rotation_matrix
+from warp_envs.usd.loader import load_robot
 
 ASSETS = Path(__file__).parents[2] / "assets"
 ROBOTS = ("cartpole", "ant", "hopper")

@@ -2,9 +2,9 @@
 
 import torch
 
-from gippo.methods.base import Context, Samples
-from gippo.networks import GaussianActor, log_prob
-from gippo.optimization import ParameterVector
+from gippo.networks.adam import ParameterVector
+from gippo.networks.perceptron import GaussianActor, log_prob
+from gippo.updates.window import Context, Samples
 
 NUM_OBS, NUM_ACTIONS = 3, 2
 

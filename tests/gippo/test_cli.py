@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from gippo.cli import COMMANDS, main
-from gippo.compose import configure, written
-from gippo.interrupt import StopRequest
+from gippo.configuration.compose import configure, written
+from gippo.configuration.run_config import TrainConfig
 from gippo.learner import Learner, NonFiniteError
-from gippo.progress import make_console
-from gippo.run_config import TrainConfig
+from gippo.terminal.interrupt import StopRequest
+from gippo.terminal.progress import make_console
 
 SMALL = (
     "env=dejong",

@@ -1,17 +1,14 @@
 import pytest
 from omegaconf import OmegaConf
 
-from gippo.config import (
-    AlphaConfig,
-    CriticConfig,
-    GIPPOConfig,
-    LearnerConfig,
-    LRConfig,
-    NetworkConfig,
-    PPOConfig,
-    RetryConfig,
-    RPConfig,
-)
+from gippo.experience.critic import CriticConfig
+from gippo.learner import LearnerConfig, NetworkConfig
+from gippo.methods.gippo import GIPPOConfig
+from gippo.methods.lr import LRConfig
+from gippo.methods.rp import RPConfig
+from gippo.updates.alpha import AlphaConfig
+from gippo.updates.retries import RetryConfig
+from gippo.updates.surrogate import PPOConfig
 
 ALL = (
     NetworkConfig,

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from gippo.checkpoint import CheckpointFolder
 from gippo.cli import main
 from gippo.commands.train import _make_learner
-from gippo.compose import configure
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig
 from gippo.distributed import Ranks, joined_ranks
 from gippo.errors import UserError
-from gippo.metrics import read_metrics
-from gippo.run_config import TrainConfig
+from gippo.runs.checkpoint import CheckpointFolder
+from gippo.runs.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -18,18 +18,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pxr import Usd
 
-from gippo.checkpoint import CheckpointFolder, difference, read
 from gippo.cli import main
 from gippo.commands.play import _checkpoint
 from gippo.commands.train import _make_learner
-from gippo.compose import configure
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig, keys_of, to_omegaconf
 from gippo.distributed import SINGLE
 from gippo.environment import make_env
 from gippo.errors import UserError
-from gippo.policy import Policy
-from gippo.run_config import TrainConfig, keys_of, to_omegaconf
-from gippo.trainer import CHECKPOINTS, Trainer
-from warp_envs.usd_loader import load_robot
+from gippo.runs.checkpoint import CheckpointFolder, difference, read
+from gippo.runs.policy import Policy
+from gippo.runs.trainer import CHECKPOINTS, Trainer
+from warp_envs.usd.loader import load_robot
 
 FUZZ = int(os.environ.get("GIPPO_FUZZ", "0"))
 TINY = (

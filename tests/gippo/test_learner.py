@@ -6,20 +6,16 @@ import pytest
 import torch
 
 import warp_envs
-from gippo.config import (
-    AlphaConfig,
-    CriticConfig,
-    GIPPOConfig,
-    LearnerConfig,
-    LRConfig,
-    LRRPConfig,
-    NetworkConfig,
-    PEConfig,
-    PPOConfig,
-    RPConfig,
-)
-from gippo.learner import NonFiniteError, make_learner
+from gippo.experience.critic import CriticConfig
+from gippo.learner import LearnerConfig, NetworkConfig, NonFiniteError, make_learner
+from gippo.methods.gippo import GIPPOConfig
+from gippo.methods.lr import LRConfig
+from gippo.methods.lr_rp import LRRPConfig
+from gippo.methods.pe import PEConfig
+from gippo.methods.rp import RPConfig
 from gippo.seeding import stream_seed
+from gippo.updates.alpha import AlphaConfig
+from gippo.updates.surrogate import PPOConfig
 from tests.gippo.toy import Particle
 
 METHODS = {

@@ -10,10 +10,10 @@ import torch
 import warp as wp
 
 import warp_envs
-from tests.kernels import robots
-from tests.kernels.rollout import rows, step_function
-from warp_envs.articulation import Articulation
-from warp_envs.bridge import Program
+from tests.kernels.articulation import robots
+from tests.kernels.articulation.rollout import rows, step_function
+from warp_envs.articulation.articulation import Articulation
+from warp_envs.bridge.program import Program
 
 
 def control_step(dtype):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.warp_envs.usd_text import HEADER
-from warp_envs.usd_loader import load_robot
+from tests.warp_envs.usd.usd_text import HEADER
+from warp_envs.usd.loader import load_robot
 
 
 @pytest.fixture

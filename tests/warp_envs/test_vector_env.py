@@ -5,8 +5,7 @@ import pytest
 import torch
 
 import warp_envs
-
-from .toy import Spring
+from tests.warp_envs.toy import Spring
 
 DOUBLE = torch.float64
 

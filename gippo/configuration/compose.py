@@ -1,0 +1,220 @@
+"""From a command line to a checked configuration, through Hydra."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
+from gippo.errors import UserError
+from gippo.methods import config_classes
+from warp_envs.checks import near_matches
+
+GROUPS = ("env", "algo", "experiment")
+
+T = TypeVar("T")
+
+
+def config_dir() -> Path:
+    """Where the configuration files lie: in the package in a wheel, else at a checkout's root."""
+    package = Path(__file__).parents[1]
+    packaged = package / "configs"
+    return packaged if packaged.is_dir() else package.parent / "configs"
+
+
+def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
+    """The configuration of `command` under command-line overrides ``key=value``.
+
+    The environment file's `presets`, an experiment's changes to them included, are laid under what
+    the experiment and the command line say.
+
+    Args:
+        command: the name of the command's primary configuration, and of its schema.
+        schema: its dataclass; fields `env` and `algo` are filled from the groups of these names.
+        overrides: in Hydra's grammar.
+
+    Raises:
+        UserError: an override that cannot be read, an unknown key, choice or value; the message
+            names it and what comes near.
+    """
+    register(command, schema)
+    parsed = parse(overrides)
+    try:
+        with _hydra():
+            groups = [override for override in parsed if override.key_or_group in GROUPS]
+            _check_choices(groups)
+            none = [override for override in groups if override.value() is None]  # of experiments
+            parsed, groups = ([o for o in some if o not in none] for some in (parsed, groups))
+            base = compose(command, [_text(override) for override in groups])
+            _check_keys(parsed, base)
+            _check_values(parsed, base)
+            selected = ["preset=selected"] if _store_preset(base) else []
+            config = compose(command, selected + [_text(override) for override in parsed])
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        raise UserError(one_line(cause if isinstance(cause, Exception) else error)) from error
+    return from_omegaconf(config, schema)
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra on our files; inside a sweep's job, in place of the sweep's own."""
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            yield
+    finally:
+        instance.hydra = outer
+
+
+def choices(group: str) -> list[str]:
+    """The files of a configuration group, by the names that select them."""
+    folder = config_dir() / group
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def register(command: str, schema: type) -> None:
+    """Make a command's keys, and those of all methods, known to Hydra."""
+    store = ConfigStore.instance()
+    if (config_dir() / f"{command}.yaml").exists():
+        store.store(group="schema", name=command, node=schema)
+    else:
+        store.store(name=command, node=schema)
+    store.store(group="preset", name="none", node={}, package="_global_")
+    for name in config_classes():
+        store.store(group="schema/algo", name=name, node=algo_schema(name))
+
+
+def _store_preset(base: DictConfig) -> bool:
+    """Hand Hydra the environment's preset for the chosen method; False: it has none."""
+    presets = OmegaConf.select(base, "env.presets")
+    if "algo" not in base or presets is None:
+        return False
+    plain: Any = OmegaConf.to_container(presets, resolve=True)
+    node = dict(plain.get("run", {}))
+    node.update(
+        (section, plain[name])
+        for section, name in (("learner", "learner"), ("algo", base.algo.name))
+        if name in plain
+    )
+    ConfigStore.instance().store(group="preset", name="selected", node=node, package="_global_")
+    return True
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The command line's overrides, read by Hydra's grammar.
+
+    Raises:
+        UserError: naming the one that cannot be read.
+    """
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            raise UserError(f"{text!r}: key=value expected")
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(
+            f"{_culprit(overrides)}: cannot be read as key=value (a value with special characters "
+            "is quoted twice: \"key='a b=c'\")"
+        ) from error
+
+
+def written(key: str, value: object) -> str:
+    """``key=value`` as one types it in a shell: quoted where the shell or Hydra asks for it."""
+    text = f"{key}={value}"
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+        plain = override.value() == str(value)
+    except HydraException:
+        plain = False
+    if not plain:
+        escaped = str(value).replace('"', '\\"')
+        text = f'{key}="{escaped}"'
+    return shlex.quote(text)
+
+
+def _culprit(overrides: Sequence[str]) -> str:
+    """The first override that cannot be parsed."""
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            parser.parse_overrides([text])
+        except HydraException:
+            return repr(text)
+    return "overrides"
+
+
+def _check_choices(overrides: Sequence[Override]) -> None:
+    for override in overrides:
+        known = choices(override.key_or_group)
+        given = override.value()
+        if given is None and override.key_or_group == "experiment":
+            continue
+        if given not in known:
+            raise UserError(
+                f"{override.key_or_group}: {given!r} given, one of {known} accepted"
+                f"{near_matches(str(given), known)}"
+            )
+
+
+def _check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
+    """Refuse a key that the configuration has not, before Hydra does in its own words."""
+    plain = OmegaConf.to_container(base, resolve=False)
+    assert isinstance(plain, dict)
+    known = [k for k in keys_of(plain) if not k.startswith("env.presets") and k != "algo.name"]
+    for override in overrides:
+        key = override.key_or_group
+        if key in GROUPS or key.split(".")[0] == "hydra":
+            continue
+        if override.type is None or override.is_add() or override.is_delete():
+            raise UserError(f"{override.input_line!r}: only key=value is accepted")
+        if key.startswith("env.presets"):
+            raise UserError(f"{key}: presets are for files; set the key itself, as algo.X=value")
+        if key not in known:
+            listed = near_matches(key, known) or f"; there are {_siblings(key, known)}"
+            raise UserError(f"{key}: no such key{listed}")
+
+
+def _siblings(key: str, known: Sequence[str]) -> str:
+    """The keys of the deepest section of `key` that exists."""
+    section = key.rpartition(".")[0]
+    while section and section not in known:
+        section = section.rpartition(".")[0]
+    prefix = f"{section}." if section else ""
+    names = [k for k in known if k.startswith(prefix) and "." not in k[len(prefix) :]]
+    return ", ".join(names)
+
+
+def _check_values(overrides: Sequence[Override], base: DictConfig) -> None:
+    """Refuse a sweep, and a value of the wrong type."""
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line}: several values need -m (gippo train -m ...); a list is "
+                "written [a,b]"
+            )
+        key = override.key_or_group
+        if key in GROUPS or key.split(".")[0] == "hydra":
+            continue
+        try:
+            OmegaConf.update(base.copy(), key, override.value(), merge=True)
+        except OmegaConfBaseException as error:
+            reason = one_line(error).removeprefix(f"{key}: ")
+            raise UserError(f"{key}: {override.get_value_string()} given; {reason}") from error
+
+
+def _text(override: Override) -> str:
+    return override.input_line or ""

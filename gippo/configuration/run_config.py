@@ -1,0 +1,230 @@
+"""What a training run is made of, and how it is checked and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from gippo.errors import TrainingFailedError, UserError
+from gippo.files import reason, write_whole
+from gippo.learner import LearnerConfig
+from gippo.methods import config_classes
+from warp_envs.checks import ArgumentError, check_integer
+
+CONFIG_FILE = "config.yaml"
+MAX_THREADS = 1024
+"""More than a system may refuse to start, in which case torch ends the process."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class RolloutConfig:
+    """The motion recorded as rollout.usdc when training ends."""
+
+    num_envs: int = 4
+    """Environments recorded; 0 records nothing."""
+    num_steps: int = 480
+    """Control steps recorded."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("rollout.num_envs", self.num_envs, 0)
+        check_integer("rollout.num_steps", self.num_steps, 1)
+
+
+@dataclass
+class TrainConfig:
+    """All of a training run."""
+
+    env: dict[str, Any] = MISSING
+    """id and num_envs, and the environment's own options; from configs/env/."""
+    algo: Any = MISSING
+    """name, and the method's hyperparameters; from configs/algo/."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """What all methods share."""
+    seed: int = 0
+    """Of everything random: networks, exploration, initial states."""
+    device: str = "cpu"
+    """"cpu" or "cuda" ("cuda:1", ...)."""
+    num_epochs: int = MISSING
+    """Updates; one window of num_envs * horizon steps each. From the environment's preset."""
+    num_threads: int | None = None
+    """Of torch on the CPU; null: half the cores, four at most."""
+    run_dir: str | None = None
+    """Where the run is kept; null: a new folder in runs/."""
+    resume: bool = False
+    """Continue the run in run_dir from its last checkpoint."""
+    checkpoint_every: int = 50
+    """Epochs between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept, beside the best policy's."""
+    tensorboard: bool = True
+    """Write TensorBoard events."""
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+        check_integer("num_epochs", self.num_epochs, 1)
+        check_integer("checkpoint_every", self.checkpoint_every, 1)
+        check_integer("keep_last", self.keep_last, 1)
+        if self.num_threads is not None:
+            check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
+        if self.run_dir is not None and not self.run_dir.strip():
+            raise ArgumentError("run_dir", "''", "a folder")
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """What the environment takes beyond its id and the number of copies."""
+        return {name: v for name, v in self.env.items() if name not in ("id", "num_envs")}
+
+    @property
+    def method_config(self) -> Any:
+        """The method's hyperparameters as the class that the method itself declares."""
+        method_class = config_classes()[self.algo.name]
+        names = [entry.name for entry in dataclasses.fields(method_class)]
+        return method_class(**{name: getattr(self.algo, name) for name in names})
+
+
+@functools.cache
+def algo_schema(name: str) -> type:
+    """The method's hyperparameters with its name, as a structured config."""
+    named = [("name", str, field(default=name))]
+    schema = dataclasses.make_dataclass(f"{name}_schema", named, bases=(config_classes()[name],))
+    schema.__module__ = __name__
+    return schema
+
+
+def __getattr__(name: str) -> Any:
+    """The methods' schemas, for a pickle that names one.
+
+    Launchers pass configurations between processes. A class that a pickle cannot name it carries
+    along, and the copy that comes back would overwrite the original.
+    """
+    method, found, rest = name.partition("_schema")
+    if found and not rest and method in config_classes():
+        return algo_schema(method)
+    raise AttributeError(name)
+
+
+def from_omegaconf(config: DictConfig, schema: type[T]) -> T:
+    """The typed, checked object that a composed configuration describes.
+
+    Raises:
+        UserError: naming the key that is missing or out of range.
+    """
+    try:
+        OmegaConf.resolve(config)
+        if OmegaConf.select(config, "env.presets") is not None:
+            with open_dict(config):
+                del config.env.presets
+        missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"{missing[0]}: no value given, one is needed")
+        return schema(**{str(key): _to_object(config, str(key)) for key in config})
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write every value of a run as YAML.
+
+    Raises:
+        TrainingFailedError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        write_whole(path, OmegaConf.to_yaml(to_omegaconf(config)).encode())
+    except OSError as error:
+        raise TrainingFailedError(
+            f"configuration: {path} cannot be written ({reason(error)})"
+        ) from error
+
+
+def to_omegaconf(config: TrainConfig) -> DictConfig:
+    """Every value of a run as plain OmegaConf nodes."""
+    return OmegaConf.create(dataclasses.asdict(config))
+
+
+def load_config(run_dir: Path) -> TrainConfig:
+    """The configuration of the run kept in `run_dir`.
+
+    Raises:
+        UserError: there is none, or it does not fit this release.
+    """
+    path = run_dir / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"run_dir: {str(run_dir)!r} holds no run (no {CONFIG_FILE})")
+    try:
+        loaded = OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"{path}: not a mapping")
+        name = OmegaConf.select(loaded, "algo.name")
+        if name not in config_classes():
+            raise UserError(f"{path}: algo.name: {name!r} is none of {list(config_classes())}")
+        schema = OmegaConf.structured(TrainConfig)
+        schema.algo = OmegaConf.structured(algo_schema(name))
+        merged = OmegaConf.merge(schema, loaded)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: {one_line(error)}") from error
+    assert isinstance(merged, DictConfig)
+    return from_omegaconf(merged, TrainConfig)
+
+
+def keys_of(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all values and sections."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        yield name
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{name}.")
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without its context lines."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    context = ("object_type=", "reference_type=")
+    kept = [line for line in lines if line and not line.startswith(context)]
+    text = " ".join(kept) or type(error).__name__
+    match = re.search(r"full_key: (\S+)", text)
+    text = re.sub(r"\s*full_key: \S*", "", text)
+    return f"{match.group(1)}: {text}" if match else text
+
+
+def _to_object(config: DictConfig, section: str) -> Any:
+    """One section as an object; what it refuses is named by its whole key."""
+    node = config._get_node(section)
+    if not isinstance(node, DictConfig):
+        return config[section]
+    try:
+        return OmegaConf.to_object(node)
+    except UserError:
+        raise
+    except ValueError as error:
+        name, separator, rest = str(error).partition(":")
+        keys = list(keys_of(OmegaConf.to_container(node), f"{section}."))  # type: ignore[arg-type]
+        raise UserError(f"{_whole_key(name, keys)}{separator}{rest}") from error
+
+
+def _whole_key(name: str, keys: list[str]) -> str:
+    """The key that a dataclass, which does not know where it stands, called `name`."""
+    while name:
+        for key in keys:
+            if key == name or key.endswith(f".{name}"):
+                return key
+        name = name.partition(".")[2]
+    return keys[0].partition(".")[0]

@@ -1,0 +1,1 @@
+"""What a window of experience gave: rollout, advantages, critic, statistics."""

@@ -1,0 +1,208 @@
+"""The critic: a value network, its slowly following target, and their fit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gippo.distributed import SINGLE, Ranks
+from gippo.networks.adam import Optimizer, ParameterVector, check_betas, scheduled_rate
+from gippo.networks.batch_gradient import BatchGradient, SampleLoss
+from gippo.networks.native_fit import MlpFit
+from gippo.networks.normalization import RunningStatistics, identity
+from gippo.networks.perceptron import ValueNetwork, check_hidden
+from warp_envs.checks import check_integer, check_number, check_positive
+
+
+@dataclass
+class CriticConfig:
+    """The critic's network and its fit, once per epoch."""
+
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    """Sizes of the hidden layers."""
+    learning_rate: float = 1e-3
+    """At the start; it falls linearly to `final_learning_rate` over training."""
+    final_learning_rate: float = 1e-5
+    iterations: int = 16
+    """Passes over the window."""
+    num_minibatches: int = 4
+    """Per pass, contiguous in time, in order."""
+    betas: list[float] = field(default_factory=lambda: [0.7, 0.95])
+    """Adam's."""
+    max_grad_norm: float = 1.0
+    target_rate: float = 0.8
+    """Share of the critic in the new target critic; the rest is the old target."""
+    init_gain: float = math.sqrt(2.0)
+    """Of the orthogonal initialisation of every layer."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_hidden("critic.hidden", self.hidden)
+        check_positive("critic.learning_rate", self.learning_rate)
+        check_positive("critic.final_learning_rate", self.final_learning_rate)
+        check_integer("critic.iterations", self.iterations, 1)
+        check_integer("critic.num_minibatches", self.num_minibatches, 1)
+        check_betas("critic.betas", self.betas)
+        check_positive("critic.max_grad_norm", self.max_grad_norm)
+        check_number("critic.target_rate", self.target_rate, 0.0, 1.0, open_low=True)
+        check_positive("critic.init_gain", self.init_gain)
+
+
+class Critic:
+    """Estimates values of normalised observations, in units of the reward."""
+
+    def __init__(
+        self,
+        network: ValueNetwork,
+        config: CriticConfig,
+        *,
+        normalize_value: bool,
+        num_epochs: int,
+        ranks: Ranks = SINGLE,
+    ) -> None:
+        """Own `network` and start the target as its copy."""
+        self.config = config
+        self.num_epochs = num_epochs
+        self.network = network
+        self.target = copy.deepcopy(network)
+        self._parameters = ParameterVector(self.network)
+        self._target_parameters = ParameterVector(self.target)
+        self._gradient = BatchGradient(network.mlp, self._parameters, ranks=ranks)
+        self._fits: dict[int, MlpFit] = {}
+        self._ranks = ranks
+        self._optimizer = Optimizer(self._parameters, config.betas, config.max_grad_norm)
+        vector = self._parameters.vector
+        self._statistics = RunningStatistics((), vector.device) if normalize_value else None
+        self._normalizer = identity(vector.dtype, vector.device)
+        self._refresh()
+
+    def target_value(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The target critic as it stands: normalised observations (..., num_obs) -> values (...).
+
+        The fit changes the statistics of the values beside whoever uses this function; it goes on
+        with those from before.
+        """
+        value = self.target.frozen()
+        if self._statistics is None:
+            return value
+        normalizer = self._normalizer
+        return lambda obs: normalizer.denormalize(value(obs))
+
+    def fit(
+        self, obs: torch.Tensor, target: torch.Tensor, epoch: int
+    ) -> tuple[dict[str, torch.Tensor | float], str | None]:
+        """Fit `target` by mean squared error, then move the target critic towards the critic.
+
+        Args:
+            obs: normalised, time-major, (H, N, num_obs).
+            target: advantage + value, (H, N).
+            epoch: counted from zero, for the learning rate.
+
+        Returns:
+            Metrics, and a sentence on what was not finite: then nothing has changed. None: all was.
+        """
+        config = self.config
+        before = self.state_dict()
+        if self._statistics is not None:
+            self._statistics.update(target.reshape(-1), self._ranks)
+            self._refresh()
+        rate = scheduled_rate(
+            "linear", config.learning_rate, config.final_learning_rate, epoch, self.num_epochs
+        )
+        loss = self._descend(obs.flatten(0, 1), target.flatten(), rate)
+        self._target_parameters.vector.lerp_(self._parameters.vector, config.target_rate)
+        metrics: dict[str, torch.Tensor | float] = {
+            "critic_loss": loss,
+            "critic_learning_rate": rate,
+        }
+        finite = torch.isfinite(self._parameters.vector).all() & torch.isfinite(loss)
+        if bool(finite):
+            return metrics, None
+        name = self._parameters.nonfinite()
+        problem = f"the critic's loss is {loss.item()}"
+        if name is not None:
+            problem += f" and its parameter {name!r} is not finite"
+        self.load_state_dict(before)
+        return metrics, problem
+
+    def _descend(self, obs: torch.Tensor, target: torch.Tensor, rate: float) -> torch.Tensor:
+        """All iterations over contiguous minibatches; the mean loss over the last one."""
+        if obs.device.type == "cpu" and self._ranks.size == 1:
+            return self._descend_at_once(obs, target, rate)
+        return self._descend_in_steps(obs, target, rate)
+
+    def _descend_in_steps(
+        self, obs: torch.Tensor, target: torch.Tensor, rate: float
+    ) -> torch.Tensor:
+        config = self.config
+        size = -(-len(target) // config.num_minibatches)
+        minibatches = [
+            self._gradient.batch(*part)
+            for part in zip(obs.split(size), target.split(size), strict=True)
+        ]
+        scaling: tuple[float, ...] = ()
+        if obs.device.type == "cpu":
+            scaling = (float(self._normalizer.scale), float(self._normalizer.mean))
+        square_error = SampleLoss(self._square_errors, "square_error", scaling)
+        losses: list[torch.Tensor] = []
+        for _ in range(config.iterations):
+            losses.clear()
+            for minibatch in minibatches:
+                loss, _, gradient = self._gradient.descent(minibatch, square_error)
+                self._optimizer.step_along(gradient, rate)
+                losses.append(loss)
+        return torch.stack(losses).mean()
+
+    def _descend_at_once(
+        self, obs: torch.Tensor, target: torch.Tensor, rate: float
+    ) -> torch.Tensor:
+        """In one task, which asks neither for Python's lock nor for other processes."""
+        config, normalizer = self.config, self._normalizer
+        if len(target) not in self._fits:
+            self._fits[len(target)] = self._optimizer.square_fit(
+                self.network.mlp.sizes, len(target), config.num_minibatches, config.iterations
+            )
+        fit, unit, offset = self._fits[len(target)], normalizer.scale, normalizer.mean
+        losses = self._optimizer.fit_squares(fit, obs, target, rate, float(unit), float(offset))
+        return losses.mean()
+
+    def _square_errors(
+        self, output: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each sample (B,), in units of the reward, for the network's output (B, 1).
+
+        Returns:
+            Them and their gradient with respect to the output.
+        """
+        if self._statistics is None:
+            error = output - target.unsqueeze(-1)
+            return (error * error).squeeze(-1), 2.0 * error
+        error = self._normalizer.denormalize(output) - target.unsqueeze(-1)
+        return (error * error).squeeze(-1), 2.0 * self._normalizer.scale * error
+
+    def _refresh(self) -> None:
+        if self._statistics is not None:
+            self._normalizer = self._statistics.frozen(self._parameters.vector.dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of both networks, the optimiser and the statistics."""
+        return {
+            "network": self._parameters.state_dict(),
+            "target": self._target_parameters.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "statistics": self._statistics.state_dict() if self._statistics else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._parameters.load_state_dict(state["network"])
+        self._target_parameters.load_state_dict(state["target"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._statistics is not None:
+            self._statistics.load_state_dict(state["statistics"])
+            self._refresh()

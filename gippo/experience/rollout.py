@@ -1,0 +1,122 @@
+"""One window of experience: every environment stepped H times from where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gippo.networks.normalization import Normalizer
+from gippo.networks.perceptron import GaussianActor
+
+
+@dataclass
+class Rollout:
+    """What H steps of N environments gave. All tensors are time-major, (H, N, ...), and detached.
+
+    The lists hold each step's tensors inside autograd's graph, by which the rewards and final
+    observations depend on the actions of all steps before; they are empty when no gradient was
+    recorded.
+    """
+
+    raw_obs: torch.Tensor
+    """Observations the policy acted on, (H, N, num_obs)."""
+    obs: torch.Tensor
+    """The same as the policy saw them, normalised by the window's frozen statistics."""
+    eps: torch.Tensor
+    """Standard normal noise, (H, N, num_actions)."""
+    action: torch.Tensor
+    """mu + sigma eps, before the squashing tanh, (H, N, num_actions)."""
+    mu: torch.Tensor
+    log_sigma: torch.Tensor
+    reward: torch.Tensor
+    """(H, N)."""
+    terminated: torch.Tensor
+    """The episode ended in a state of no further value, bool (H, N)."""
+    truncated: torch.Tensor
+    """The episode ran out of time, bool (H, N)."""
+    diverged: torch.Tensor
+    """The simulation became non-finite, bool (H, N); terminated as well."""
+    final_obs: torch.Tensor
+    """Observation after the step and before any reset, (H, N, num_obs), not normalised."""
+    next_obs: torch.Tensor
+    """Observation after the last step and its resets, (N, num_obs), not normalised."""
+    action_steps: list[torch.Tensor]
+    reward_steps: list[torch.Tensor]
+    final_obs_steps: list[torch.Tensor]
+
+    @property
+    def done(self) -> torch.Tensor:
+        """The episode ended, for whatever reason, bool (H, N)."""
+        return self.terminated | self.truncated
+
+    def forget_graph(self) -> None:
+        """Drop the recorded graph, and with it the window's memory."""
+        self.action_steps, self.reward_steps, self.final_obs_steps = [], [], []
+
+
+def collect(
+    env: Any,
+    obs: torch.Tensor,
+    actor: GaussianActor,
+    normalizer: Normalizer,
+    eps: torch.Tensor,
+    *,
+    record_gradient: bool,
+) -> Rollout:
+    """Step `env` with actions tanh(mu(s) + sigma(s) eps), closed-loop.
+
+    The gradient is cut at the window's start. Inside, it passes from each action through the
+    environment and, at every later step, through mu(s) and sigma(s) as well.
+
+    Args:
+        env: a differentiable vector environment (`warp_envs`).
+        obs: where it stands, (N, num_obs), not normalised.
+        actor: the policy; its parameters take no gradient here.
+        normalizer: of observations, the same for the whole window.
+        eps: the noise, (H, N, num_actions).
+        record_gradient: keep the graph from actions to rewards and final observations.
+    """
+    env.detach()
+    obs = obs.detach().requires_grad_(record_gradient)
+    policy = actor.frozen()
+    steps: dict[str, list[torch.Tensor]] = {name: [] for name in _STEP_FIELDS}
+    with torch.set_grad_enabled(record_gradient):
+        for noise in eps.unbind(0):
+            mu, log_sigma = policy(normalizer.normalize(obs))
+            action = mu + torch.exp(log_sigma) * noise
+            next_obs, reward, terminated, truncated, info = env.step(torch.tanh(action))
+            record = (obs, action, mu, log_sigma, reward, terminated, truncated)
+            record += (info["diverged"], info["final_obs"])
+            for name, value in zip(_STEP_FIELDS, record, strict=True):
+                steps[name].append(value)
+            obs = next_obs
+    env.detach()
+    stacked = {
+        name: torch.stack([value.detach() for value in values]) for name, values in steps.items()
+    }
+    raw_obs = stacked.pop("obs")
+    return Rollout(
+        raw_obs=raw_obs,
+        obs=normalizer.normalize(raw_obs),
+        eps=eps,
+        next_obs=obs.detach(),
+        action_steps=steps["action"] if record_gradient else [],
+        reward_steps=steps["reward"] if record_gradient else [],
+        final_obs_steps=steps["final_obs"] if record_gradient else [],
+        **stacked,
+    )
+
+
+_STEP_FIELDS = (
+    "obs",
+    "action",
+    "mu",
+    "log_sigma",
+    "reward",
+    "terminated",
+    "truncated",
+    "diverged",
+    "final_obs",
+)

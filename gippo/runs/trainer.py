@@ -1,0 +1,174 @@
+"""The training loop around a learner: metrics, checkpoints, the best policy, an orderly end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from gippo.errors import UserError
+from gippo.runs.checkpoint import Checkpoint, CheckpointFolder, difference
+from gippo.runs.metrics import METRICS_FILE, MetricsLog, count_epochs
+
+CHECKPOINTS = "checkpoints"
+
+
+class Trainable(Protocol):
+    """What the loop needs of a learner."""
+
+    epoch: int
+    env_steps: int
+
+    def train_epoch(self) -> dict[str, float]:
+        """Do one epoch and tell its metrics."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a continuation needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        ...
+
+
+class Trainer:
+    """Trains a learner for a number of epochs and keeps the run in a folder.
+
+    The best policy is the one after the epoch with the highest `episode_return`. It is written
+    together with the numbered checkpoints, not in every epoch that improves, so at any moment the
+    files describe one state of the run.
+    """
+
+    def __init__(
+        self,
+        learner: Trainable,
+        run_dir: Path,
+        *,
+        num_epochs: int,
+        checkpoint_every: int,
+        keep_last: int,
+        tensorboard: bool = True,
+    ) -> None:
+        """Prepare a run from its beginning; `resume` moves it on."""
+        self.learner = learner
+        self.run_dir = run_dir
+        self.num_epochs = num_epochs
+        self.checkpoint_every = checkpoint_every
+        self.tensorboard = tensorboard
+        self.checkpoints = CheckpointFolder(run_dir / CHECKPOINTS, keep_last)
+        self.best_return = -math.inf
+        self._best: Checkpoint | None = None
+        self._wall_time = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.learner.epoch
+
+    def resume(self) -> list[str]:
+        """Go to the newest checkpoint that can be used; to the beginning if none was ever due.
+
+        Nothing is written.
+
+        Returns:
+            A line for each newer checkpoint that could not be used.
+
+        Raises:
+            UserError: none of the checkpoints can be used, or they are gone.
+        """
+        if self.checkpoints.epochs():
+            return self.checkpoints.use_newest(self._load)
+        told = count_epochs(self.run_dir)
+        if told > self.checkpoint_every:
+            raise UserError(
+                f"no checkpoint in {self.checkpoints.path}, but {METRICS_FILE} tells of {told} "
+                "epochs; put one back, or start a new run in another run_dir"
+            )
+        return []
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            UserError: it is of another kind of run.
+        """
+        problem = difference(checkpoint, {"format": 0, **self._checkpoint()}, "state")
+        if problem is None and checkpoint["learner"]["epoch"] != checkpoint["epoch"]:
+            problem = f"state.learner.epoch: {checkpoint['learner']['epoch']} given"
+        if problem is not None:
+            raise UserError(f"it does not fit this run ({problem})")
+        try:
+            self.learner.load_state_dict(checkpoint["learner"])
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"it does not fit this run ({error})") from error
+        self.best_return = float(checkpoint["best_return"])
+        self._wall_time = float(checkpoint["wall_time"])
+
+    def train(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        report: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    ) -> bool:
+        """Train until the last epoch, or the end of the one during which `stop()` becomes true.
+
+        Args:
+            stop: asked after every epoch.
+            report: called with the number of epochs done and the epoch's metrics.
+
+        Returns:
+            Whether all epochs are done.
+
+        Raises:
+            UserError: the metrics of the epochs done before are damaged.
+            TrainingFailedError: the disk is full or gone; the checkpoints are good.
+        """
+        log = MetricsLog(self.run_dir, after_epoch=self.epoch, tensorboard=self.tensorboard)
+        started = time.monotonic() - self._wall_time
+        try:
+            while self.epoch < self.num_epochs and not stop():
+                row = self._epoch(started)
+                log.write(row)
+                report(self.epoch, row)
+                if self.epoch % self.checkpoint_every == 0:
+                    self._save(log)
+            if self.epoch not in self.checkpoints.epochs():
+                self._save(log)
+        finally:
+            log.close()
+        return self.epoch >= self.num_epochs
+
+    def _epoch(self, started: float) -> dict[str, float]:
+        metrics = self.learner.train_epoch()
+        self._wall_time = time.monotonic() - started
+        value = metrics.get("episode_return", math.nan)
+        if value > self.best_return:
+            self.best_return = value
+            self._best = self._checkpoint()
+        return {
+            "epoch": self.epoch,
+            "env_steps": self.learner.env_steps,
+            "wall_time": round(self._wall_time, 4),
+            "episode_return": value,
+            "episode_length": metrics.get("episode_length", math.nan),
+            "best_return": self.best_return,
+            **{k: v for k, v in metrics.items() if k not in ("episode_return", "episode_length")},
+        }
+
+    def _checkpoint(self) -> Checkpoint:
+        return {
+            "epoch": self.epoch,
+            "env_steps": self.learner.env_steps,
+            "wall_time": self._wall_time,
+            "best_return": self.best_return,
+            "learner": self.learner.state_dict(),
+        }
+
+    def _save(self, log: MetricsLog) -> None:
+        log.sync()  # what a checkpoint continues must outlive it, a power cut included
+        if self._best is not None:
+            self.checkpoints.save_best(self._best)
+            self._best = None
+        self.checkpoints.save(self._checkpoint())

@@ -1,0 +1,1 @@
+"""Comparisons: benchmarks, diagnostics, gradient checks, the reproduction of the paper."""

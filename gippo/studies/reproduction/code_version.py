@@ -1,0 +1,104 @@
+"""Which code made a run: a hash of the sources that decide its numbers."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+_ROOTS = ("gippo", "warp_envs", "kernels")
+_STARTS = ("gippo.learner", "gippo.environment")
+_LEFT_OUT = (
+    "warp_envs.viewing.preview",
+    "warp_envs.recording.scenes",
+    "warp_envs.recording.recorder",
+)
+"""They write pictures and files of motion."""
+
+
+@cache
+def code_version(method: str) -> str:
+    """Of the learner, one method, the environments, their kernels and assets: 8 hex digits.
+
+    It covers whatever `gippo.learner`, `gippo.environment` and the method's own file import from
+    this project, without comments and docstrings: a change to a plot or to an explanation leaves
+    runs as they are, one to a kernel does not.
+    """
+    return digest_of_sources(method)
+
+
+def digest_of_sources(method: str) -> str:
+    """The same, read anew."""
+    digest = hashlib.sha256()
+    for path in _sources(method):
+        text = path.read_text(encoding="utf-8")
+        digest.update(path.name.encode())
+        digest.update((_bare(text) if path.suffix == ".py" else text).encode())
+    return digest.hexdigest()[:8]
+
+
+def _bare(source: str) -> str:
+    """A module without comments, layout and strings that stand by themselves."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _sources(method: str) -> list[Path]:
+    pending = [*_STARTS, f"gippo.methods.{method}"]
+    found: dict[str, Path] = {}
+    while pending:
+        name = pending.pop()
+        if name in found or name in _LEFT_OUT:
+            continue
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        found[name] = Path(spec.origin)
+        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+        pending += [package, *_imports(found[name], package)]
+    return [*(found[name] for name in sorted(found)), *_assets()]
+
+
+def _imports(path: Path, package: str) -> list[str]:
+    """The modules of this project that a file imports, inside functions too."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                base = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                module = f"{base}.{module}".rstrip(".")
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] in _ROOTS and _is_module(name)]
+
+
+@cache
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # an attribute of a module that is no package
+        return False
+
+
+def _assets() -> list[Path]:
+    spec = find_spec("warp_envs")
+    assert spec is not None and spec.origin is not None
+    package = Path(spec.origin).parent
+    folders = (package / "assets", package.parent / "assets")
+    return sorted(path for folder in folders for path in folder.glob("*.usd*"))

@@ -1,0 +1,1 @@
+"""Ways to move an actor: what they are given, steps along gradients, retried fits and ascents."""

@@ -1,0 +1,104 @@
+"""What an update is given, and what it reports."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from gippo.distributed import SINGLE, Ranks
+from gippo.experience.advantages import ActionGradients
+from gippo.experience.rollout import Rollout
+from gippo.networks.adam import ParameterVector
+from gippo.networks.perceptron import GaussianActor, log_prob
+
+Metrics = dict[str, torch.Tensor | float]
+
+
+@dataclass
+class Window:
+    """A rollout with its advantages: all that an actor's update may use."""
+
+    rollout: Rollout
+    advantage: torch.Tensor
+    """(H, N), torch.float64."""
+    gradients: ActionGradients | None
+    """Present if the method has a `gradient_lambda`."""
+    objective: torch.Tensor
+    """Sum over sub-trajectories of A_first + V_first, over their number, 0-d."""
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The window as one batch."""
+        r = self.rollout
+        obs, eps, action, mu, log_sigma = (
+            _by_environment(x) for x in (r.obs, r.eps, r.action, r.mu, r.log_sigma)
+        )
+        own = self.gradients.of_own if self.gradients is not None else None
+        return Samples(
+            obs=obs,
+            eps=eps,
+            action=action,
+            mu=mu,
+            log_sigma=log_sigma,
+            log_prob=log_prob(action, mu, log_sigma),
+            advantage=_by_environment(self.advantage),
+            action_gradient=_by_environment(own) if own is not None else None,
+        )
+
+
+@dataclass
+class Samples:
+    """A window flattened to B = N H samples, each environment's steps together.
+
+    A minibatch of neighbours then spans all times of some environments rather than some times of
+    all: robots that started together would fill the latter with one phase of their episode.
+    """
+
+    obs: torch.Tensor
+    """Normalised, (B, num_obs)."""
+    eps: torch.Tensor
+    """(B, num_actions)."""
+    action: torch.Tensor
+    mu: torch.Tensor
+    log_sigma: torch.Tensor
+    log_prob: torch.Tensor
+    """Of the action under the policy that took it, (B,)."""
+    advantage: torch.Tensor
+    """(B,), torch.float64, not normalised."""
+    action_gradient: torch.Tensor | None
+    """dA_t/da_t, (B, num_actions)."""
+
+
+def _by_environment(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(0, 1).flatten(0, 1)
+
+
+@dataclass
+class UpdateReport:
+    """How an actor's update went."""
+
+    metrics: Metrics
+    problem: str | None = None
+    """A sentence on what was not finite, the actor then being as before; None if all was."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is made for."""
+
+    actor: GaussianActor
+    parameters: ParameterVector
+    """The actor's."""
+    num_epochs: int
+    """Of the whole training, for falling rates."""
+    gae_lambda: float
+    """The learner's."""
+    seed: int
+    """Of whatever a method draws by itself."""
+    helper: ThreadPoolExecutor | None = None
+    """One more thread, for updates that can share out their work."""
+    ranks: Ranks = SINGLE
+    """The processes that train the actor together; a window holds this one's environments."""

@@ -1,0 +1,1 @@
+"""Dynamics of articulated bodies, as plain kernels: the reference."""

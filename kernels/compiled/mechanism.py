@@ -1,0 +1,112 @@
+"""A forest of moving links as plain numbers, laid out so that traced equations fold well.
+
+Frames: a link's frame sits at its joint's anchor (a free link's at its centre of mass) and turns
+with the link. A hinge turns about the link's z axis. Where a joint's coordinates are zero its
+link's frame is the joint's `frame`, given in the parent link's frame or, for a root, the world's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = ("revolute", "prismatic", "spherical", "free")
+
+NQ = {"revolute": 1, "prismatic": 1, "spherical": 4, "free": 7}
+NV = {"revolute": 1, "prismatic": 1, "spherical": 3, "free": 6}
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A rigid link and the joint that carries it. SI units.
+
+    Attributes:
+        kind: of the joint, one of `KINDS`; "free" for roots only.
+        parent: index of an earlier link, -1 for the world.
+        anchor: the joint's place in the parent's frame [m], shape (3,).
+        frame: its orientation there, a rotation matrix.
+        axis: of a slide, in the joint's frame, unit, shape (3,).
+        mass: [kg].
+        com: centre of mass in the link's frame [m], shape (3,).
+        inertia: about the centre of mass, link's axes [kg m^2], shape (3, 3).
+        offset: centre of mass of a free link in the frame its coordinates speak of [m], shape (3,).
+        armature: added to the mass matrix's diagonal for each degree of freedom.
+        damping: of a hinge or slide; what goes with its limits, and acts always, included.
+        stiffness: of its spring towards `rest`.
+        rest: coordinate at which that spring is slack.
+        lower: least coordinate of a hinge or slide, -inf if none.
+        upper: greatest coordinate, inf if none.
+        limit_ke: spring outside the range.
+        contacts: what can touch the ground: (point in the link's frame, radius, multiplicity).
+    """
+
+    kind: str
+    parent: int
+    anchor: np.ndarray
+    frame: np.ndarray
+    axis: np.ndarray
+    mass: float
+    com: np.ndarray
+    inertia: np.ndarray
+    offset: np.ndarray
+    armature: float
+    damping: float
+    stiffness: float
+    rest: float
+    lower: float
+    upper: float
+    limit_ke: float
+    contacts: tuple[tuple[np.ndarray, float, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Penalty contact with the plane z = 0, as in `kernels.articulation.contact`."""
+
+    ke: float
+    kd: float
+    kf: float
+    mu: float
+
+
+@dataclass(frozen=True, eq=False)
+class Mechanism:
+    """Links, parents first, in the order of their coordinates.
+
+    Attributes:
+        links: the links.
+        gravity: [m/s^2], world axes, shape (3,).
+        ground: None where nothing touches it.
+    """
+
+    links: tuple[Link, ...]
+    gravity: np.ndarray
+    ground: Ground | None
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates."""
+        return sum(NQ[link.kind] for link in self.links)
+
+    @property
+    def nv(self) -> int:
+        """Number of degrees of freedom."""
+        return sum(NV[link.kind] for link in self.links)
+
+
+def rank_one_terms(inertia: np.ndarray) -> tuple[float, list[tuple[float, np.ndarray]]]:
+    """Numbers k, b and unit vectors n with inertia = k 1 + sum b n n^T, and as few n as can be.
+
+    One for a body of revolution, none for a sphere, else two.
+    """
+    values, vectors = np.linalg.eigh(inertia)
+    scale = np.abs(values).max()
+    k = values[1]  # the middle one: a repeated value is always it
+    terms = []
+    for value, vector in zip(values, vectors.T, strict=True):
+        if abs(value - k) > 1e-12 * scale:
+            direction = np.where(np.abs(vector) < 1e-12, 0.0, vector)
+            sign = np.sign(direction[np.argmax(np.abs(direction))])
+            terms.append((float(value - k), sign * direction))
+    return float(k), terms

@@ -1,0 +1,146 @@
+"""A control step of a mechanism as traced programs, forward and reverse.
+
+The reverse of a substep needs neither the derivative of the mass matrix's factor nor of the solve:
+from ID(q, qd, qdd) = tau the implicit function theorem gives, for an adjoint g of qdd,
+lambda = M^-1 g, the adjoints lambda of tau and -d/d(q, qd) [lambda . (ID(q, qd, qdd) - tau(q, qd))]
+of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kernels.compiled.algebra import (
+    Vector,
+    add,
+    matrix_vector,
+    quaternion_matrix,
+    scale,
+    subtract,
+    turned,
+    unit,
+)
+from kernels.compiled.dynamics import Posture, split
+from kernels.compiled.mechanism import NQ, NV, Mechanism
+from kernels.compiled.tracer import Expression, Trace, gradient
+
+
+def entered(mechanism: Mechanism, q: Vector) -> Vector:
+    """The coordinates substeps work on: unit quaternions, centres of mass of free links."""
+    found: list[Expression] = []
+    for link, part in zip(mechanism.links, _coordinates(mechanism, q), strict=True):
+        if link.kind == "free":
+            orientation = unit(part[3:])
+            com = add(part[:3], matrix_vector(quaternion_matrix(orientation), link.offset))
+            found += [*com, *orientation]
+        else:
+            found += unit(part) if link.kind == "spherical" else part
+    return found
+
+
+def left(mechanism: Mechanism, q: Vector) -> Vector:
+    """The coordinates outside, from those of `entered`."""
+    found: list[Expression] = []
+    for link, part in zip(mechanism.links, _coordinates(mechanism, q), strict=True):
+        if link.kind == "free":
+            arm = matrix_vector(quaternion_matrix(part[3:]), link.offset)
+            part = [*subtract(part[:3], arm), *part[3:]]
+        found += part
+    return found
+
+
+def integrated(
+    mechanism: Mechanism, q: Vector, qd: Vector, qdd: Vector, dt: Expression
+) -> tuple[Vector, Vector]:
+    """Semi-implicit Euler: qd' = qd + dt qdd, then q' = q + dt qd' in the joint's own terms."""
+    next_qd = add(qd, scale(qdd, dt))
+    speeds = split(next_qd, [NV[link.kind] for link in mechanism.links])
+    next_q: list[Expression] = []
+    parts = zip(mechanism.links, _coordinates(mechanism, q), speeds, strict=True)
+    for link, part, speed in parts:
+        if link.kind == "free":
+            next_q += [*add(part[:3], scale(speed[:3], dt)), *turned(part[3:], speed[3:], dt)]
+        elif link.kind == "spherical":
+            next_q += turned(part, speed, dt)
+        else:
+            next_q += add(part, scale(speed, dt))
+    return next_q, next_qd
+
+
+def _coordinates(mechanism: Mechanism, q: Vector) -> list[list[Expression]]:
+    return split(q, [NQ[link.kind] for link in mechanism.links])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A straight-line program that stores `values` in elements of arrays, all at its end.
+
+    Attributes:
+        targets: (array, element) of each value.
+        values: what is stored there; inputs are elements of arrays too.
+    """
+
+    targets: tuple[tuple[str, int], ...]
+    values: tuple[Expression, ...]
+
+
+def _block(**arrays: Vector) -> Block:
+    """What is stored to each array; elements that keep their value are left out."""
+    stores = [
+        ((array, i), value)
+        for array, values in arrays.items()
+        for i, value in enumerate(values)
+        if value.node.payload != (array, i)
+    ]
+    return Block(tuple(target for target, _ in stores), tuple(value for _, value in stores))
+
+
+class StepEquations:
+    """The blocks of a control step of one mechanism, forward and reverse.
+
+    Arrays: q, qd state; f applied joint forces; qdd accelerations; dt[0] the substep [s]; adj_q,
+    adj_qd, adj_f adjoints. `enter` and `leave` change q from the coordinates outside to those of
+    the substeps and back; `substep` turns q, qd into those after it and stores qdd. The reverse
+    blocks turn the adjoints after into those before, given q, qd (and qdd) from before; `adj_f`
+    accumulates.
+    """
+
+    def __init__(self, mechanism: Mechanism) -> None:
+        """Trace all blocks."""
+        self.nq, self.nv = mechanism.nq, mechanism.nv
+        self.enter, self.enter_reverse = self._change(mechanism, entered)
+        self.leave, self.leave_reverse = self._change(mechanism, left)
+        self.substep = self._substep(mechanism)
+        self.substep_reverse = self._substep_reverse(mechanism)
+
+    def _change(
+        self, mechanism: Mechanism, function: Callable[[Mechanism, Vector], Vector]
+    ) -> tuple[Block, Block]:
+        trace = Trace()
+        q, adjoint = trace.inputs("q", self.nq), trace.inputs("adj_q", self.nq)
+        outside = function(mechanism, q)
+        return _block(q=outside), _block(adj_q=gradient(outside, adjoint, q))
+
+    def _substep(self, mechanism: Mechanism) -> Block:
+        trace = Trace()
+        q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
+        posture = Posture(mechanism, q, qd)
+        qdd = posture.solve(posture.factor(), posture.net_forces(trace.inputs("f", self.nv)))
+        next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
+        return _block(q=next_q, qd=next_qd, qdd=qdd)
+
+    def _substep_reverse(self, mechanism: Mechanism) -> Block:
+        trace = Trace()
+        q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
+        qdd = trace.inputs("qdd", self.nv)
+        adjoints = trace.inputs("adj_q", self.nq) + trace.inputs("adj_qd", self.nv)
+        next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
+        found = gradient(next_q + next_qd, adjoints, q + qd + qdd)
+        state, acceleration = found[: self.nq + self.nv], found[self.nq + self.nv :]
+        posture = Posture(mechanism, q, qd)
+        multipliers = posture.solve(posture.factor(), acceleration)  # lambda
+        power = posture.virtual_power(qdd, multipliers)
+        state = add(state, gradient([power], [-1.0], q + qd, held=multipliers))
+        adj_f = add(trace.inputs("adj_f", self.nv), multipliers)
+        return _block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f)

@@ -1,0 +1,82 @@
+"""Fits of a multilayer perceptron of one output by mean squared error, in one task: for a CPU.
+
+All descents over all minibatches, with the networks' passes of `kernels.perceptron.passes` and
+Adam's steps. Besides saving what some thirty calls per descent cost, a thread that fits so never
+asks for Python's lock, and whatever runs beside it never waits for that.
+"""
+
+from functools import cache
+
+import warp as wp
+
+from kernels.perceptron.adam import AdamSettings, adam_step
+from kernels.perceptron.losses import sample_loss
+from kernels.perceptron.native_task import C_TYPES, NativeTask, native_task
+from kernels.perceptron.passes import prelude, sweep
+
+SETTINGS = (
+    *AdamSettings._fields,
+    "unit",  # prediction = unit * output + offset
+    "offset",
+)
+"""Of a fit, in double precision."""
+
+
+def _fit(scalar: str) -> str:
+    columns = ", ".join(f"{name} = settings.data[{i}]" for i, name in enumerate(SETTINGS))
+    return f"""{prelude(scalar)}{sweep()}{sample_loss("square_error")}
+    const double {columns};
+    {adam_step()}
+    const double scaling[] = {{unit, offset}};
+    const int count = inputs.shape[0], width = inputs.shape[1], parts = losses.shape[0];
+    const int most = (count + parts - 1) / parts;  // rows of a minibatch; the last may have less
+    const int size = parameters.shape[0];
+    double step = steps;
+    for (int iteration = 0; iteration < iterations; ++iteration)
+        for (int part_number = 0; part_number < parts; ++part_number) {{
+            const int start = part_number * most;
+            const int m = count - start < most ? count - start : most;
+            double loss = 0.0;
+            sweep(inputs.data + (size_t)start * width, m, output.data, totals.data,
+                  [&](int row, const T* out, T* gradient) {{
+                      loss += sample_loss(out, 1, target.data + start + row, scaling, T(1.0 / m),
+                                          gradient);
+                  }});
+            losses.data[part_number] = T(loss / m);
+            step += 1.0;
+            adam(step, totals.data, parameters.data, means.data, squares.data, size);
+        }}
+"""
+
+
+@cache
+def mlp_fit_task(scalar: type) -> NativeTask:
+    """A fit, for networks of any sizes and one output.
+
+    Arguments: plan and workspace as `kernels.perceptron.passes.plan_pass` says; epsilon of the
+    normalisation; settings (`SETTINGS`); number of iterations; parameters (P,); Adam's mean and
+    mean square (P,), continued; inputs (rows, num_inputs) and target (rows,); losses
+    (minibatches,), those of the last iteration, each before its step; output (rows of a minibatch,
+    1) and totals (P,) to work in. Minibatches are contiguous rows, of equal size but for the last.
+
+    Args:
+        scalar: wp.float32 or wp.float64.
+    """
+    name = C_TYPES[scalar]
+    matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
+    arguments = {
+        "plan": wp.array2d(dtype=int),
+        "epsilon": scalar,
+        "settings": wp.array(dtype=wp.float64),
+        "iterations": int,
+        "parameters": vector,
+        "means": vector,
+        "squares": vector,
+        "inputs": matrix,
+        "target": vector,
+        "losses": vector,
+        "output": matrix,
+        "totals": vector,
+        "workspace": vector,
+    }
+    return native_task(f"mlp_fit_{name}", _fit(name), arguments)

@@ -1,0 +1,471 @@
+"""Mean losses of a multilayer perceptron over many rows and their gradient, in one task: for a CPU.
+
+Hidden layers are Linear -> ELU -> LayerNorm, the last one is linear. Rows go from the first layer
+to the last, to their losses (`kernels.perceptron.losses`) and back in blocks that stay in the
+cache, `LANES` neighbouring numbers of a row at a time; matrix products keep their sums in
+registers. As torch operations this takes some fifty calls and sweeps through memory, which for
+networks of a robot's size cost as much as the arithmetic.
+
+A plan tells where everything lies. In the workspace a layer's rows are padded with zeros beyond a
+multiple of `PAD` numbers, so that only the parameters, which are not, need care at a row's end.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from kernels.vector_width import widest_lanes
+
+PAD = 32
+"""Numbers: two of the widest vectors in single precision."""
+BLOCK = 96
+"""Rows worked on at a time."""
+
+COLUMNS = (
+    "inputs",  # numbers
+    "outputs",
+    "input_stride",  # numbers from a row to the next, in the workspace
+    "output_stride",
+    "weight",  # where in the parameters, (outputs, inputs)
+    "bias",
+    "norm_weight",
+    "norm_bias",
+    "x",  # where in the workspace: what comes in, (BLOCK, input_stride)
+    "z",  # before the activation, then ELU(z), (BLOCK, output_stride)
+    "mean",  # of a row's ELU(z)
+    "scale",  # 1/sqrt(variance + epsilon)
+    "transposed",  # weight, (inputs, output_stride)
+    "padded",  # weight, (outputs, input_stride)
+    "of_weight",  # sums of the gradient, as `padded`
+    "of_bias",  # (output_stride,), and after it those of norm_weight and norm_bias
+    "gradient",  # with respect to what goes out, then to z, (BLOCK, output_stride)
+)
+"""Of a layer in the plan."""
+
+
+def plan_pass(sizes: Sequence[int]) -> tuple[list[list[int]], int]:
+    """Lay out the passes of a network.
+
+    Args:
+        sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
+
+    Returns:
+        A row of `COLUMNS` for each layer, and the workspace's size. The parameters are the layers'
+        weights, their biases, the hidden layers' normalisation weights and biases, in this order.
+    """
+    layers = list(pairwise(sizes))
+    hidden = layers[:-1]
+    # An odd number of cache lines (in single precision): were it a power of two, neighbouring rows
+    # would compete for the same few places in the cache.
+    strides = [-(-size // PAD) * PAD + PAD // 2 for size in sizes]
+    used = 0
+
+    def take(count: int) -> int:
+        nonlocal used
+        used += count
+        return used - count
+
+    parameters = [
+        [take(i * o) for i, o in layers],
+        [take(o) for _, o in layers],
+        [*(take(o) for _, o in hidden), 0],
+        [*(take(o) for _, o in hidden), 0],
+    ]
+    used = 0
+    plan: list[list[int]] = []
+    for i, ((inputs, outputs), *where) in enumerate(zip(layers, *parameters, strict=True)):
+        from_stride, to_stride = strides[i], strides[i + 1]
+        lengths = [BLOCK * from_stride, BLOCK * to_stride, BLOCK, BLOCK, inputs * to_stride]
+        lengths += [outputs * from_stride, outputs * from_stride, 3 * to_stride, BLOCK * to_stride]
+        workspace = [take(length) for length in lengths]
+        plan.append([inputs, outputs, from_stride, to_stride, *where, *workspace])
+    return plan, used
+
+
+# e^r - 1 = r + r^2 (1/2! + r/3! + ...), |r| <= log(2)/2, to rounding
+_TERMS = {"float": 6, "double": 13}
+# log 2 in two parts, the first of which times a small integer is exact; where e^x is still normal
+_LIMITS = {
+    "float": ("0.693359375f", "-2.12194440e-4f", "-87.0f", "int", 23, 127),
+    "double": (
+        "6.93147180369123816490e-01",
+        "1.90821492927058770002e-10",
+        "-708.0",
+        "long long",
+        52,
+        1023,
+    ),
+}
+
+
+def _polynomial(terms: int) -> str:
+    """1/2! + r/3! + ... by Horner's scheme."""
+    factorial, coefficients = 1, []
+    for n in range(2, terms + 2):
+        factorial *= n
+        coefficients.append(factorial)
+    code = f"V(T(1) / T({coefficients[-1]}LL))"
+    for denominator in reversed(coefficients[:-1]):
+        code = f"V(T(1) / T({denominator}LL)) + r * ({code})"
+    return code
+
+
+def vectors(scalar: str) -> str:
+    """C++: a vector type, as wide as the processor's, and how it is loaded, stored and summed."""
+    return f"""
+    #pragma clang fp contract(fast)
+    typedef {scalar} T;{widest_lanes(scalar)}
+    typedef T V __attribute__((ext_vector_type(LANES)));
+    typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
+    auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
+    auto store = [](T* p, V v) {{ *(Unaligned*)p = v; }};
+    auto load_part = [&](const T* p, int count) -> V {{  // zeros beyond `count` numbers
+        if (count >= LANES)
+            return load(p);
+        V v = V(T(0));
+        for (int l = 0; l < count; ++l)
+            v[l] = p[l];
+        return v;
+    }};
+    auto store_part = [&](T* p, V v, int count) {{
+        if (count >= LANES)
+            return store(p, v);
+        for (int l = 0; l < count; ++l)
+            p[l] = v[l];
+    }};
+    (void)load_part, (void)store_part;
+"""
+
+
+def prelude(scalar: str) -> str:
+    """C++: `vectors`, the plan's columns by name, and functions on vectors, rows and matrices."""
+    integer = _LIMITS[scalar][3]
+    columns = ", ".join(name.upper() for name in COLUMNS)
+    return f"""{vectors(scalar)}
+    typedef {integer} I __attribute__((ext_vector_type(LANES)));
+    enum {{ {columns} }};
+    const int layers = plan.shape[0];
+    auto at = [&](int layer, int column) -> int {{
+        return plan.data[layer * plan.shape[1] + column];
+    }};
+    T* const work = workspace.data;
+    auto part = [&](V v, int count) -> V {{
+        for (int l = count; l < LANES; ++l)
+            v[l] = T(0);
+        return v;
+    }};
+    // Rows by fours, whose arithmetic overlaps, then the rest one by one.
+    auto in_fours = [](int m, auto work_on) {{
+        int row = 0;
+        for (; row + 4 <= m; row += 4)
+            work_on((char(*)[4])0, row);
+        for (; row < m; ++row)
+            work_on((char(*)[1])0, row);
+    }};
+    auto total = [](V v) -> T {{
+        T lane[LANES];
+        *(Unaligned*)lane = v;
+        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int l = 0; l < half; ++l)
+                lane[l] += lane[l + half];
+        return lane[0];
+    }};
+{_elu(scalar)}{_PRODUCT}    """
+
+
+def _elu(scalar: str) -> str:
+    high, low, least, _, bits, bias = _LIMITS[scalar]
+    return f"""    // ELU: e^z - 1 below zero; e^z = 2^k e^r. What is not a number stays none.
+    auto elu = [](V z) -> V {{
+        V x = (z > V(T(0))) ? V(T(0)) : z;
+        x = (x < V(T({least}))) ? V(T({least})) : x;
+        const V k = __builtin_elementwise_roundeven(x * V(T(1.44269504088896340736)));
+        const V r = (x - k * V(T({high}))) - k * V(T({low}));
+        const V small = r + r * r * ({_polynomial(_TERMS[scalar])});
+        const V finite = (k == k) ? k : V(T(0));
+        const I power = (__builtin_convertvector(finite, I) + I({bias})) << I({bits});
+        V scale;
+        __builtin_memcpy(&scale, &power, sizeof(V));
+        const V below = scale * small + (scale - V(T(1)));
+        return (z > V(T(0))) ? z : below;
+    }};
+"""
+
+
+_PRODUCT = """
+    // c (m, n) = a b, or c += a b: a's element (i, p) lies at a[i row + p column], b is (p, n).
+    // M rows and two vectors of columns at a time, whose sums fill a CPU's registers.
+    auto tile = [&](auto* height, int k, const T* a, size_t row, size_t column, const T* b,
+                    size_t b_stride, T* c, size_t c_stride, bool add) {
+        enum { M = sizeof(*height) };
+        V sum[M][2];
+        for (int i = 0; i < M; ++i)
+            for (int v = 0; v < 2; ++v)
+                sum[i][v] = add ? load(c + i * c_stride + v * LANES) : V(T(0));
+        for (int p = 0; p < k; ++p) {
+            const V left = load(b + p * b_stride), right = load(b + p * b_stride + LANES);
+            for (int i = 0; i < M; ++i) {
+                const V factor = V(a[i * row + p * column]);
+                sum[i][0] += factor * left;
+                sum[i][1] += factor * right;
+            }
+        }
+        for (int i = 0; i < M; ++i)
+            for (int v = 0; v < 2; ++v)
+                store(c + i * c_stride + v * LANES, sum[i][v]);
+    };
+    auto product = [&](int m, int n, int k, const T* a, size_t row, size_t column, const T* b,
+                       size_t b_stride, T* c, size_t c_stride,
+                       bool add) {
+        for (int j = 0; j < n; j += 2 * LANES) {
+            int i = 0;
+            for (; i + 6 <= m; i += 6)
+                tile((char(*)[6])0, k, a + i * row, row, column, b + j, b_stride,
+                     c + i * c_stride + j, c_stride, add);
+            for (; i + 2 <= m; i += 2)
+                tile((char(*)[2])0, k, a + i * row, row, column, b + j, b_stride,
+                     c + i * c_stride + j, c_stride, add);
+            for (; i < m; ++i)
+                tile((char(*)[1])0, k, a + i * row, row, column, b + j, b_stride,
+                     c + i * c_stride + j, c_stride, add);
+        }
+    };
+"""
+
+
+_PACKING = f"""
+    auto pack = [&](bool back) {{
+        for (int l = 0; l < layers; ++l) {{
+            const T* const weight = parameters.data + at(l, WEIGHT);
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+            const int from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            T* const transposed = work + at(l, TRANSPOSED);
+            for (int i = 0; i < from; ++i)
+                for (int o = 0; o < stride; ++o)
+                    transposed[i * stride + o] = o < to ? weight[o * from + i] : T(0);
+            if (!back)
+                continue;
+            T* const padded = work + at(l, PADDED);
+            for (int o = 0; o < to; ++o)
+                for (int i = 0; i < from_stride; ++i) {{
+                    padded[o * from_stride + i] = i < from ? weight[o * from + i] : T(0);
+                    work[at(l, OF_WEIGHT) + o * from_stride + i] = T(0);
+                }}
+            for (int i = 0; i < 3 * stride; ++i)
+                work[at(l, OF_BIAS) + i] = T(0);
+        }}
+        const int last = layers - 1;
+        for (int i = 0; back && i < {BLOCK} * at(last, OUTPUT_STRIDE); ++i)
+            work[at(last, GRADIENT) + i] = T(0);  // and beyond a row's end it stays so
+    }};
+"""
+"""Weights to the workspace, with sums of zero."""
+
+_ACTIVATION = """
+    // A hidden layer's ELU and LayerNorm of some rows of z, to the next layer's x
+    auto activate = [&](int l, auto* height, int row) {
+        enum { M = sizeof(*height) };
+        const int to = at(l, OUTPUTS);
+        const size_t stride = at(l, OUTPUT_STRIDE);
+        const T* const bias = parameters.data + at(l, BIAS);
+        const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+        const T* const norm_bias = parameters.data + at(l, NORM_BIAS);
+        T* const z = work + at(l, Z) + row * stride;
+        T* const y = work + at(l + 1, X) + row * stride;
+        V sum[M], square[M];
+        for (int r = 0; r < M; ++r)
+            sum[r] = square[r] = V(T(0));
+        for (int i = 0; i < to; i += LANES) {
+            const V b = load_part(bias + i, to - i);
+            for (int r = 0; r < M; ++r) {
+                const V e = elu(load(z + r * stride + i) + b);
+                store(z + r * stride + i, e);  // zero beyond the row's end
+                sum[r] += e;
+            }
+        }
+        V average[M], scale[M];
+        for (int r = 0; r < M; ++r)
+            average[r] = V(total(sum[r]) / T(to));
+        for (int i = 0; i < to; i += LANES)
+            for (int r = 0; r < M; ++r) {
+                const V d = part(load(z + r * stride + i) - average[r], to - i);
+                square[r] += d * d;
+            }
+        for (int r = 0; r < M; ++r) {
+            const T s = T(1) / T(sqrt(total(square[r]) / T(to) + epsilon));
+            work[at(l, MEAN) + row + r] = average[r][0];
+            work[at(l, SCALE) + row + r] = s;
+            scale[r] = V(s);
+        }
+        for (int i = 0; i < (int)stride; i += LANES) {
+            const V w = load_part(norm_weight + i, to - i), b = load_part(norm_bias + i, to - i);
+            for (int r = 0; r < M; ++r) {
+                const V d = (load(z + r * stride + i) - average[r]) * scale[r];
+                store(y + r * stride + i, i < to ? d * w + b : V(T(0)));
+            }
+        }
+    };
+    // The same backwards: the gradient with respect to the LayerNorm's output becomes that to z
+    auto reverse = [&](int l, auto* height, int row) {
+        enum { M = sizeof(*height) };
+        const int to = at(l, OUTPUTS);
+        const size_t stride = at(l, OUTPUT_STRIDE);
+        const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+        T* const of_bias = work + at(l, OF_BIAS);
+        T* const of_norm_weight = of_bias + stride;
+        T* const of_norm_bias = of_norm_weight + stride;
+        T* const g = work + at(l, GRADIENT) + row * stride;
+        const T* const e = work + at(l, Z) + row * stride;
+        V average[M], s[M], sum[M], along[M];
+        for (int r = 0; r < M; ++r) {
+            average[r] = V(work[at(l, MEAN) + row + r]);
+            s[r] = V(work[at(l, SCALE) + row + r]);
+            sum[r] = along[r] = V(T(0));
+        }
+        for (int i = 0; i < to; i += LANES) {
+            const V weight = load_part(norm_weight + i, to - i);
+            V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
+            for (int r = 0; r < M; ++r) {
+                const V seed = load(g + r * stride + i);  // zero beyond the row's end
+                const V d = (load(e + r * stride + i) - average[r]) * s[r];
+                const V weighted = seed * weight;
+                sum[r] += weighted;
+                along[r] += weighted * d;
+                of_weight += seed * d;
+                of_offset += seed;
+            }
+            store(of_norm_weight + i, of_weight);
+            store(of_norm_bias + i, of_offset);
+        }
+        for (int r = 0; r < M; ++r) {
+            sum[r] = V(total(sum[r]) / T(to));
+            along[r] = V(total(along[r]) / T(to));
+        }
+        for (int i = 0; i < to; i += LANES) {
+            const V weight = load_part(norm_weight + i, to - i);
+            V of_sum = load(of_bias + i);
+            for (int r = 0; r < M; ++r) {
+                const V value = load(e + r * stride + i);
+                const V d = (value - average[r]) * s[r];
+                const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
+                const V weighted = load(g + r * stride + i) * weight;
+                const V out = s[r] * (weighted - sum[r] - d * along[r]) * slope;
+                store(g + r * stride + i, out);
+                of_sum += out;
+            }
+            store(of_bias + i, of_sum);
+        }
+    };
+"""
+"""Between a layer's matrix product and the next, forward and back."""
+
+_PASSES = """
+    auto forward = [&](const T* inputs, int m, T* output) {
+        const int width = at(0, INPUTS), padded = at(0, INPUT_STRIDE);
+        for (int row = 0; row < m; ++row)
+            for (int i = 0; i < padded; ++i)
+                work[at(0, X) + row * padded + i] = i < width ? inputs[row * width + i] : T(0);
+        for (int l = 0; l < layers; ++l) {
+            const int to = at(l, OUTPUTS);
+            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            T* const z = work + at(l, Z);
+            product(m, to, at(l, INPUTS), work + at(l, X), from_stride, 1,
+                    work + at(l, TRANSPOSED), stride, z, stride, false);
+            if (l < layers - 1) {
+                in_fours(m, [&](auto* height, int row) { activate(l, height, row); });
+                continue;
+            }
+            const T* const bias = parameters.data + at(l, BIAS);
+            for (int row = 0; row < m; ++row)
+                for (int o = 0; o < to; ++o)
+                    output[row * to + o] = z[row * stride + o] + bias[o];
+        }
+    };
+    // From the gradient with respect to what a layer gives, to that to what it takes
+    auto to_inputs = [&](int l, int m, T* gradient) {
+        const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+        product(m, at(l, INPUTS), at(l, OUTPUTS), work + at(l, GRADIENT), stride, 1,
+                work + at(l, PADDED), from_stride, gradient, from_stride, false);
+    };
+    auto backward = [&](int m) {
+        for (int l = layers - 1; l >= 0; --l) {
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            T* const first = work + at(l, GRADIENT);
+            if (l < layers - 1)
+                in_fours(m, [&](auto* height, int row) { reverse(l, height, row); });
+            else
+                for (int row = 0; row < m; ++row)
+                    for (int o = 0; o < to; ++o)
+                        work[at(l, OF_BIAS) + o] += first[row * stride + o];
+            product(to, from, m, first, 1, stride, work + at(l, X), from_stride,
+                    work + at(l, OF_WEIGHT), from_stride, true);
+            if (l > 0)
+                to_inputs(l, m, work + at(l - 1, GRADIENT));
+        }
+    };
+    // The same with respect to the inputs alone, (m, INPUT_STRIDE), which it returns; what
+    // `reverse` adds to the parameters' sums is nobody's
+    auto backward_to_inputs = [&](int m) -> const T* {
+        T* const inputs = work + at(0, X);  // no longer needed
+        for (int l = layers - 1; l >= 0; --l) {
+            if (l < layers - 1)
+                in_fours(m, [&](auto* height, int row) { reverse(l, height, row); });
+            to_inputs(l, m, l > 0 ? work + at(l - 1, GRADIENT) : inputs);
+        }
+        return inputs;
+    };
+    (void)backward, (void)backward_to_inputs;
+"""
+"""A block of rows through all layers."""
+
+_UNPACKING = """
+    auto unpack = [&](T* totals) {
+        for (int l = 0; l < layers; ++l) {
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            for (int o = 0; o < to; ++o) {
+                const T* const sums = work + at(l, OF_BIAS) + o;
+                totals[at(l, BIAS) + o] = sums[0];
+                if (l < layers - 1) {
+                    totals[at(l, NORM_WEIGHT) + o] = sums[stride];
+                    totals[at(l, NORM_BIAS) + o] = sums[2 * stride];
+                }
+                for (int i = 0; i < from; ++i)
+                    totals[at(l, WEIGHT) + o * from + i] =
+                        work[at(l, OF_WEIGHT) + o * from_stride + i];
+            }
+        }
+    };
+"""
+"""The sums to where the parameters' gradients belong."""
+
+
+def passes() -> str:
+    """C++, after the prelude: ``pack(back)``, then blocks of rows ``forward`` and back."""
+    return f"{_PACKING}{_ACTIVATION}{_PASSES}"
+
+
+def sweep() -> str:
+    """C++, after the prelude: all rows forward and, unless there are no `totals`, back.
+
+    ``sample(row, out, gradient)`` sees each row's output and writes its loss's gradient with
+    respect to it, of which `totals` (P,) become the sum over rows.
+    """
+    return f"""{passes()}{_UNPACKING}
+    auto sweep = [&](const T* inputs, int rows, T* output, T* totals, auto sample) {{
+        const int last = layers - 1, width = at(0, INPUTS), to = at(last, OUTPUTS);
+        pack(totals != 0);
+        for (int start = 0; start < rows; start += {BLOCK}) {{
+            const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
+            T* const out = output + (size_t)start * to;
+            forward(inputs + (size_t)start * width, m, out);
+            for (int row = 0; row < m; ++row)
+                sample(start + row, out + row * to,
+                       work + at(last, GRADIENT) + row * at(last, OUTPUT_STRIDE));
+            if (totals)
+                backward(m);
+        }}
+        if (totals)
+            unpack(totals);
+    }};
+"""

@@ -1,0 +1,1 @@
+"""What robots observe, what rewards them and what ends their episodes."""

@@ -1,0 +1,1 @@
+"""Vehicles on a road: car-following, lane changes, motion, the pace-car problem."""

@@ -1,0 +1,321 @@
+"""Vehicles on batches of straight multi-lane roads: who follows whom, and one step of time.
+
+Arrays are flat, [num_vehicles] over all roads, unless told otherwise: the vehicles of one road lie
+side by side, the same number on each, and an index is that of a vehicle among all. x is the
+position of a vehicle's centre along the road [m], `lane` the index of its lane in its road, -1 for
+a vehicle in no lane (or not on the road), `leader` the index of the vehicle it follows: `FREE`
+without one, `ABSENT` for a vehicle in no lane. `driver` holds the eight parameters of each
+vehicle's driver.
+
+Who leads whom is discrete and carries no gradient; all else is differentiable.
+"""
+
+from typing import Any
+
+import warp as wp
+
+from kernels.traffic import idm
+
+FREE = wp.constant(-1)
+ABSENT = wp.constant(-2)
+
+EULER = wp.constant(0)
+SEMI_IMPLICIT = wp.constant(1)
+BALLISTIC = wp.constant(2)
+
+# A driver's parameters, in this order.
+V0 = wp.constant(0)  # desired speed [m/s]
+T = wp.constant(1)  # time headway [s]
+A = wp.constant(2)  # maximum acceleration [m/s^2]
+B = wp.constant(3)  # comfortable deceleration [m/s^2]
+S0 = wp.constant(4)  # gap at rest [m]
+DELTA = wp.constant(5)  # acceleration exponent [1]
+LENGTH = wp.constant(6)  # of the vehicle [m]
+EMERGENCY_DECEL = wp.constant(7)  # hardest braking [m/s^2], may be infinite
+
+PARAMETER_NAMES = ("v0", "T", "a", "b", "s0", "delta", "length", "emergency_decel")
+
+
+# Who follows whom ---------------------------------------------------------------------------------
+
+
+@wp.func
+def is_behind(x: wp.array(dtype=Any), i: wp.int32, j: wp.int32):
+    """The order of the road: by position, ties by index."""
+    xi = x[i]
+    xj = x[j]
+    return xi < xj or (xi == xj and i < j)
+
+
+@wp.func
+def insertion_sort(
+    x: wp.array(dtype=Any), order: wp.array(dtype=wp.int32), first: wp.int32, end: wp.int32
+):
+    """Sort order[first:end] from the rear to the front; False if that takes too many exchanges.
+
+    Linear where little changed since the last step: cars pass each other only between lanes.
+    """
+    budget = 8 * (end - first)
+    for k in range(first + 1, end):
+        i = order[k]
+        at = wp.int32(k)
+        searching = wp.bool(True)
+        while searching:
+            searching = False
+            if at > first:
+                other = order[at - 1]
+                if is_behind(x, i, other):
+                    order[at] = other
+                    at -= 1
+                    searching = True
+        order[at] = i
+        budget -= k - at
+        if budget < 0:
+            return False
+    return True
+
+
+@wp.func
+def merge_sort(
+    x: wp.array(dtype=Any),
+    order: wp.array(dtype=wp.int32),
+    scratch: wp.array(dtype=wp.int32),
+    first: wp.int32,
+    end: wp.int32,
+):
+    """Sort order[first:end] from the rear to the front, bottom up: n log n for any order."""
+    width = wp.int32(1)
+    while width < end - first:
+        start = wp.int32(first)
+        while start < end:
+            left_end = wp.min(start + width, end)
+            right_end = wp.min(start + 2 * width, end)
+            left = wp.int32(start)
+            right = wp.int32(left_end)
+            for k in range(start, right_end):
+                take_left = left < left_end
+                if take_left and right < right_end:
+                    take_left = is_behind(x, order[left], order[right])
+                if take_left:
+                    scratch[k] = order[left]
+                    left += 1
+                else:
+                    scratch[k] = order[right]
+                    right += 1
+            start = right_end
+        for k in range(first, end):
+            order[k] = scratch[k]
+        width = 2 * width
+
+
+@wp.kernel(enable_backward=False)
+def order_vehicles(
+    # In:
+    x_in: wp.array(dtype=Any),
+    lane_in: wp.array(dtype=wp.int32),
+    per_road: wp.int32,
+    ring: wp.bool,
+    # In and out:
+    order: wp.array(dtype=wp.int32),  # each road's vehicles, in any order in, rear to front out
+    # Scratch:
+    scratch: wp.array(dtype=wp.int32),
+    # Out:
+    lane_start_out: wp.array2d(dtype=wp.int32),  # [num_roads, num_lanes + 2]
+    lane_order_out: wp.array(dtype=wp.int32),  # lane by lane, each from the rear to the front
+    leader_out: wp.array(dtype=wp.int32),
+):
+    """One thread a road: sort along the road, group by lane, name the leaders.
+
+    Lane l of a road is ``lane_order[lane_start[road, l] : lane_start[road, l + 1]]``; the vehicles
+    in no lane come last. The result depends on x and lane alone, not on the order found.
+    """
+    road = wp.tid()
+    first = road * per_road
+    end = first + per_road
+    if not insertion_sort(x_in, order, first, end):
+        merge_sort(x_in, order, scratch, first, end)
+
+    num_lanes = lane_start_out.shape[1] - 2
+    for bucket in range(num_lanes + 1):
+        lane_start_out[road, bucket] = 0
+    for i in range(first, end):
+        lane_start_out[road, bucket_of(lane_in[i], num_lanes)] += 1
+    # From numbers to ends; filling each lane from its front moves its end back to its start.
+    total = wp.int32(first)
+    for bucket in range(num_lanes + 1):
+        total += lane_start_out[road, bucket]
+        lane_start_out[road, bucket] = total
+    lane_start_out[road, num_lanes + 1] = end
+    for back in range(per_road):
+        i = order[end - 1 - back]
+        bucket = bucket_of(lane_in[i], num_lanes)
+        at = lane_start_out[road, bucket] - 1
+        lane_order_out[at] = i
+        lane_start_out[road, bucket] = at
+
+    for lane in range(num_lanes):
+        start = lane_start_out[road, lane]
+        stop = lane_start_out[road, lane + 1]
+        for k in range(start, stop - 1):
+            leader_out[lane_order_out[k]] = lane_order_out[k + 1]
+        if stop > start:
+            foremost = lane_order_out[stop - 1]
+            leader_out[foremost] = FREE
+            if ring:  # a lone vehicle follows itself
+                leader_out[foremost] = lane_order_out[start]
+    for k in range(lane_start_out[road, num_lanes], end):
+        leader_out[lane_order_out[k]] = ABSENT
+
+
+@wp.func
+def bucket_of(lane: wp.int32, num_lanes: wp.int32):
+    """The lane; for no lane the bucket after the last."""
+    return wp.where(lane < 0, num_lanes, lane)
+
+
+# One step -----------------------------------------------------------------------------------------
+
+
+@wp.func
+def distance_ahead(
+    x_behind: Any, x_ahead: Any, behind: wp.int32, ahead: wp.int32, ring_length: Any
+):
+    """From centre to centre [m], once around a ring where need be (ring_length 0: an open road)."""
+    distance = x_ahead - x_behind
+    zero = type(distance)(0.0)
+    if ring_length > zero and (distance < zero or (distance == zero and ahead <= behind)):
+        return distance + ring_length
+    return distance
+
+
+@wp.kernel
+def measure_gap(
+    # In:
+    x_in: wp.array(dtype=Any),
+    speed_in: wp.array(dtype=Any),
+    leader_in: wp.array(dtype=wp.int32),
+    driver_in: wp.array(dtype=Any),
+    ring_length: Any,
+    # Out:
+    gap_out: wp.array(dtype=Any),  # bumper to bumper [m], infinite without a leader
+    leader_speed_out: wp.array(dtype=Any),  # [m/s], the own speed without a leader
+):
+    """Gap and leader's speed of every vehicle."""
+    i = wp.tid()
+    x = x_in[i]
+    ahead = leader_in[i]
+    if ahead < 0:
+        gap_out[i] = type(x)(wp.inf)
+        leader_speed_out[i] = speed_in[i]
+    else:
+        distance = distance_ahead(x, x_in[ahead], i, ahead, ring_length)
+        driver = driver_in[i]
+        driver_ahead = driver_in[ahead]
+        gap_out[i] = distance - type(x)(0.5) * (driver[LENGTH] + driver_ahead[LENGTH])
+        leader_speed_out[i] = speed_in[ahead]
+
+
+@wp.func
+def driver_acceleration(speed: Any, gap: Any, speed_difference: Any, driver: Any, sumo: wp.bool):
+    """The IDM [m/s^2] with a desired gap of at least zero (the paper), or at least s0 (SUMO)."""
+    least = type(speed)(0.0)
+    if sumo:
+        least = driver[S0]
+    return idm.acceleration(
+        speed,
+        gap,
+        speed_difference,
+        driver[V0],
+        driver[T],
+        driver[A],
+        driver[B],
+        driver[S0],
+        driver[DELTA],
+        least,
+    )
+
+
+@wp.kernel
+def plan_speed(
+    # In:
+    speed_in: wp.array(dtype=Any),  # [m/s]
+    gap_in: wp.array(dtype=Any),
+    leader_speed_in: wp.array(dtype=Any),
+    driver_in: wp.array(dtype=Any),
+    sumo: wp.bool,
+    dt: Any,  # [s]
+    # Out:
+    speed_out: wp.array(dtype=Any),  # [m/s], never negative
+    gap_out: wp.array(dtype=Any),  # for a leader of constant speed; never wider (SUMO)
+):
+    """Where the IDM would take the speed in dt."""
+    i = wp.tid()
+    speed = speed_in[i]
+    gap = gap_in[i]
+    leader_speed = leader_speed_in[i]
+    zero = type(speed)(0.0)
+    rate = driver_acceleration(speed, gap, speed - leader_speed, driver_in[i], sumo)
+    planned = wp.max(speed + rate * dt, zero)
+    speed_out[i] = planned
+    gap_out[i] = gap - wp.max((planned - leader_speed) * dt, zero)
+
+
+@wp.func
+def bounded_speed(speed: Any, planned: Any, driver: Any, dt: Any, sumo: wp.bool):
+    """The speed within the vehicle's means [m/s], never negative.
+
+    The paper: at least v - emergency_decel dt (infinite there). SUMO: at most v + a dt and v0, and
+    at least v - b dt; harder than b, up to the emergency deceleration, only if the plan brakes so.
+    """
+    hardest = wp.max(planned, speed - driver[EMERGENCY_DECEL] * dt)
+    if sumo:
+        upper = wp.min(planned, wp.min(speed + driver[A] * dt, driver[V0]))
+        lower = wp.min(speed - driver[B] * dt, hardest)
+        hardest = wp.max(upper, lower)
+    return wp.max(hardest, type(speed)(0.0))
+
+
+@wp.kernel
+def move(
+    # In:
+    x_in: wp.array(dtype=Any),
+    speed_in: wp.array(dtype=Any),
+    planned_speed_in: wp.array(dtype=Any),
+    command_in: wp.array(dtype=Any),  # acceleration [m/s^2], NaN for the driver's own
+    leader_in: wp.array(dtype=wp.int32),
+    driver_in: wp.array(dtype=Any),
+    integrator: wp.int32,
+    ring_length: Any,
+    dt: Any,
+    # Out, may be x_in and speed_in where no gradient is wanted:
+    x_out: wp.array(dtype=Any),
+    speed_out: wp.array(dtype=Any),
+):
+    """Speed and position after dt; nobody reverses.
+
+    euler: x + v dt; semi_implicit: x + v' dt; ballistic: x + (v + v') dt / 2.
+    """
+    i = wp.tid()
+    x = x_in[i]
+    speed = speed_in[i]
+    zero = type(x)(0.0)
+    if leader_in[i] == ABSENT:
+        x_out[i] = x
+        speed_out[i] = speed
+    else:
+        command = command_in[i]
+        next_speed = wp.max(speed + command * dt, zero)
+        if wp.isnan(command):
+            next_speed = bounded_speed(
+                speed, planned_speed_in[i], driver_in[i], dt, integrator != EULER
+            )
+        mean_speed = speed
+        if integrator == SEMI_IMPLICIT:
+            mean_speed = next_speed
+        if integrator == BALLISTIC:
+            mean_speed = type(x)(0.5) * (speed + next_speed)
+        next_x = x + mean_speed * dt
+        if ring_length > zero and next_x >= ring_length:
+            next_x = next_x - ring_length
+        x_out[i] = next_x
+        speed_out[i] = next_speed

@@ -1,0 +1,206 @@
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+import warp_envs
+from gippo.configuration.compose import choices, configure
+from gippo.configuration.run_config import TrainConfig, algo_schema, load_config, save_config
+from gippo.environment import make_env
+from gippo.errors import UserError
+from gippo.methods import config_classes
+from gippo.methods.gippo import GIPPOConfig
+from gippo.updates.surrogate import PPOConfig
+from warp_envs.checks import near_matches
+
+
+def train(*overrides: str) -> TrainConfig:
+    return configure("train", TrainConfig, overrides)
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        train(*overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_cartpole_is_the_papers_but_for_the_constant_rate():
+    config = train()
+    assert config.env == {"id": "cartpole", "num_envs": 64, "compiled": None}
+    assert (config.num_epochs, config.learner.horizon) == (500, 32)
+    assert config.learner.actor.hidden == config.learner.critic.hidden == [64, 64]
+    method = config.method_config
+    assert type(method) is GIPPOConfig
+    assert (method.alpha.alpha_0, method.alpha.learning_rate) == (0.5, 1e-2)
+    assert (method.alpha.beta, method.alpha.delta_oorr) == (1.02, 0.75)
+    assert (method.ppo.learning_rate, method.ppo.schedule) == (3e-4, "constant")
+
+
+def test_the_papers_experiment_brings_its_adaptive_rate_to_ppo_and_gippo():
+    assert train("experiment=paper/cartpole").method_config.ppo.schedule == "adaptive"
+    ppo = train("experiment=paper/cartpole", "algo=ppo").method_config
+    assert type(ppo) is PPOConfig
+    assert (ppo.schedule, ppo.kl_target) == ("adaptive", 0.008)
+    assert train("experiment=paper/cartpole", "algo=rp").method_config.learning_rate == 1e-2
+
+
+@pytest.mark.parametrize(
+    ("env", "lr", "rp", "ppo"),
+    [
+        ("dejong", 1e-3, 1e-2, 1e-4),
+        ("dejong64", 1e-3, 1e-2, 1e-2),
+        ("ackley", 1e-4, 1e-3, 1e-4),
+        ("ackley64", 3e-4, 1e-3, 1e-2),
+    ],
+)
+def test_rates_of_function_optimisation(env, lr, rp, ppo):
+    for algo, rate in (("lr", lr), ("rp", rp), ("ppo", ppo)):
+        assert train(f"env={env}", f"algo={algo}").method_config.learning_rate == rate
+    gippo = train(f"env={env}")
+    assert gippo.method_config.ppo.learning_rate == ppo
+    assert gippo.method_config.ppo.minibatch_size == 64
+    assert gippo.method_config.alpha.alpha_0 == 1e-5
+    assert gippo.learner.normalize_value
+    assert (gippo.learner.horizon, gippo.num_epochs) == (1, 2000)
+    assert gippo.env["dim"] == (64 if env.endswith("64") else 1)
+
+
+@pytest.mark.parametrize("env", choices("env"))
+def test_every_environment_file_fits_every_method(env):
+    needed = ["env.asset=robot.usda"] if env == "robot" else []
+    for algo in choices("algo"):
+        config = train(f"env={env}", f"algo={algo}", *needed)
+        assert type(config.method_config) is config_classes()[algo]
+    assert config.env["id"] in warp_envs.env_ids()
+
+
+def test_every_method_has_its_file():
+    assert set(choices("algo")) == set(config_classes())
+
+
+def test_a_wrong_option_of_the_environment_is_named_by_its_key():
+    for key, value in (("dim", 0), ("id", "dejog"), ("num_envs", -1)):
+        settings = {"id": "dejong", "num_envs": 2, "dim": 1} | {key: value}
+        with pytest.raises(UserError, match=rf"^env\.{key}: {value!r}"):
+            make_env(settings)
+
+
+def test_the_robots_presets():
+    ant, dflex, hopper = (train(f"env={name}") for name in ("ant", "ant_dflex", "hopper"))
+    assert dflex.learner == ant.learner
+    assert dflex.method_config == ant.method_config
+    assert ant.learner.actor.hidden == hopper.learner.actor.hidden == [128, 64, 32]
+    assert [c.learner.critic.learning_rate for c in (ant, hopper)] == [2e-3, 2e-4]
+    assert [c.env["num_envs"] for c in (ant, hopper)] == [64, 256]
+    alphas = [c.method_config.alpha for c in (ant, hopper)]
+    assert [a.learning_rate for a in alphas] == [5e-4, 5e-3]
+    assert [a.alpha_0 for a in alphas] == [0.5, 5e-3]
+    assert [a.delta_oorr for a in alphas] == [0.5, 0.75]
+    assert train("env=hopper", "algo=rp").method_config.learning_rate == 2e-3
+    assert hopper.num_epochs == 2000
+
+
+def test_the_command_line_wins_over_preset_and_experiment():
+    config = train("experiment=paper/cartpole", "algo.ppo.schedule=linear", "num_epochs=7")
+    assert config.method_config.ppo.schedule == "linear"
+    assert config.num_epochs == 7
+    assert train("env=ackley", "env.dim=3").env["dim"] == 3
+    assert train("learner.critic.hidden=[8]").learner.critic.hidden == [8]
+
+
+@pytest.mark.parametrize("override", ["algo.alpha.alhpa_0=1", "alpha_0=1", "algo.alpha_0=1"])
+def test_a_misspelt_key_is_refused_with_the_near_matches(override):
+    message = refusal(override)
+    assert override.partition("=")[0] in message
+    assert "'algo.alpha.alpha_0'" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["algo.alpha.alpha_0=-1"], ["algo.alpha.alpha_0", "-1", "(0, 1]"]),
+        (["algo=ppo", "algo.learning_rate=-1"], ["algo.learning_rate", "-1"]),
+        (["learner.horizon=0"], ["learner.horizon", "0"]),
+        (["learner.actor.hidden=[]"], ["learner.actor.hidden"]),
+        (["num_epochs=2.5"], ["num_epochs", "2.5", "Integer"]),
+        (["num_epochs=0"], ["num_epochs", "0"]),
+        (["resume=perhaps"], ["resume", "perhaps"]),
+        (["seed=-1"], ["seed", "-1"]),
+        (["rollout.num_steps=0"], ["rollout.num_steps", "0"]),
+        (["env=cartpoel"], ["env", "'cartpoel'", "did you mean 'cartpole'"]),
+        (["algo=gipppo"], ["algo", "'gipppo'", "did you mean 'gippo'"]),
+        (["experiment=paper/cart"], ["experiment", "paper/cartpole"]),
+        (["env.colour=red"], ["env.colour", "env.num_envs"]),
+        (["seed=0,1"], ["seed=0,1", "-m"]),
+        (["+env.colour=red"], ["+env.colour=red"]),
+        (["env.presets.ppo.clip=0.3"], ["env.presets.ppo.clip"]),
+        (["seed"], ["'seed'", "key=value"]),
+        (["seed=["], ["'seed=['"]),
+        (["run_dir="], ["run_dir"]),
+        (["learner.horizon=${nothing}"], ["nothing"]),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(overrides, parts):
+    message = refusal(*overrides)
+    for part in parts:
+        assert part in message
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(st.characters(codec="ascii", min_codepoint=32, max_codepoint=126), max_size=20))
+def test_no_override_breaks_more_than_itself(text):
+    try:
+        config = train(f"algo.alpha.beta={text}")
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert config.method_config.alpha.beta > 1.0
+
+
+def test_a_saved_configuration_comes_back_equal(tmp_path):
+    for overrides in ([], ["algo=rp", "env=ackley64", "algo.gae_lambda=1"]):
+        config = train(*overrides)
+        save_config(config, tmp_path / "config.yaml")
+        assert load_config(tmp_path) == config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "culprit"),
+    [
+        ("horizon: 32", "horizon: 0", "learner.horizon"),
+        ("horizon: 32", "horzion: 32", "horzion"),
+        ("name: gippo", "name: gipppo", "algo.name"),
+        ("seed: 0", "seed: [", "config.yaml"),
+    ],
+)
+def test_a_damaged_configuration_is_refused_by_name(tmp_path, old, new, culprit):
+    path = tmp_path / "config.yaml"
+    save_config(train(), path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_config(tmp_path)
+    assert culprit in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_goes_to_another_process_and_back():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    node = OmegaConf.structured(algo_schema("gippo"))
+    same = pickle.loads(cloudpickle.dumps(node))
+    assert OmegaConf.get_type(same) is algo_schema("gippo")
+    assert OmegaConf.structured(algo_schema("gippo")) == node
+
+
+def test_no_run_is_no_configuration(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        load_config(tmp_path)
+
+
+def test_near_matches_prefer_the_same_section():
+    known = ["a.rate", "b.rate", "b.other"]
+    assert near_matches("b.rtae", known) == "; did you mean 'b.rate' or 'a.rate'?"
+    assert near_matches("b.zzz", known) == ""

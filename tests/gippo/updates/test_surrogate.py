@@ -1,0 +1,290 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from gippo.networks.perceptron import kl_divergence
+from gippo.updates.retries import RetryConfig
+from gippo.updates.surrogate import (
+    PPOConfig,
+    Reference,
+    SurrogateAscent,
+    _Attempt,
+    hybrid_log_prob,
+    num_minibatches,
+)
+from tests.gippo.policies import make_context, make_samples
+
+
+def reference(samples):
+    return Reference(samples.log_prob, samples.mu, samples.log_sigma)
+
+
+def test_pi_h_by_hand():
+    old = torch.log(torch.tensor([0.1, 0.5], dtype=torch.float64))
+    alpha = torch.log(torch.tensor([0.3, 0.25], dtype=torch.float64))
+    log_prob, share = hybrid_log_prob(old, alpha, 4.0, 1)
+    assert log_prob.exp().tolist() == pytest.approx([0.2, 0.375])
+    assert share.item() == 0.0
+
+
+def test_a_minibatch_with_policies_far_apart_takes_pi_alpha_alone():
+    old = torch.tensor([0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    alpha = torch.tensor([1.0, 4.0, -4.001, 1.0], dtype=torch.float64)
+    log_prob, share = hybrid_log_prob(old, alpha, 4.0, 2)
+    mixture = [math.log(0.5 + 0.5 * math.exp(1.0)), math.log(0.5 + 0.5 * math.exp(4.0))]
+    assert log_prob.tolist() == pytest.approx([*mixture, -4.001, 1.0])
+    assert share.item() == 0.5
+    whole, share = hybrid_log_prob(old, alpha, 4.0, 1)
+    assert whole.tolist() == alpha.tolist()
+    assert share.item() == 1.0
+
+
+def test_the_mixture_survives_extreme_densities():
+    old = torch.tensor([500.0, -500.0])
+    log_prob, _ = hybrid_log_prob(old, -old, 2000.0, 1)
+    assert log_prob.tolist() == pytest.approx([500.0 - math.log(2.0)] * 2)
+
+
+def test_the_clipped_loss_by_hand():
+    ascent = SurrogateAscent(make_context(), PPOConfig(clip=0.2))
+    output = torch.zeros(3, 2, dtype=torch.float64)
+    action = torch.zeros(3, 1, dtype=torch.float64)
+    own = -0.5 * math.log(2 * math.pi)
+    ratios = torch.tensor([1.1, 1.5, 1.5], dtype=torch.float64)
+    advantage = torch.tensor([2.0, 1.0, -1.0], dtype=torch.float64)
+    losses, _ = ascent.losses(output, action, own - ratios.log(), advantage)
+    assert losses.tolist() == pytest.approx([-1.1 * 2.0, -1.2 * 1.0, 1.5 * 1.0])
+
+
+def test_the_losses_gradient_is_autograds():
+    config = PPOConfig(clip=0.2, log_ratio_clamp=1.0)
+    ascent = SurrogateAscent(make_context(), config)
+    generator = torch.Generator().manual_seed(5)
+    shared = {"generator": generator, "dtype": torch.float64}
+    output = torch.randn(400, 6, **shared).mul_(0.5).requires_grad_()
+    action = torch.randn(400, 3, **shared)
+    reference_log_prob = torch.randn(400, **shared) - 4.0
+    advantage = torch.randn(400, **shared)
+    losses, gradient = ascent.losses(output, action, reference_log_prob, advantage)
+    (expected,) = torch.autograd.grad(losses.sum(), output)
+    torch.testing.assert_close(gradient.detach(), expected)
+    assert 0.1 < gradient.eq(0.0).all(-1).double().mean() < 0.9, "clipped samples and others"
+
+
+def test_the_log_ratio_is_clamped():
+    ascent = SurrogateAscent(make_context(), PPOConfig(log_ratio_clamp=16.0))
+    output, action = torch.zeros(2, 1, 2, dtype=torch.float64)
+    advantage = torch.tensor([-1.0], dtype=torch.float64)
+    reference_log_prob = torch.tensor([-1000.0], dtype=torch.float64)
+    losses, gradient = ascent.losses(output, action[:, :1], reference_log_prob, advantage)
+    assert losses.item() == pytest.approx(math.exp(16.0))
+    assert gradient.tolist() == [[0.0, 0.0]], "a bounded ratio does not move"
+
+
+def test_an_ascent_lowers_the_loss_it_is_judged_by():
+    context = make_context()
+    samples = make_samples(context.actor)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1e-2, minibatch_size=8))
+    report = ascent.update(samples, reference(samples), 0)
+    assert report.problem is None
+    assert report.metrics["actor_failed"] == 0.0
+    assert report.metrics["actor_loss"] < 0.0
+
+
+def scripted_rates(ascent, samples, losses, epochs):
+    """The rates of all attempts, whose losses before and after are given."""
+    outcomes = iter(losses)
+    rates = []
+
+    def scripted(attempt, rate):
+        rates.append(rate)
+        return tuple(torch.tensor(value) for value in next(outcomes))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gippo.updates.surrogate._Attempt.run", scripted)
+        for epoch in range(epochs):
+            ascent.update(samples, reference(samples), epoch)
+    return rates
+
+
+def test_a_rate_that_has_succeeded_is_remembered_and_tried_higher():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(2, 3.0, rise=1)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=0.9, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [worse, worse, better, worse, better, better, better, *[worse] * 3, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=6)
+    assert rates[:5] == pytest.approx([0.9, 0.3, 0.1, 0.3, 0.1]), "one factor above the last"
+    assert rates[5:7] == pytest.approx([0.3, 0.9]), "two above what came at once, to the base"
+    assert rates[7:] == pytest.approx([0.9, 0.3, 0.1, 0.3]), "one below where all has failed"
+
+
+def test_without_a_rise_a_higher_rate_is_tried_every_second_epoch():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(8, 2.0, rise=0)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [worse, worse, better, better, worse, better, better, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=5)
+    assert rates == pytest.approx([1.0, 0.5, 0.25, 0.25, 0.5, 0.25, 0.25, 0.5])
+
+
+def test_a_greater_rise_tries_again_from_further_above():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(8, 2.0, rise=3)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [*[worse] * 6, better, worse, better, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=3)
+    assert rates[6:] == pytest.approx([2.0**-6, 2.0**-3, 2.0**-4, 2.0**-1])
+
+
+def test_below_the_lowest_rate_the_ascent_is_left_out_and_begins_there_again():
+    context = make_context()
+    samples = make_samples(context.actor)
+    retry = RetryConfig(8, 2.0, rise=0, lowest=0.25)
+    ascent = SurrogateAscent(context, PPOConfig(learning_rate=1.0, retry=retry))
+    worse, better = (0.0, 1.0), (1.0, 0.0)
+    losses = [worse, worse, worse, worse, better, better]
+    rates = scripted_rates(ascent, samples, losses, epochs=4)
+    assert rates == pytest.approx([1.0, 0.5, 0.25, 0.25, 0.25, 0.5])
+
+
+def test_a_remembered_rate_never_exceeds_a_falling_one():
+    context = make_context(num_epochs=10)
+    samples = make_samples(context.actor)
+    retry = RetryConfig(rise=1)
+    config = PPOConfig(learning_rate=0.9, schedule="linear", retry=retry)
+    ascent = SurrogateAscent(context, config)
+    rates = scripted_rates(ascent, samples, [(1.0, 0.0)] * 4, epochs=4)
+    assert rates == pytest.approx([0.9, 0.81, 0.72, 0.63], rel=1e-4)
+
+
+def test_failures_lower_the_next_epochs_rate_and_a_success_restores_it():
+    context = make_context()
+    samples = make_samples(context.actor)
+    config = PPOConfig(learning_rate=3e-2, num_epochs=2, retry=RetryConfig(2, 1.5, False))
+    ascent = SurrogateAscent(context, config)
+    rates = scripted_rates(ascent, samples, [(0.0, 1.0)] * 9 + [(1.0, 0.0)], epochs=4)
+    assert rates == pytest.approx([3e-2, *[2e-2] * 3, *[2e-2 / 1.5] * 3, *[2e-2 / 2.25] * 3])
+    assert ascent.state_dict()["learning_rate"] == 3e-2
+
+
+def test_the_adaptive_rate_follows_the_divergence():
+    ascent = SurrogateAscent(make_context(), PPOConfig(schedule="adaptive", kl_target=0.01))
+    assert ascent.adapted_rate(1e-3, 0.021) == pytest.approx(1e-3 / 1.5)
+    assert ascent.adapted_rate(1e-3, 0.0201) < 1e-3
+    assert ascent.adapted_rate(1e-3, 0.01) == 1e-3
+    assert ascent.adapted_rate(1e-3, 0.0049) == pytest.approx(1.5e-3)
+    assert ascent.adapted_rate(1e-6, 1.0) == 1e-6
+    assert ascent.adapted_rate(1e-2, 0.0) == 1e-2
+
+
+def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
+    context = make_context()
+    samples = make_samples(context.actor, batch=16)
+    config = PPOConfig(
+        schedule="adaptive",
+        learning_rate=1e-3,
+        minibatch_size=8,
+        num_epochs=2,
+        retry=RetryConfig(retries=0),
+    )
+    ascent = SurrogateAscent(context, config)
+    policies = []
+    descent = ascent._network.descent
+
+    def spy(batch, loss):
+        mean, output, gradient = descent(batch, loss)
+        policies.append(output.chunk(2, -1))
+        return mean, output, gradient
+
+    ascent._network.descent = spy
+    report = ascent.update(samples, reference(samples), 0)
+    start = [part for part in zip(samples.mu.split(8), samples.log_sigma.split(8), strict=True)]
+    visits = [(policies[0], start[0]), (policies[1], start[1])]
+    visits += [(policies[2], policies[0]), (policies[3], policies[1])]
+    divergences = [kl_divergence(*now, *last).mean().item() for now, last in visits]
+    assert divergences[0] == pytest.approx(0.0, abs=1e-12), "no step has been taken yet"
+    assert report.metrics["kl"].item() == pytest.approx(divergences[3])
+    rate = 1e-3
+    for divergence in divergences:
+        rate = ascent.adapted_rate(rate, divergence)
+    assert report.metrics["actor_learning_rate"] == pytest.approx(rate)
+    assert ascent.state_dict()["learning_rate"] == pytest.approx(rate), "kept between epochs"
+
+
+@pytest.mark.parametrize(("batch", "size", "expected"), [(64, 64, 1), (65, 64, 2), (10, 2048, 1)])
+def test_minibatches_hold_at_most_their_size(batch, size, expected):
+    assert num_minibatches(batch, size) == expected
+    assert max(len(part) for part in torch.zeros(batch).tensor_split(expected)) <= size
+
+
+def test_a_last_step_that_leads_away_is_not_kept():
+    # One pass takes one step, before which the loss cannot have risen; only after it, it has.
+    context = make_context()
+    samples = make_samples(context.actor)
+    config = PPOConfig(learning_rate=10.0, num_epochs=1, retry=RetryConfig(retries=1))
+    before = context.parameters.vector.clone()
+    report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
+    assert report.metrics["actor_failed"] == 1.0
+    assert torch.equal(context.parameters.vector, before)
+
+
+def test_an_ascent_that_goes_too_far_is_retried_at_a_lower_rate():
+    config = PPOConfig(learning_rate=0.03, num_epochs=5, minibatch_size=8)
+    ends = {}
+    for limit in (None, 0.05):
+        context = make_context()
+        samples = make_samples(context.actor, batch=16)
+        samples.advantage = samples.eps[:, 0]  # what the policy can follow far
+        config = dataclasses.replace(config, kl_limit=limit)
+        report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
+        assert report.metrics["actor_failed"] == 0.0
+        now = context.actor.forward(samples.obs)
+        divergence = kl_divergence(samples.mu, samples.log_sigma, *now).mean().item()
+        ends[limit] = (divergence, report.metrics["actor_retries"], context.parameters.vector)
+    assert ends[None][0] > 0.05
+    assert ends[None][1] == 0
+    assert 0.0 < ends[0.05][0] <= 0.05
+    assert ends[0.05][1] > 0
+
+
+def test_no_ascent_is_near_enough_for_a_limit_that_none_can_keep():
+    context = make_context()
+    samples = make_samples(context.actor)
+    config = PPOConfig(learning_rate=1e-2, kl_limit=1e-30)
+    before = context.parameters.vector.clone()
+    report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
+    assert report.metrics["actor_failed"] == 1.0
+    assert torch.equal(context.parameters.vector, before)
+
+
+def test_leaving_all_samples_behind_is_no_improvement():
+    # The ascent starts at a policy worse than the reference; far away the loss is lower, but a
+    # constant: every ratio is zero.
+    context = make_context()
+    samples = make_samples(context.actor)
+    samples.advantage = samples.eps[:, 0]
+    worse = Reference(samples.log_prob + 2.0 * samples.advantage, samples.mu, samples.log_sigma)
+    config = PPOConfig(learning_rate=3.0, num_epochs=5, retry=RetryConfig(retries=0))
+    ascent = SurrogateAscent(context, config)
+    attempts = []
+    run = _Attempt.run
+
+    def spy(attempt, rate):
+        attempts.append((run(attempt, rate), attempt.last_loss))
+        return attempts[-1][0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Attempt, "run", spy)
+        report = ascent.update(samples, worse, 0)
+    ((first, last), _) = attempts[0]
+    assert first.item() == 0.0
+    assert last.item() > 0.0
+    assert report.metrics["actor_failed"] == 1.0

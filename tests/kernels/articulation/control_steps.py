@@ -1,0 +1,101 @@
+"""Control steps of a robot, by the plain kernels, the compiled kernel, or numpy, for comparison."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from kernels.compiled.step_equations import StepEquations
+from kernels.compiled.tracer import evaluate
+from tests.kernels.articulation import robots
+from warp_envs.articulation.articulation import Articulation
+from warp_envs.articulation.compiled import mechanism_of, record_compiled_step
+from warp_envs.bridge.program import Program, scalar_type
+
+CONTROL_STEP = 1.0 / 60.0
+
+
+def program(
+    description, num_envs, dtype, substeps, plain=False, lanes=None, num_blocks=1, device="cpu"
+):
+    """The control step as a function of torch tensors (joint_q, joint_qd, joint_f)."""
+    recorded = Program(device, num_rows=num_envs, num_blocks=num_blocks)
+    nq, nv = description.nq, description.nv
+    q, qd, f, next_q, next_qd = (
+        recorded.array((num_envs, n), scalar_type(dtype)) for n in (nq, nv, nv, nq, nv)
+    )
+    step = (recorded, q, qd, f, next_q, next_qd, CONTROL_STEP, substeps)
+    if plain:
+        Articulation(description, num_envs, device, dtype).record_step(*step, compiled=False)
+    else:
+        record_compiled_step(recorded, description, *step[1:], lanes=lanes)
+    return recorded.function([q, qd, f], [next_q, next_qd])
+
+
+def values_and_gradients(function, inputs, seeds) -> list[torch.Tensor]:
+    """Next joint_q and joint_qd, and the gradients of their product with the seeds."""
+    inputs = [x.clone().requires_grad_() for x in inputs]
+    outputs = function(*inputs)
+    gradients = torch.autograd.grad(outputs, inputs, seeds)
+    return [x.detach() for x in outputs] + list(gradients)
+
+
+def random_inputs(description, num_envs, seed, spread=0.3, force=5.0):
+    """Float64 joint_q, joint_qd, joint_f, and seeds for the two outputs."""
+    rng = np.random.default_rng(seed)
+    states = [robots.random_state(description, rng, spread) for _ in range(num_envs)]
+    q, qd = (np.array([state[k] for state in states]) for k in (0, 1))
+    inputs = [q, qd, force * rng.normal(size=qd.shape)]
+    seeds = [rng.normal(size=q.shape), rng.normal(size=qd.shape)]
+    return [torch.tensor(x) for x in inputs], [torch.tensor(x) for x in seeds]
+
+
+def by_numpy(description, inputs, seeds, substeps):
+    """What `values_and_gradients` gives, from the traced blocks run on numpy arrays."""
+    equations = _equations(description)
+    columns = {"dt": [CONTROL_STEP / substeps], "qdd": [0.0] * equations.nv}
+    for name, rows in zip(("q", "qd", "f"), inputs, strict=True):
+        columns[name] = list(rows.numpy().T)
+    entry = columns["q"]
+    _run(equations.enter, columns)
+    trail = []
+    for _ in range(substeps):
+        before = {name: columns[name] for name in ("q", "qd")}
+        _run(equations.substep, columns)
+        trail.append({**before, "qdd": columns["qdd"]})
+    for name, rows in zip(("adj_q", "adj_qd"), seeds, strict=True):
+        columns[name] = list(rows.numpy().T)
+    columns["adj_f"] = [np.zeros(len(inputs[0]))] * equations.nv
+    _run(equations.leave_reverse, columns)
+    _run(equations.leave, columns)
+    outputs = [columns["q"], columns["qd"]]
+    for state in reversed(trail):
+        columns.update(state)
+        _run(equations.substep_reverse, columns)
+    columns["q"] = entry
+    _run(equations.enter_reverse, columns)
+    outputs += [columns[name] for name in ("adj_q", "adj_qd", "adj_f")]
+    return [torch.tensor(np.stack(rows, axis=1)) for rows in outputs]
+
+
+@cache
+def _equations(description):
+    return StepEquations(mechanism_of(description))
+
+
+def _run(block, columns):
+    """Store a block's values in new lists, so that kept states keep theirs."""
+    found = evaluate(block.values, columns) if block.values else []
+    shape = columns["q"][0].shape
+    for name in {array for array, _ in block.targets}:
+        columns[name] = list(columns[name])
+    for (array, element), value in zip(block.targets, found, strict=True):
+        columns[array][element] = np.broadcast_to(value, shape)
+
+
+def worst(found, expected):
+    """The largest error, relative to the largest entry of each tensor."""
+    return max(
+        ((a.double() - b).abs().max() / b.abs().max()).item()
+        for a, b in zip(found, expected, strict=True)
+    )

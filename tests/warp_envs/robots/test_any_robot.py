@@ -1,0 +1,66 @@
+"""Any robot from a file as an environment."""
+
+import pytest
+import torch
+
+import warp_envs
+from warp_envs.robots.base import asset_path
+
+HOPPER = asset_path("hopper.usda")
+ANT = asset_path("ant.usda")
+
+
+def test_all_hinges_and_slides_are_driven_unless_named():
+    env = warp_envs.make("robot", asset=HOPPER, num_envs=2)
+    assert env.num_actions == 6 and env.num_obs == 12
+    named = warp_envs.make("robot", asset=str(HOPPER), num_envs=2, actuated=["foot", "thigh"])
+    assert named.num_actions == 2
+    still = {name: torch.zeros(2, 6) for name in ("joint_q", "joint_qd")}
+    still["joint_q"][:, 1] = 5.0  # in the air, where only the driven joints feel a force
+    named.set_state(still)
+    named.step(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    moved = named.get_state()["joint_qd"]
+    assert moved[0, 5] > 0 and moved[1, 3] > 0
+
+
+def test_observation_is_the_joint_state_and_reward_progress_less_effort():
+    env = warp_envs.make("robot", asset=ANT, num_envs=3, gear=50.0, effort_weight=0.2)
+    actions = (2 * torch.rand(3, 8) - 1).requires_grad_()
+    obs, reward, terminated, truncated, info = env.step(actions)
+    state = env.get_state()
+    assert torch.equal(obs, torch.cat([state["joint_q"], state["joint_qd"]], 1))
+    terms = info["reward_terms"]
+    assert torch.equal(terms["progress"], state["joint_qd"][:, 0])
+    assert torch.allclose(terms["effort"], -0.2 * actions.square().sum(1))
+    assert not terminated.any() and not truncated.any()
+    (gradient,) = torch.autograd.grad(obs.sum() + reward.sum(), actions)
+    assert gradient.abs().min() > 0
+
+
+def test_a_robot_without_a_free_body_makes_no_progress():
+    env = warp_envs.make("robot", asset=HOPPER, num_envs=2)
+    info = env.step(torch.ones(2, 6))[4]
+    assert info["reward_terms"]["progress"].abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"asset": "nowhere.usda"}, "nowhere.usda"),
+        ({"asset": HOPPER, "actuated": ["elbow"]}, "actuated: 'elbow' given, hinges and slides"),
+        ({"asset": HOPPER, "gear": float("nan")}, "gear: nan given"),
+        ({"asset": HOPPER, "substeps": 0}, "substeps: 0 given"),
+        ({"asset": HOPPER, "effort_weight": -1.0}, "effort_weight: -1.0 given"),
+        ({"asset": HOPPER, "compiled": "yes"}, "compiled: 'yes' given"),
+        ({"asset": 7}, "asset: 7 given, the path of a USD file accepted"),
+        ({"asset": HOPPER, "legs": 2}, "legs: not an option of 'robot'"),
+    ],
+)
+def test_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        warp_envs.make("robot", num_envs=2, **options)
+
+
+def test_an_asset_is_asked_for():
+    with pytest.raises(ValueError, match="asset"):
+        warp_envs.make("robot", num_envs=2)

@@ -1,0 +1,185 @@
+"""Robots from MJCF and URDF are the robots that MuJoCo reads from the same files."""
+
+import re
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from pxr import Usd, UsdGeom, UsdPhysics
+
+from tests.kernels.articulation.mujoco_reference import MujocoReference
+from tests.warp_envs.recording.recorded import findings
+from warp_envs.articulation.articulation import Articulation
+from warp_envs.usd.newton_import import convert_robot
+
+pytest.importorskip("newton", reason="the extra gippo[newton] is not installed")
+
+# A floating trunk with two hinges on one body, a spring, a foot without joint, a ball, a slide that
+# is no axis of its body, an inertia that is no diagonal one, and a rotated everything.
+CRAWLER = """
+<mujoco model="crawler">
+  <compiler angle="degree"/>
+  <default>
+    <joint armature="0.02" damping="0.7"/>
+    <geom density="800" friction="0.6" rgba="0.8 0.4 0.1 1"/>
+  </default>
+  <worldbody>
+    <geom name="floor" type="plane" size="10 10 0.1"/>
+    <body name="trunk" pos="0.1 0 0.6" quat="0.9238795 0 0 0.3826834">
+      <freejoint/>
+      <geom name="trunk" type="box" size="0.2 0.1 0.05"/>
+      <geom name="nose" type="sphere" size="0.06" pos="0.22 0 0.02"/>
+      <body name="thigh" pos="0.15 0.12 0" euler="10 0 0">
+        <joint name="hip_roll" axis="1 0 0" range="-30 40" limited="true"/>
+        <joint name="hip_pitch" axis="0 1 0" range="-60 60" limited="true" armature="0.05"
+               damping="0"/>
+        <geom name="thigh" type="capsule" fromto="0 0 0 0.05 0.02 -0.25" size="0.03"/>
+        <body name="shin" pos="0.05 0.02 -0.25">
+          <joint name="knee" axis="0 1 0" pos="0 0.01 0" stiffness="5" springref="20"/>
+          <geom name="shin" type="capsule" fromto="0 0 0 0 0 -0.2" size="0.025"/>
+          <body name="foot" pos="0 0 -0.2" euler="0 0 30">
+            <geom name="foot" type="sphere" size="0.04" mass="0.3"/>
+          </body>
+        </body>
+      </body>
+      <body name="tail" pos="-0.2 0 0">
+        <joint name="wag" type="ball" damping="0"/>
+        <geom name="tail" type="capsule" fromto="0 0 0 -0.3 0 0.05" size="0.02"/>
+        <body name="rod" pos="-0.3 0 0.05">
+          <joint name="reach" type="slide" axis="1 0 0.2" range="-0.1 0.1" limited="true"/>
+          <inertial pos="-0.02 0.01 0" mass="0.4" fullinertia="2e-3 3e-3 4e-3 2e-4 1e-4 3e-4"/>
+          <geom name="rod" type="capsule" fromto="0 0 0 -0.1 0 0" size="0.01"/>
+        </body>
+      </body>
+    </body>
+  </worldbody>
+  <actuator><motor joint="hip_pitch" gear="30"/><motor joint="knee" gear="40"/></actuator>
+</mujoco>
+"""
+
+ARM = """
+<robot name="arm">
+  <link name="base"><inertial><mass value="2"/>
+    <inertia ixx="0.1" iyy="0.1" izz="0.1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <link name="upper"><inertial><origin xyz="0 0 0.2" rpy="0.1 0 0"/><mass value="1.5"/>
+    <inertia ixx="0.02" iyy="0.02" izz="0.003" ixy="0.001" ixz="0" iyz="0"/></inertial>
+    <collision><origin xyz="0 0 0.2"/><geometry><cylinder radius="0.04" length="0.4"/></geometry>
+    </collision></link>
+  <link name="lower"><inertial><origin xyz="0 0.01 0.15"/><mass value="0.8"/>
+    <inertia ixx="0.01" iyy="0.01" izz="0.002" ixy="0" ixz="0" iyz="0"/></inertial>
+    <collision><geometry><sphere radius="0.05"/></geometry></collision></link>
+  <joint name="shoulder" type="revolute"><parent link="base"/><child link="upper"/>
+    <origin xyz="0 0 0.1" rpy="0 0.2 0"/><axis xyz="0 1 0"/>
+    <limit lower="-1.5" upper="1.0" effort="50" velocity="3"/><dynamics damping="0.3"/></joint>
+  <joint name="slide" type="prismatic"><parent link="upper"/><child link="lower"/>
+    <origin xyz="0 0 0.4" rpy="0 0 0.5"/><axis xyz="0 0.6 0.8"/>
+    <limit lower="0" upper="0.3" effort="50" velocity="3"/></joint>
+</robot>
+"""
+
+
+def converted(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    usd = tmp_path / "robot.usda"
+    left_out = convert_robot(tmp_path / name, usd)
+    return usd, left_out
+
+
+@pytest.mark.parametrize(("name", "text"), [("crawler.xml", CRAWLER), ("arm.urdf", ARM)])
+def test_mass_matrix_and_accelerations_are_mujocos(name, text, tmp_path):
+    usd, _ = converted(tmp_path, name, text)
+    robot = Articulation.from_usd(usd, num_envs=3, dtype=torch.float64)
+    reference = MujocoReference(robot.description)
+    reference.model = mujoco.MjModel.from_xml_path(str(tmp_path / name))
+    reference.data = mujoco.MjData(reference.model)
+    assert (reference.model.nq, reference.model.nv) == (robot.nq, robot.nv)
+    rng = np.random.default_rng(0)
+    q, qd, force = (rng.normal(size=(3, n)) * s for n, s in
+                    ((robot.nq, 0.4), (robot.nv, 1.0), (robot.nv, 5.0)))  # fmt: skip
+    for body, start in zip(robot.description.bodies, robot.q_start, strict=True):
+        if body.joint.kind in ("free", "spherical"):
+            end = start + body.joint.nq
+            q[:, end - 4 : end] /= np.linalg.norm(q[:, end - 4 : end], axis=1, keepdims=True)
+    mass = robot.mass_matrix(torch.tensor(q)).numpy()
+    qdd = robot.forward_dynamics(*map(torch.tensor, (q, qd, force))).numpy()
+    for env in range(3):
+        reference.set_state(q[env], qd[env])
+        # Newton's numbers are in single precision.
+        scale = np.abs(reference.mass_matrix()).max()
+        assert_allclose(mass[env], reference.mass_matrix(), atol=2e-6 * scale)
+        wanted = reference.acceleration(force[env])
+        assert_allclose(qdd[env], wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_joints_keep_names_limits_and_what_resists(tmp_path):
+    usd, left_out = converted(tmp_path, "crawler.xml", CRAWLER)
+    description = Articulation.from_usd(usd, num_envs=1).description
+    joints = {body.joint.name: body.joint for body in description.bodies}
+    assert list(joints)[1:4] == ["hip_roll", "hip_pitch", "knee"]
+    assert left_out == []
+    roll, pitch, knee = (joints[name] for name in ("hip_roll", "hip_pitch", "knee"))
+    assert_allclose(np.degrees([roll.lower, roll.upper, pitch.upper]), [-30, 40, 60], atol=1e-4)
+    assert_allclose([roll.armature, pitch.armature], [0.02, 0.05], atol=1e-7)
+    assert_allclose([roll.damping, pitch.damping], [0.7, 0.0], atol=1e-6)
+    assert_allclose([knee.stiffness, np.degrees(knee.rest)], [5.0, 20.0], atol=1e-4)
+    assert knee.lower == -np.inf
+    assert_allclose([joints["reach"].lower, joints["reach"].upper], [-0.1, 0.1], atol=1e-7)
+    assert description.contact is not None
+    assert description.contact.mu == pytest.approx(0.6)
+    assert sum(shape.collides for body in description.bodies for shape in body.shapes) == 7
+
+
+@pytest.mark.parametrize(("name", "text"), [("crawler.xml", CRAWLER), ("arm.urdf", ARM)])
+def test_validators_find_nothing(name, text, tmp_path):
+    usd, _ = converted(tmp_path, name, text)
+    assert findings(usd) == []
+
+
+def test_a_look_hides_what_touches(tmp_path):
+    """Drawn both, two shapes in one place would flicker."""
+    look = '<visual><geometry><sphere radius="0.05"/></geometry></visual>'
+    touch = '<collision><geometry><sphere radius="0.05"/>'
+    usd, _ = converted(tmp_path, "arm.urdf", ARM.replace(touch, look + touch))
+    stage = Usd.Stage.Open(str(usd))
+    shapes = [prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Sphere)]
+    purposes = {p.HasAPI(UsdPhysics.CollisionAPI): UsdGeom.Gprim(p).GetPurposeAttr().Get()
+                for p in shapes}  # fmt: skip
+    assert purposes == {True: "guide", False: "default"}
+    lower = Articulation.from_usd(usd, num_envs=1).description.bodies[-1]
+    assert [shape.kind for shape in lower.shapes] == ["sphere"]
+    assert findings(usd) == []
+
+
+def test_what_is_left_out_is_told(tmp_path):
+    _, left_out = converted(tmp_path, "arm.urdf", ARM)
+    assert len(left_out) == 1
+    assert re.fullmatch(r"contact of shape \w+, a cylinder", left_out[0])
+    rubbing = CRAWLER.replace('name="knee"', 'name="knee" frictionloss="0.2"')
+    _, left_out = converted(tmp_path, "crawler.xml", rubbing)
+    assert left_out == ["dry friction of joint knee"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("robot.xml", "<mujoco><worldbody/></mujoco>", "no bodies in it"),
+        ("robot.xml", "<mujoco>", "Newton cannot read it"),
+        ("robot.obj", "", r"a file ending in \('.xml', '.mjcf', '.urdf'\) accepted"),
+        (
+            "robot.xml",
+            CRAWLER.replace('name="hip_pitch"', 'name="hip_pitch" pos="0 0.1 0"'),
+            "'thigh' has joints at several places",
+        ),
+        (
+            "robot.xml",
+            CRAWLER.replace('<joint name="hip_pitch" axis', '<joint type="slide" axis'),
+            "'thigh' slides after it turns",
+        ),
+    ],
+)
+def test_refusals_write_nothing(name, text, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        converted(tmp_path, name, text)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,0 +1,1 @@
+"""Articulated bodies over torch tensors: model, plain and compiled steps."""

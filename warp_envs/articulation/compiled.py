@@ -1,0 +1,201 @@
+"""A robot's control step as one kernel compiled for it, without the loops of the plain kernels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import warp as wp
+
+from kernels.compiled.cpp import step_kernel, trail_width
+from kernels.compiled.mechanism import Ground, Link, Mechanism
+from kernels.compiled.step_equations import StepEquations
+from warp_envs.articulation.model import contact_points
+from warp_envs.bridge.program import Program
+from warp_envs.checks import ArgumentError
+from warp_envs.usd.description import (
+    Body,
+    MassProperties,
+    RobotDescription,
+    combine_mass_properties,
+    rotation_matrix,
+)
+
+
+def record_compiled_step(
+    program: Program,
+    description: RobotDescription,
+    joint_q: wp.array,
+    joint_qd: wp.array,
+    joint_f: wp.array,
+    next_joint_q: wp.array,
+    next_joint_qd: wp.array,
+    dt: float,
+    substeps: int,
+    lanes: int | None = None,
+) -> None:
+    """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
+
+    The same function as `Articulation.record_step` to rounding, and the same gradient, but compiled
+    for the robot at hand: seconds at its first use on a machine, afterwards from Warp's cache.
+
+    Args:
+        program: where the launch and its scratch array go.
+        description: the robot.
+        joint_q: coordinates before, (num_envs, nq).
+        joint_qd: velocities before, (num_envs, nv).
+        joint_f: applied joint forces [N, N m], (num_envs, nv).
+        next_joint_q: coordinates after.
+        next_joint_qd: velocities after.
+        dt: length of the control step [s].
+        substeps: integration steps in it.
+        lanes: environments that a CPU computes side by side; None: what its registers hold.
+
+    Raises:
+        ValueError: a robot without a joint that moves.
+    """
+    scalar = joint_q.dtype
+    num_envs = joint_q.shape[0]
+    width = trail_width(description.nq, description.nv, substeps)
+    scratch = program.array((num_envs, width), scalar, requires_grad=False)
+    arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd]
+    kernel = _kernel(description, scalar, lanes)
+    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays])
+
+
+@lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
+def _kernel(description: RobotDescription, scalar: type, lanes: int | None) -> wp.Kernel:
+    return step_kernel(StepEquations(mechanism_of(description)), scalar, lanes)
+
+
+class _Frame:
+    """Where a body's frame, or a joint's, lies in a link's (-1: the world)."""
+
+    def __init__(self, link: int, rotation: np.ndarray, position: np.ndarray) -> None:
+        self.link = link
+        self.rotation = rotation
+        self.position = position
+
+    def place(self, point: np.ndarray) -> np.ndarray:
+        """A point of this frame in the link's."""
+        return self.position + self.rotation @ point
+
+
+def mechanism_of(description: RobotDescription) -> Mechanism:
+    """The links of a robot: bodies welded to each other are one, those welded to the world none.
+
+    Raises:
+        ValueError: a robot without a joint that moves.
+    """
+    frames: list[_Frame] = []
+    joints: list[dict[str, Any]] = []
+    members: list[list[tuple[Body, _Frame]]] = []
+    for body in description.bodies:
+        parent = frames[body.parent] if body.parent >= 0 else _Frame(-1, np.eye(3), np.zeros(3))
+        if body.joint.kind == "fixed":
+            frame = _welded(body, parent)
+        else:
+            joint, frame = _jointed(body, parent, len(joints))
+            joints.append(joint)
+            members.append([])
+        frames.append(frame)
+        if frame.link >= 0:
+            members[frame.link].append((body, frame))
+    if not joints:
+        given = f"{description.name} without a joint that moves"
+        raise ArgumentError("description", given, "at least one")
+    links = [Link(**joint, **_solid(parts)) for joint, parts in zip(joints, members, strict=True)]
+    ground = None
+    if description.contact is not None:
+        ground = Ground(**asdict(description.contact))
+    return Mechanism(tuple(links), description.gravity, ground)
+
+
+def _welded(body: Body, parent: _Frame) -> _Frame:
+    anchor, turn = _anchor(body, parent)
+    rotation = turn @ rotation_matrix(body.joint.child_rotation).T
+    return _Frame(parent.link, rotation, anchor - rotation @ body.joint.child_position)
+
+
+def _jointed(body: Body, parent: _Frame, index: int) -> tuple[dict[str, Any], _Frame]:
+    """The joint's fields of a new link, and the body's frame in it."""
+    joint = body.joint
+    single = joint.kind in ("revolute", "prismatic")
+    fields: dict[str, Any] = {
+        "kind": joint.kind,
+        "parent": parent.link,
+        "armature": joint.armature,
+        "damping": joint.damping + joint.limit_kd if single else 0.0,
+        "stiffness": joint.stiffness if single else 0.0,
+        "rest": joint.rest if single else 0.0,
+        "lower": joint.lower if single else -np.inf,
+        "upper": joint.upper if single else np.inf,
+        "limit_ke": joint.limit_ke if single else 0.0,
+        "axis": np.array([0.0, 0.0, 1.0]),
+        "offset": np.zeros(3),
+    }
+    if joint.kind == "free":
+        fields.update(anchor=np.zeros(3), frame=np.eye(3), offset=body.com)
+        return fields, _Frame(index, np.eye(3), -body.com)
+    anchor, turn = _anchor(body, parent)
+    at_rest = turn @ rotation_matrix(joint.child_rotation).T  # the body, in the parent link's frame
+    frame = turn
+    if joint.kind == "prismatic":
+        frame = np.eye(3)
+        fields.update(axis=_clean(turn @ joint.axis))
+    if joint.kind == "revolute":
+        frame = _hinge_frame(turn @ joint.axis, at_rest @ (body.com - joint.child_position))
+    frame = _clean(frame)
+    fields.update(anchor=_clean(anchor), frame=frame)
+    rotation = frame.T @ at_rest
+    return fields, _Frame(index, rotation, -rotation @ joint.child_position)
+
+
+def _anchor(body: Body, parent: _Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Place and orientation of a body's joint in the parent link's frame."""
+    joint = body.joint
+    turn = parent.rotation @ rotation_matrix(joint.parent_rotation)
+    return parent.place(joint.parent_position), turn
+
+
+def _hinge_frame(axis: np.ndarray, com: np.ndarray) -> np.ndarray:
+    """A rotation matrix with z along a hinge's axis and x towards the mass, to make zeros."""
+    radius = com - axis * np.dot(axis, com)
+    if np.linalg.norm(radius) < 1e-9 * (1.0 + np.linalg.norm(com)):
+        nearest = np.eye(3)[np.argmin(np.abs(axis))]
+        radius = nearest - axis * np.dot(axis, nearest)
+    x = radius / np.linalg.norm(radius)
+    return np.stack([x, np.cross(axis, x), axis], axis=1)
+
+
+def _solid(parts: list[tuple[Body, _Frame]]) -> dict[str, Any]:
+    """The fields of a link that come of its bodies: mass, and what can touch the ground."""
+    mass = combine_mass_properties(
+        [
+            MassProperties(
+                body.mass,
+                frame.place(body.com),
+                frame.rotation @ body.inertia @ frame.rotation.T,
+            )
+            for body, frame in parts
+        ]
+    )
+    counts: dict[tuple[float, ...], int] = {}
+    for body, frame in parts:
+        for shape in body.shapes:
+            for point, radius in contact_points(shape) if shape.collides else ():
+                key = (*_clean(frame.place(point)), round(radius, 12))
+                counts[key] = counts.get(key, 0) + 1
+    return {
+        "mass": mass.mass,
+        "com": _clean(mass.com),
+        "inertia": _clean(mass.inertia),
+        "contacts": tuple((np.array(key[:3]), key[3], count) for key, count in counts.items()),
+    }
+
+
+def _clean(values: np.ndarray) -> np.ndarray:
+    """Without the rounding of rotations, so that zeros are zero and equal points equal."""
+    return np.round(values, 14) + 0.0

@@ -1,0 +1,210 @@
+"""A robot description as the arrays that the dynamics kernels read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import warp as wp
+
+from kernels.articulation import data
+from kernels.precision import precision_of
+from warp_envs.usd.description import (
+    Body,
+    Joint,
+    RobotDescription,
+    Shape,
+    rotation_matrix,
+)
+
+_KINDS = {
+    "fixed": data.FIXED,
+    "revolute": data.REVOLUTE,
+    "prismatic": data.PRISMATIC,
+    "spherical": data.SPHERICAL,
+    "free": data.FREE,
+}
+
+_ONE_AXIS = ("revolute", "prismatic")
+
+
+def start_indices(bodies: Sequence[Body]) -> tuple[list[int], list[int]]:
+    """First coordinate and first degree of freedom of each body, with the totals at the end."""
+    q_start, qd_start = [0], [0]
+    for body in bodies:
+        q_start.append(q_start[-1] + body.joint.nq)
+        qd_start.append(qd_start[-1] + body.joint.nv)
+    return q_start, qd_start
+
+
+def count_slots(bodies: Sequence[Body]) -> int:
+    """Articulated inertias per substep: one per axis of a joint, one per fixed or free body."""
+    return _slot_starts(bodies)[-1]
+
+
+def rest_coordinates(bodies: Sequence[Body]) -> np.ndarray:
+    """The coordinates (nq,) at which the bodies stand as authored."""
+    return np.concatenate([np.zeros(0), *(_rest(body, bodies) for body in bodies)])
+
+
+def robot_model(description: RobotDescription, scalar: type, device: wp.Device) -> Any:
+    """The kernels' struct of a robot's constants on a device."""
+    types = precision_of(scalar)
+    bodies = description.bodies
+    joints = [body.joint for body in bodies]
+    q_start, qd_start = start_indices(bodies)
+    model = data.model_type(scalar)()
+
+    def array(values: Any, dtype: Any) -> wp.array:
+        return wp.array(np.asarray(values, dtype=np.float64), dtype=dtype, device=device)
+
+    def integers(values: Any) -> wp.array:
+        return wp.array(np.asarray(values, dtype=np.int32), dtype=wp.int32, device=device)
+
+    model.num_bodies, model.num_coordinates, model.num_dofs = len(bodies), q_start[-1], qd_start[-1]
+    model.gravity = types.vec3(*np.asarray(description.gravity, dtype=np.float64))
+    model.parent = integers([body.parent for body in bodies])
+    model.joint_kind = integers([_KINDS[joint.kind] for joint in joints])
+    model.q_start, model.qd_start = integers(q_start), integers(qd_start)
+    model.slot = integers(_slot_starts(bodies))
+    # a free joint places the body itself
+    anchors = [Joint(joint.name) if joint.kind == "free" else joint for joint in joints]
+    model.parent_position = array([anchor.parent_position for anchor in anchors], types.vec3)
+    model.child_position = array([anchor.child_position for anchor in anchors], types.vec3)
+    model.child_rotation = array([anchor.child_rotation for anchor in anchors], types.quat)
+    model.rest_rotation = array([_rest_rotation(anchor) for anchor in anchors], types.quat)
+    axes = [rotation_matrix(anchor.child_rotation) @ anchor.axis for anchor in anchors]
+    model.axis = array(axes, types.vec3)
+    model.mass = array([body.mass for body in bodies], scalar)
+    model.com = array([body.com for body in bodies], types.vec3)
+    model.inertia = array([body.inertia for body in bodies], types.mat33)
+    for name, values in _dof_constants(bodies, q_start).items():
+        setattr(model, name, integers(values) if name == "coordinate" else array(values, scalar))
+    model.moves = integers(_moves(bodies, qd_start))
+    _set_contacts(model, description, types, array, integers)
+    return model
+
+
+def _rest_rotation(joint: Joint) -> np.ndarray:
+    """Orientation of a body in its parent's frame where its joint's coordinate is zero."""
+    return quaternion_product(joint.parent_rotation, conjugate(joint.child_rotation))
+
+
+def _slot_starts(bodies: Sequence[Body]) -> list[int]:
+    starts = [0]
+    for body in bodies:
+        starts.append(starts[-1] + (3 if body.joint.kind == "spherical" else 1))
+    return starts
+
+
+def _dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, list[float]]:
+    """Constants of each degree of freedom; springs, damping, limits on hinges and slides only."""
+    constants: dict[str, list[float]] = {}
+    for body, start in zip(bodies, q_start, strict=False):
+        joint = body.joint
+        single = joint.kind in _ONE_AXIS
+        values = {
+            "armature": joint.armature,
+            "damping": joint.damping + joint.limit_kd if single else 0.0,  # both always act
+            "coordinate": start if single else -1,
+            "stiffness": joint.stiffness if single else 0.0,
+            "rest": joint.rest if single else 0.0,
+            "lower": joint.lower if single else -np.inf,
+            "upper": joint.upper if single else np.inf,
+            "limit_ke": joint.limit_ke if single else 0.0,
+        }
+        for name, value in values.items():
+            constants.setdefault(name, []).extend([value] * joint.nv)
+    return constants
+
+
+def _moves(bodies: Sequence[Body], qd_start: Sequence[int]) -> np.ndarray:
+    """(nv, bodies): whether a degree of freedom moves a body."""
+    moves = np.zeros((qd_start[-1], len(bodies)), dtype=np.int32)
+    for index, body in enumerate(bodies):
+        if body.parent >= 0:
+            moves[:, index] = moves[:, body.parent]
+        moves[qd_start[index] : qd_start[index + 1], index] = 1
+    return moves
+
+
+def _set_contacts(
+    model: Any, description: RobotDescription, types: Any, array: Any, integers: Any
+) -> None:
+    material = description.contact
+    points = [
+        (index, point, radius)
+        for index, body in enumerate(description.bodies)
+        for shape in body.shapes
+        if material is not None and shape.collides
+        for point, radius in contact_points(shape)
+    ]
+    model.num_contacts = len(points)
+    model.contact_body = integers([body for body, _, _ in points])
+    model.contact_position = array(
+        np.reshape([point for _, point, _ in points], (-1, 3)), types.vec3
+    )
+    model.contact_radius = array([radius for _, _, radius in points], types.scalar)
+    for name in ("ke", "kd", "kf", "mu"):
+        value = 0.0 if material is None else getattr(material, name)
+        setattr(model, f"contact_{name}", types.scalar(value))
+
+
+def contact_points(shape: Shape) -> list[tuple[np.ndarray, float]]:
+    """Where a shape can touch the ground: points in the body's frame [m] with their radii [m].
+
+    A sphere's centre, both ends of a capsule's axis, the corners of a box (radius 0).
+    """
+    position = shape.position
+    if shape.kind == "sphere":
+        return [(position, shape.radius)]
+    rotation = rotation_matrix(shape.rotation)
+    if shape.kind == "capsule":
+        half_axis = rotation[:, 2] * shape.half_length
+        return [(position - half_axis, shape.radius), (position + half_axis, shape.radius)]
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1).T
+    return [(position + rotation @ (sign * shape.half_extents), 0.0) for sign in signs]
+
+
+# Rest pose --------------------------------------------------------------------------------------
+
+
+def _rest(body: Body, bodies: Sequence[Body]) -> np.ndarray:
+    """The coordinates of a body's joint in the authored pose."""
+    joint = body.joint
+    if joint.kind == "fixed":
+        return np.zeros(0)
+    if joint.kind == "free":
+        return np.concatenate([body.position, body.rotation])
+    position, rotation = _joint_pose(body, joint, bodies)
+    if joint.kind == "spherical":
+        return rotation
+    if joint.kind == "prismatic":
+        return np.array([np.dot(joint.axis, position)])
+    angle = 2.0 * np.arctan2(np.dot(joint.axis, rotation[:3]), rotation[3])
+    return np.array([(angle + np.pi) % (2.0 * np.pi) - np.pi])
+
+
+def _joint_pose(body: Body, joint: Joint, bodies: Sequence[Body]) -> tuple[np.ndarray, np.ndarray]:
+    """Pose of the joint's child frame in its parent frame, as authored."""
+    position, rotation = np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0])
+    if body.parent >= 0:
+        position, rotation = bodies[body.parent].position, bodies[body.parent].rotation
+    frame = quaternion_product(rotation, joint.parent_rotation)
+    anchor = position + rotation_matrix(rotation) @ joint.parent_position
+    child = body.position + rotation_matrix(body.rotation) @ joint.child_position
+    turned = quaternion_product(body.rotation, joint.child_rotation)
+    relative = quaternion_product(conjugate(frame), turned)
+    return rotation_matrix(frame).T @ (child - anchor), relative
+
+
+def conjugate(a: np.ndarray) -> np.ndarray:
+    """The inverse of the rotation `a`, a unit quaternion (x, y, z, w)."""
+    return a * [-1.0, -1.0, -1.0, 1.0]
+
+
+def quaternion_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The rotation `b` followed by `a`, quaternions (x, y, z, w)."""
+    vector = a[3] * b[:3] + b[3] * a[:3] + np.cross(a[:3], b[:3])
+    return np.append(vector, a[3] * b[3] - np.dot(a[:3], b[:3]))

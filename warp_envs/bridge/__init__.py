@@ -1,0 +1,1 @@
+"""Warp programs under torch: recorded launches, their reverse, threads."""

@@ -1,0 +1,1 @@
+"""Environments with a robot, one file each."""

@@ -1,0 +1,117 @@
+"""Any robot from a USD file as an environment to start from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import warp as wp
+
+from kernels.robots import shared as robot
+from warp_envs.bridge.program import Program
+from warp_envs.checks import check_number
+from warp_envs.robots.base import ArticulatedEnv
+from warp_envs.vector_env import Arrays
+
+
+class RobotEnv(ArticulatedEnv):
+    """Any robot: actions drive its joints, the joint state is observed, progress is rewarded.
+
+    | | what | unit |
+    |---|---|---|
+    | action (one per driven joint) | fraction of the gear's force or torque | 1 |
+    | obs (nq + nv) | joint_q, then joint_qd | m, rad, m/s, rad/s |
+    | reward: progress | velocity along x of the first free body, or 0 without one | m/s |
+    | reward: effort | minus `effort_weight` times the squared action | 1 |
+
+    Never terminates; an episode is 1000 steps of 1/60 s. It starts at the asset's rest pose, hinges
+    and slides scattered by ±0.1, velocities by ±0.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        asset: str | os.PathLike[str],
+        num_envs: int,
+        gear: float = 1.0,
+        actuated: Sequence[str] | None = None,
+        substeps: int = 16,
+        effort_weight: float = 0.1,
+        max_episode_steps: int = 1000,
+        compiled: bool | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        """Make `num_envs` copies of the robot in the file `asset`.
+
+        Args:
+            asset: path of a USD file with one UsdPhysics articulation.
+            num_envs: copies stepped together.
+            gear: force or torque at full action on every driven joint [N or N m].
+            actuated: names of the driven joints; None drives every hinge and slide.
+            substeps: integration steps per control step of 1/60 s.
+            effort_weight: weight of the squared action in the reward.
+            max_episode_steps: time limit of an episode.
+            compiled: as `ArticulatedEnv`.
+            device: "cpu" or "cuda:0".
+            dtype: torch.float32 or torch.float64.
+            seed: of the random initial states.
+
+        Raises:
+            ValueError: as `ArticulatedEnv`, or a negative `effort_weight`.
+        """
+        check_number("effort_weight", effort_weight)
+        self._effort_weight = float(effort_weight)
+        super().__init__(
+            "robot",
+            asset=asset,
+            num_envs=num_envs,
+            gear=gear,
+            actuated=actuated,
+            substeps=substeps,
+            max_episode_steps=max_episode_steps,
+            reward_terms=("progress", "effort"),
+            compiled=compiled,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+        )
+
+    def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
+        """joint_q, then joint_qd."""
+        nq = self.articulation.nq
+        for rows, offset in ((state["joint_q"], 0), (state["joint_qd"], nq)):
+            program.launch(robot.copy_rows, rows.shape, [rows, obs, offset])
+
+    def record_outcome(
+        self,
+        program: Program,
+        state: Arrays,
+        action: wp.array,
+        next_state: Arrays,
+        reward_terms: wp.array,
+        terminated: wp.array,
+    ) -> None:
+        """Progress along x less the effort; never terminated."""
+        weight = self.scalar(self._effort_weight)
+        kinds = [body.joint.kind for body in self.articulation.description.bodies]
+        free = kinds.index("free") if "free" in kinds else -1
+        progress_dof = self.articulation.qd_start[free] if free >= 0 else -1
+        inputs = [progress_dof, weight, next_state["joint_qd"], action, reward_terms, terminated]
+        program.launch(robot.effort_and_progress, self.num_envs, inputs)
+
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
+        """The rest pose, hinges, slides and velocities scattered by ±0.1."""
+        articulation = self.articulation
+        q_spread = np.zeros(articulation.nq)
+        for body, start in zip(articulation.description.bodies, articulation.q_start, strict=True):
+            if body.joint.kind in ("revolute", "prismatic"):
+                q_spread[start] = 0.1
+        rest = articulation.default_joint_q
+        self.scatter(program, 0, rest, q_spread, rng, state["joint_q"])
+        nv = articulation.nv
+        still, qd_spread = np.zeros(nv), np.full(nv, 0.1)
+        self.scatter(program, 1, still, qd_spread, rng, state["joint_qd"])

@@ -1,0 +1,275 @@
+"""The Warp side of `TrafficSim`: leader search, lane changes and the step, as recorded programs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import warp as wp
+
+from kernels.traffic import mobil
+from kernels.traffic import road as traffic
+from warp_envs.bridge.program import Program, scalar_type
+from warp_envs.checks import ArgumentError
+
+# Up to here one thread sorts a road of its own on a GPU; beyond, torch's parallel sort does.
+_LARGEST_ROAD_OF_A_GPU_THREAD = 512
+
+
+@dataclass(frozen=True)
+class Mobil:
+    """MOBIL lane changes (Kesting, Treiber and Helbing 2007, theirs: safe_decel and threshold).
+
+    Drivers take turns: each looks to either side once in four steps.
+
+    Attributes:
+        politeness: weight p of the others' accelerations, 0 (egoistic) to 1.
+        safe_decel: the hardest braking b_safe [m/s^2] a change may ask of anyone.
+        threshold: the least gain of acceleration [m/s^2].
+        bias: added to the threshold of a change to a higher lane, taken off it to a lower [m/s^2].
+    """
+
+    politeness: float = 0.2
+    safe_decel: float = 4.0
+    threshold: float = 0.1
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a non-finite value, or a negative politeness, safe_decel or threshold.
+        """
+        for name in ("politeness", "safe_decel", "threshold"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ArgumentError(name, str(getattr(self, name)), "a number >= 0")
+        if not math.isfinite(self.bias):
+            raise ArgumentError("bias", str(self.bias), "a finite number")
+
+
+def driver_type(scalar: type) -> Any:
+    """The Warp type of one vehicle's parameters, in the order of `PARAMETER_NAMES`."""
+    return wp.types.vector(len(traffic.PARAMETER_NAMES), scalar)
+
+
+def record_advance(
+    program: Program,
+    *,
+    x: wp.array,
+    speed: wp.array,
+    command: wp.array,
+    leader: wp.array,
+    driver: wp.array,
+    integrator: int,
+    parts: int,
+    ring_length: float,
+    dt: float,
+    next_x: wp.array,
+    next_speed: wp.array,
+) -> None:
+    """Append the launches of one step of all vehicles.
+
+    Args:
+        program: takes them.
+        x: flat, (num_roads * num_vehicles,), read; so are all arrays here.
+        speed: read.
+        command: accelerations [m/s^2], NaN for a driver's own.
+        leader: as `kernels.traffic.road.order_vehicles` names them.
+        driver: parameters, of `driver_type`.
+        integrator: EULER, SEMI_IMPLICIT or BALLISTIC of `kernels.traffic.road`.
+        parts: into how many parts the drivers' planning splits dt.
+        ring_length: [m], 0 for an open road.
+        dt: [s].
+        next_x: written; may be x where no gradient is wanted.
+        next_speed: written; may be speed where no gradient is wanted.
+    """
+    scalar, shape = x.dtype, x.shape
+    grad = x.requires_grad
+
+    def rows() -> wp.array:
+        return program.array(shape, scalar, requires_grad=grad)
+
+    gap, leader_speed = rows(), rows()
+    inputs = [x, speed, leader, driver, scalar(ring_length), gap, leader_speed]
+    program.launch(traffic.measure_gap, shape, inputs)
+    planned = speed
+    sumo = integrator != traffic.EULER
+    for _ in range(parts):
+        later, later_gap = rows(), rows()
+        program.launch(
+            traffic.plan_speed,
+            shape,
+            [planned, gap, leader_speed, driver, sumo, scalar(dt / parts), later, later_gap],
+        )
+        planned, gap = later, later_gap
+    settings = [driver, integrator, scalar(ring_length), scalar(dt)]
+    program.launch(
+        traffic.move,
+        shape,
+        [x, speed, planned, command, leader, *settings, next_x, next_speed],
+    )
+
+
+class LeaderSearch:
+    """Who follows whom, kept in order from step to step.
+
+    Public: `x`, `speed` and `driver` are where the search looks, `lane` (int32, -1 for none) what
+    it goes by and what lane changes alter, `leader` its result, an index among all vehicles. The
+    tensors are (num_roads, num_vehicles), the arrays the same memory, flat.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        num_lanes: int,
+        *,
+        scalar: type,
+        device: str,
+        ring_length: float,
+    ) -> None:
+        """Allocate for `shape` roads and vehicles; `ring_length` is 0 for open roads."""
+        self._program = Program(device)
+        self._shape, self._num_lanes = shape, num_lanes
+        self._ring_length, self._scalar = ring_length, scalar
+        self.x_array, self.speed_array = self._flat(scalar), self._flat(scalar)
+        self.driver_array = self._flat(driver_type(scalar))
+        self._lane_array, self._order = self._flat(wp.int32), self._flat(wp.int32)
+        self._lane_order, self.leader_array = self._flat(wp.int32), self._flat(wp.int32)
+        self._lane_start = self._program.array((shape[0], num_lanes + 2), wp.int32, False)
+        self.x, self.speed = self._view(self.x_array), self._view(self.speed_array)
+        self.driver = self._view(self.driver_array)
+        self.lane, self.leader = self._view(self._lane_array), self._view(self.leader_array)
+        order = self._view(self._order)
+        order.copy_(torch.arange(order.numel(), dtype=torch.int32).view(shape))
+        self._sort_by_torch = self._program.device.is_cuda and (
+            shape[1] > _LARGEST_ROAD_OF_A_GPU_THREAD
+        )
+        settings = [shape[1], ring_length > 0.0, self._order, self._flat(wp.int32)]
+        outputs = [self._lane_start, self._lane_order, self.leader_array]
+        inputs = [self.x_array, self._lane_array, *settings, *outputs]
+        self._program.launch(traffic.order_vehicles, shape[0], inputs)
+        self._changes: list[Program] = []
+
+    def record_lane_changes(self, rule: Mobil, sumo: bool) -> None:
+        """Prepare `change_lanes`."""
+        for side, turn in itertools.product((1, -1), (0, 1)):
+            program = Program(str(self._program.device))
+            vehicles = [self.x_array, self.speed_array, self.driver_array]
+            neighbours = [self._lane_start, self._lane_order, self.leader_array]
+            settings = [self._shape[1], self._scalar(self._ring_length), sumo, side, turn]
+            weights = [rule.politeness, rule.safe_decel, rule.threshold, rule.bias]
+            weights = [self._scalar(weight) for weight in weights]
+            inputs = [*vehicles, *neighbours, *settings, *weights, self._lane_array]
+            program.launch(mobil.change_lanes, self.x.numel(), inputs)
+            self._changes.append(program)
+
+    def find_leaders(self) -> None:
+        """Write `leader` from `x` and `lane`."""
+        if self._sort_by_torch:
+            lane_start, lane_order, leader = order_in_parallel(
+                self.x, self.lane, self._num_lanes, self._ring_length > 0.0
+            )
+            wp.to_torch(self._lane_start).copy_(lane_start)
+            self._view(self._lane_order).copy_(lane_order)
+            self.leader.copy_(leader)
+        else:
+            self._program.replay()
+
+    def change_lanes(self, step: int) -> None:
+        """Let the drivers whose turn it is change lanes, and find the leaders anew."""
+        self._changes[step % len(self._changes)].replay()
+        self.find_leaders()
+
+    def _flat(self, dtype: Any) -> wp.array:
+        return self._program.array(self._shape[0] * self._shape[1], dtype, requires_grad=False)
+
+    def _view(self, array: wp.array) -> torch.Tensor:
+        flat = wp.to_torch(array, requires_grad=False)
+        return flat.view(*self._shape, *flat.shape[1:])
+
+
+def order_in_parallel(
+    x: torch.Tensor, lane: torch.Tensor, num_lanes: int, ring: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `kernels.traffic.road.order_vehicles` does, by torch's sort: for large roads on a GPU.
+
+    Returns:
+        lane_start (num_roads, num_lanes + 2), lane_order and leader (num_roads, num_vehicles), with
+        indices among all vehicles.
+    """
+    roads, per_road = x.shape
+    base = torch.arange(roads, device=x.device)[:, None] * per_road
+    bucket = torch.where(lane < 0, num_lanes, lane).long()
+    along = torch.argsort(x, dim=1, stable=True)
+    by_lane = torch.argsort(bucket.gather(1, along), dim=1, stable=True)
+    lane_order = along.gather(1, by_lane)
+    sorted_bucket = bucket.gather(1, lane_order)
+    lanes = torch.arange(num_lanes + 2, device=x.device).expand(roads, -1).contiguous()
+    lane_start = torch.searchsorted(sorted_bucket, lanes)
+    ahead = torch.arange(1, per_road + 1, device=x.device).expand_as(lane_order)
+    in_lane = ahead < lane_start.gather(1, sorted_bucket + 1)
+    place = torch.where(in_lane, ahead, lane_start.gather(1, sorted_bucket))
+    found = lane_order.gather(1, place) + base
+    found = torch.where(in_lane | ring, found, int(traffic.FREE))
+    found = torch.where(sorted_bucket == num_lanes, int(traffic.ABSENT), found)
+    leader = torch.empty_like(found).scatter_(1, lane_order, found)
+    return lane_start + base, lane_order + base, leader
+
+
+class DifferentiableAdvance:
+    """One step of all vehicles as a torch function of positions, speeds, commands and drivers."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        dtype: torch.dtype,
+        device: str,
+        *,
+        integrator: int,
+        parts: int,
+        ring_length: float,
+        dt: float,
+    ) -> None:
+        """Record the step."""
+        scalar, number = scalar_type(dtype), shape[0] * shape[1]
+        program = Program(device)
+        x, speed, command, next_x, next_speed = (program.array(number, scalar) for _ in range(5))
+        driver = program.array(number, driver_type(scalar))
+        leader = program.array(number, wp.int32, requires_grad=False)
+        record_advance(
+            program,
+            x=x,
+            speed=speed,
+            command=command,
+            leader=leader,
+            driver=driver,
+            integrator=integrator,
+            parts=parts,
+            ring_length=ring_length,
+            dt=dt,
+            next_x=next_x,
+            next_speed=next_speed,
+        )
+        self._shape = shape
+        self._function = program.function([x, speed, command, driver, leader], [next_x, next_speed])
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        speed: torch.Tensor,
+        command: torch.Tensor,
+        driver: torch.Tensor,
+        leader: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions and speeds after a step; `driver` and `leader` must not change until backward.
+
+        All (num_roads, num_vehicles), `driver` with the eight parameters in a third dimension.
+        """
+        rows = [tensor.reshape(-1) for tensor in (x, speed, command)]
+        next_x, next_speed = self._function(
+            *rows, driver.reshape(-1, driver.shape[-1]), leader.reshape(-1)
+        )
+        return next_x.view(self._shape), next_speed.view(self._shape)

@@ -1,0 +1,1 @@
+"""Robots read from USD, and from what Newton imports."""

@@ -1,0 +1,393 @@
+"""What a robot is, as plain numbers: bodies, joints, shapes and their mass, in SI units.
+
+Everything is float64 and cannot be changed after construction; every class checks its values when
+it is made. Quaternions are (x, y, z, w) of unit length, frames are right-handed, z points up.
+
+Conventions, for body `i` with parent `p` (-1: the world):
+
+    X_i = X_p * (parent_position, parent_rotation) * J(q) * inverse(child_position, child_rotation)
+
+where `J(q)` turns about, or slides along, `Joint.axis`, given in the joint's own frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from warp_envs.checks import ArgumentError
+
+SHAPE_KINDS = ("sphere", "capsule", "box")
+JOINT_KINDS = ("fixed", "revolute", "prismatic", "spherical", "free")
+
+# Numbers of coordinates and of degrees of freedom of each kind of joint (Newton's layout).
+JOINT_NQ = {"fixed": 0, "revolute": 1, "prismatic": 1, "spherical": 4, "free": 7}
+JOINT_NV = {"fixed": 0, "revolute": 1, "prismatic": 1, "spherical": 3, "free": 6}
+
+
+def _origin() -> np.ndarray:
+    return np.zeros(3)
+
+
+def _identity_quat() -> np.ndarray:
+    return np.array([0.0, 0.0, 0.0, 1.0])
+
+
+def _unit_x() -> np.ndarray:
+    return np.array([1.0, 0.0, 0.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A solid of uniform density, fixed to a body.
+
+    Attributes:
+        kind: "sphere", "capsule" (a cylinder along local z with half-sphere ends) or "box".
+        position: centre in the body's frame [m], shape (3,).
+        rotation: orientation in the body's frame, unit quaternion xyzw, shape (4,).
+        radius: of the sphere or capsule [m].
+        half_length: of the capsule's axis, without its ends [m].
+        half_extents: of the box along its own axes [m], shape (3,).
+        density: [kg/m^3]; zero for a shape that adds no mass.
+        collides: whether it touches the ground.
+        path: of the prim it was read from.
+    """
+
+    kind: str
+    position: np.ndarray = field(default_factory=_origin)
+    rotation: np.ndarray = field(default_factory=_identity_quat)
+    radius: float = 0.0
+    half_length: float = 0.0
+    half_extents: np.ndarray = field(default_factory=_origin)
+    density: float = 1000.0
+    collides: bool = True
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        _choice(self, "kind", SHAPE_KINDS)
+        _freeze(self, position=(3,), rotation=(4,), half_extents=(3,))
+        _number(self, "density", low=0.0)
+        _number(self, "radius", low=0.0, strict=self.kind != "box")
+        _number(self, "half_length", low=0.0, strict=False)
+        _unit(self, "rotation")
+        if self.kind == "box" and not np.all(self.half_extents > 0.0):
+            raise _error(self, "half_extents", "three positive lengths of a box")
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """What holds a body to its parent, and the passive torques or forces of it.
+
+    On revolute and prismatic joints acts
+    ``-damping qd - stiffness (q - rest) + limit_ke * violation - limit_kd qd`` (the last always).
+
+    Attributes:
+        name: last part of the prim's path, unique among siblings.
+        path: of the joint's prim; of the body's for a free joint.
+        kind: "fixed", "revolute", "prismatic", "spherical" or "free".
+        parent_position: anchor in the parent body's frame, or the world's [m], shape (3,).
+        parent_rotation: its orientation there, unit quaternion xyzw, shape (4,).
+        child_position: the same anchor in the child body's frame [m], shape (3,).
+        child_rotation: its orientation there, unit quaternion xyzw, shape (4,).
+        axis: of rotation or sliding, in the joint's frame, unit, shape (3,).
+        lower: least coordinate [rad or m], -inf if none.
+        upper: greatest coordinate [rad or m], +inf if none.
+        armature: added to the mass matrix's diagonal for each degree of freedom [kg m^2 or kg].
+        damping: [N m s/rad or N s/m].
+        stiffness: of a spring towards `rest` [N m/rad or N/m].
+        rest: coordinate at which that spring is slack [rad or m].
+        limit_ke: spring outside the range [N m/rad or N/m].
+        limit_kd: damping that goes with the limits and acts always [N m s/rad or N s/m].
+    """
+
+    name: str
+    path: str = ""
+    kind: str = "free"
+    parent_position: np.ndarray = field(default_factory=_origin)
+    parent_rotation: np.ndarray = field(default_factory=_identity_quat)
+    child_position: np.ndarray = field(default_factory=_origin)
+    child_rotation: np.ndarray = field(default_factory=_identity_quat)
+    axis: np.ndarray = field(default_factory=_unit_x)
+    lower: float = -np.inf
+    upper: float = np.inf
+    armature: float = 0.0
+    damping: float = 0.0
+    stiffness: float = 0.0
+    rest: float = 0.0
+    limit_ke: float = 0.0
+    limit_kd: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        _choice(self, "kind", JOINT_KINDS)
+        _freeze(self, parent_position=(3,), parent_rotation=(4,))
+        _freeze(self, child_position=(3,), child_rotation=(4,), axis=(3,))
+        for name in ("parent_rotation", "child_rotation", "axis"):
+            _unit(self, name)
+        for name in ("armature", "damping", "stiffness", "limit_ke", "limit_kd"):
+            _number(self, name, low=0.0)
+        _number(self, "rest")
+        if np.isnan(self.lower) or np.isnan(self.upper) or self.lower > self.upper:
+            raise _error(self, "lower", f"a number not above upper ({self.upper!r})")
+        if self.lower == np.inf or self.upper == -np.inf:
+            raise _error(self, "lower", "a range with a number in it")
+        object.__setattr__(self, "lower", float(self.lower))
+        object.__setattr__(self, "upper", float(self.upper))
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates: 1 of a hinge or slide, 4 of a ball, 7 of a free joint."""
+        return JOINT_NQ[self.kind]
+
+    @property
+    def nv(self) -> int:
+        """Number of degrees of freedom: 1 of a hinge or slide, 3 of a ball, 6 of a free joint."""
+        return JOINT_NV[self.kind]
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A rigid body and the joint that holds it.
+
+    Attributes:
+        name: last part of the prim's path.
+        path: of the prim.
+        parent: index of the parent in `RobotDescription.bodies`, -1 for the world.
+        joint: the joint to the parent.
+        mass: [kg]; zero only when welded to the parent by a fixed joint.
+        com: centre of mass in the body's frame [m], shape (3,).
+        inertia: about the centre of mass, body axes [kg m^2], symmetric, shape (3, 3). No triangle
+            inequality is asked of its eigenvalues: the paper's Ant does not keep it.
+        shapes: solids fixed to the body.
+        position: of the body's frame in the world at rest, as authored [m], shape (3,).
+        rotation: its orientation there, unit quaternion xyzw, shape (4,).
+    """
+
+    name: str
+    path: str
+    parent: int
+    joint: Joint
+    mass: float
+    com: np.ndarray
+    inertia: np.ndarray
+    shapes: tuple[Shape, ...] = ()
+    position: np.ndarray = field(default_factory=_origin)
+    rotation: np.ndarray = field(default_factory=_identity_quat)
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        _freeze(self, com=(3,), inertia=(3, 3), position=(3,), rotation=(4,))
+        _unit(self, "rotation")
+        object.__setattr__(self, "shapes", tuple(self.shapes))
+        _number(self, "mass", low=0.0, strict=self.joint.kind != "fixed")
+        scale = float(np.abs(self.inertia).max())
+        symmetric = np.allclose(self.inertia, self.inertia.T, rtol=0.0, atol=1e-9 * scale)
+        if not symmetric or np.linalg.eigvalsh(self.inertia).min() < -1e-12 * scale:
+            raise _error(self, "inertia", "a symmetric tensor without negative eigenvalue")
+        if self.joint.kind in ("free", "spherical") and np.linalg.eigvalsh(self.inertia)[0] <= 0.0:
+            raise _error(self, "inertia", f"a positive tensor on a {self.joint.kind} joint")
+
+
+@dataclass(frozen=True)
+class ContactMaterial:
+    """Penalty contact with the ground.
+
+    Attributes:
+        ke: normal stiffness [N/m].
+        kd: normal damping for each metre of depth [N s/m^2].
+        kf: friction force for each speed of sliding, below the Coulomb bound [N s/m].
+        mu: Coulomb friction coefficient.
+    """
+
+    ke: float
+    kd: float
+    kf: float
+    mu: float
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        _number(self, "ke", low=0.0, strict=True)
+        for name in ("kd", "kf", "mu"):
+            _number(self, name, low=0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class RobotDescription:
+    """A tree of bodies, or several.
+
+    Attributes:
+        name: of the file's default prim.
+        path: of the file.
+        bodies: parents before children, siblings in the file's order.
+        gravity: acceleration [m/s^2], world axes, shape (3,).
+        contact: with the ground z = 0, None where nothing touches it.
+    """
+
+    name: str
+    path: str
+    bodies: tuple[Body, ...]
+    gravity: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))
+    contact: ContactMaterial | None = None
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: no bodies, or a parent that does not come before its child.
+        """
+        _freeze(self, gravity=(3,))
+        object.__setattr__(self, "bodies", tuple(self.bodies))
+        if not self.bodies:
+            raise ArgumentError("bodies", "none", "at least one")
+        for index, body in enumerate(self.bodies):
+            if not -1 <= body.parent < index:
+                raise ArgumentError(
+                    f"bodies[{index}].parent ({body.path or body.name})",
+                    repr(body.parent),
+                    "-1 or the index of an earlier body",
+                )
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates."""
+        return sum(body.joint.nq for body in self.bodies)
+
+    @property
+    def nv(self) -> int:
+        """Number of degrees of freedom."""
+        return sum(body.joint.nv for body in self.bodies)
+
+
+@dataclass(frozen=True, eq=False)
+class MassProperties:
+    """Mass [kg], centre of mass [m] (3,) and inertia about it [kg m^2] (3, 3), in one frame."""
+
+    mass: float
+    com: np.ndarray
+    inertia: np.ndarray
+
+
+def rotation_matrix(quat: ArrayLike) -> np.ndarray:
+    """The (3, 3) matrix of a unit quaternion (x, y, z, w)."""
+    x, y, z, w = np.asarray(quat, dtype=np.float64)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def shape_mass_properties(shape: Shape) -> MassProperties:
+    """Mass properties of one shape at its density, in the body's frame.
+
+    A capsule is its cylinder and two half spheres; a half sphere's centre of mass lies 3/8 r from
+    its flat side.
+    """
+    r, h = shape.radius, shape.half_length
+    if shape.kind == "box":
+        volume = 8.0 * float(np.prod(shape.half_extents))
+        squares = shape.half_extents**2
+        per_mass = (squares.sum() - squares) / 3.0
+        local = np.diag(shape.density * volume * per_mass)
+    else:
+        ends = 4.0 / 3.0 * np.pi * r**3
+        middle = 2.0 * np.pi * r**2 * h
+        volume = ends + middle
+        axial = middle * r**2 / 2.0 + ends * 2.0 / 5.0 * r**2
+        # About the capsule's centre: each half sphere is 2/5 r^2 about its flat side's centre,
+        # moved out by h with its centre of mass 3/8 r further.
+        across = middle * (r**2 / 4.0 + h**2 / 3.0)
+        across += ends * (2.0 / 5.0 * r**2 + h**2 + 3.0 / 4.0 * r * h)
+        local = shape.density * np.diag([across, across, axial])
+    turn = rotation_matrix(shape.rotation)
+    return MassProperties(shape.density * volume, shape.position, turn @ local @ turn.T)
+
+
+def combine_mass_properties(parts: Sequence[MassProperties]) -> MassProperties:
+    """Sum of parts in one frame, by the parallel-axis theorem. Overlaps count twice.
+
+    No part, or none with mass, gives zeros.
+    """
+    mass = float(sum(part.mass for part in parts))
+    if mass <= 0.0:
+        return MassProperties(0.0, np.zeros(3), np.zeros((3, 3)))
+    com = sum((part.mass * part.com for part in parts), np.zeros(3)) / mass
+    inertia = np.zeros((3, 3))
+    for part in parts:
+        d = part.com - com
+        inertia += part.inertia + part.mass * (d @ d * np.eye(3) - np.outer(d, d))
+    return MassProperties(mass, com, inertia)
+
+
+def _error(owner: Any, name: str, accepted: str) -> ValueError:
+    """The ValueError for a field: its owner's prim, the field, its value, what is accepted."""
+    prim = getattr(owner, "path", "") or getattr(owner, "name", "")
+    where = f"{prim}: " if prim else ""
+    return ValueError(f"{where}{name}: {getattr(owner, name)!r} given, {accepted} accepted")
+
+
+def _choice(owner: Any, name: str, accepted: Sequence[str]) -> None:
+    if getattr(owner, name) not in accepted:
+        raise _error(owner, name, f"one of {list(accepted)}")
+
+
+def _number(owner: Any, name: str, *, low: float = -np.inf, strict: bool = False) -> None:
+    """Turn a field into a float; refuse one that is not finite or below (or at) `low`."""
+    value = getattr(owner, name)
+    bound = "a finite number" if low == -np.inf else f"a finite number {'>' if strict else '>='} 0"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _error(owner, name, bound) from None
+    if not np.isfinite(number) or number < low or (strict and number <= low):
+        raise _error(owner, name, bound)
+    object.__setattr__(owner, name, number)
+
+
+def _freeze(owner: Any, **shapes: tuple[int, ...]) -> None:
+    """Replace array fields by read-only float64 copies; refuse a wrong shape or a non-number."""
+    assert set(shapes) <= {f.name for f in fields(owner)}
+    for name, shape in shapes.items():
+        accepted = f"finite numbers of shape {shape}"
+        try:
+            array = np.array(getattr(owner, name), dtype=np.float64)
+        except (TypeError, ValueError):
+            raise _error(owner, name, accepted) from None
+        if array.shape != shape or not np.all(np.isfinite(array)):
+            raise _error(owner, name, accepted)
+        array.setflags(write=False)
+        object.__setattr__(owner, name, array)
+
+
+def _unit(owner: Any, name: str) -> None:
+    """Refuse a vector or quaternion whose length is not one (to 1e-6), then make it exact."""
+    array = getattr(owner, name)
+    length = float(np.linalg.norm(array))
+    if abs(length - 1.0) > 1e-6:
+        raise _error(owner, name, "one of unit length")
+    array = array / length
+    array.setflags(write=False)
+    object.__setattr__(owner, name, array)

@@ -1,0 +1,231 @@
+"""Colliders of a USD body as shapes, its mass by the rules of UsdPhysics, its contact material.
+
+Mass comes from the colliders (with collision disabled too), each at the first density authored of:
+its own MassAPI (mass, then density), its body's MassAPI, its physics material, 1000 kg/m^3. The
+body's MassAPI then overrides, each on its own: mass (a computed inertia is scaled with it), centre
+of mass (a computed inertia is taken about it), and inertia (`newton:inertia` before diagonal
+inertia with principal axes). OpenUSD's own computation gives the same, in float32, except that it
+leaves colliders with collision disabled out, against the advice of its own warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pxr import Usd, UsdShade
+
+from warp_envs.usd.description import (
+    ContactMaterial,
+    MassProperties,
+    Shape,
+    combine_mass_properties,
+    rotation_matrix,
+    shape_mass_properties,
+)
+from warp_envs.usd.stage import (
+    SCALE_TOLERANCE,
+    Frame,
+    Stage,
+    read_axis,
+    read_flag,
+    read_gain,
+    read_numbers,
+    read_quat,
+    read_vector,
+    refuse,
+)
+
+DEFAULT_DENSITY = 1000.0  # [kg/m^3], as UsdPhysics has it
+
+# Contact gains on a physics material. The first two are those of Newton's published USD schema.
+# Its damping has another unit (N s/m) than this contact model's (N s/m for each metre of depth).
+CONTACT_STIFFNESS = "newton:contactStiffness"
+CONTACT_FRICTION_GAIN = "newton:contactFrictionGain"
+CONTACT_DAMPING = "gippo:contactDampingPerDepth"
+
+# For each direction of a capsule, a rotation that turns z into it.
+_FROM_Z = {
+    0: np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]),
+    1: np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
+    2: np.eye(3),
+}
+
+
+def read_shape(stage: Stage, prim: Usd.Prim, body: Usd.Prim, frame: Frame) -> Shape:
+    """The shape of a collider.
+
+    Args:
+        stage: its file.
+        prim: the collider.
+        body: the rigid body it belongs to (may be the same prim).
+        frame: of the body in the world.
+
+    Raises:
+        ValueError: a geometry other than Sphere, Capsule and Cube, a sphere or capsule scaled
+            unevenly, a size or density that is not positive.
+    """
+    world, scale = stage.world_frame(prim)
+    # A mirrored sphere, capsule or cube is the same solid.
+    kind, turn, sizes = _geometry(prim, np.abs(scale) * stage.units.length)
+    local = frame.inverse().then(world).then(Frame(np.zeros(3), turn))
+    touches = read_flag(prim, "physics:collisionEnabled", True)
+    solid = Shape(
+        kind=kind,
+        position=local.position,
+        rotation=local.quat(),
+        density=1.0,
+        collides=touches and read_contact(stage, prim) is not None,
+        path=str(prim.GetPath()),
+        **sizes,
+    )
+    volume = shape_mass_properties(solid).mass
+    return replace(solid, density=_density(stage, prim, body, volume))
+
+
+def _geometry(prim: Usd.Prim, scale: np.ndarray) -> tuple[str, np.ndarray, dict[str, Any]]:
+    """Kind, rotation from the shape's axes to the prim's, and sizes [m], given metres per unit."""
+    type_name = str(prim.GetTypeName())
+    if type_name == "Cube":
+        return "box", np.eye(3), {"half_extents": _size(prim, "size", 2.0) * scale / 2.0}
+    if type_name not in ("Sphere", "Capsule"):
+        raise refuse(
+            prim,
+            f"a {type_name or 'prim without type'} cannot be a collider of a robot, "
+            f"Sphere, Capsule and Cube are accepted",
+        )
+    if np.ptp(scale) > SCALE_TOLERANCE * scale.max():
+        raise refuse(
+            prim, f"a {type_name} scaled unevenly, scale {scale}; an even scale is accepted"
+        )
+    uniform = float(scale.mean())
+    if type_name == "Sphere":
+        return "sphere", np.eye(3), {"radius": _size(prim, "radius", 1.0) * uniform}
+    axis = int(np.argmax(read_axis(prim, "axis", "Z")))
+    radius, height = _size(prim, "radius", 0.5), _size(prim, "height", 1.0)
+    return (
+        "capsule",
+        _FROM_Z[axis],
+        {"radius": radius * uniform, "half_length": height * uniform / 2.0},
+    )
+
+
+def _size(prim: Usd.Prim, name: str, default: float) -> float:
+    """An authored length in the prim's units, or the schema's default."""
+    value = read_numbers(prim, name, 1)
+    return default if value is None else float(value[0])
+
+
+def _density(stage: Stage, prim: Usd.Prim, body: Usd.Prim, volume: float) -> float:
+    """The density of a collider of a given volume [kg/m^3]; an authored zero means none."""
+    for name in ("physics:centerOfMass", "physics:diagonalInertia"):
+        if prim != body and read_vector(prim, name) is not None:
+            raise refuse(prim, f"{name} on a collider; it is accepted on the body itself")
+    mass = read_gain(prim, "physics:mass") if prim != body else None
+    if mass:
+        return mass * stage.units.mass / volume
+    for source in (prim, body, _physics_material(prim)):
+        density = read_gain(source, "physics:density") if source else None
+        if density:
+            return density * stage.units.density
+    return DEFAULT_DENSITY
+
+
+def read_mass(
+    stage: Stage, body: Usd.Prim, shapes: list[Shape], scale: np.ndarray
+) -> MassProperties:
+    """Mass properties of a body in its own frame: its shapes', overridden by its MassAPI.
+
+    Args:
+        stage: its file.
+        body: the rigid body's prim.
+        shapes: of its colliders.
+        scale: of the body's transform, by which an authored centre of mass is multiplied.
+
+    Raises:
+        ValueError: an inertia with a negative or missing number, or a mass without inertia and
+            without colliders to take it from.
+    """
+    total = combine_mass_properties([shape_mass_properties(shape) for shape in shapes])
+    inertia = _explicit_inertia(stage, body)
+    mass = read_gain(body, "physics:mass")
+    if mass:
+        mass *= stage.units.mass
+        if inertia is None and total.mass <= 0.0:
+            raise refuse(
+                body,
+                "a mass without inertia; physics:diagonalInertia or colliders to compute it "
+                "from are accepted",
+            )
+        ratio = mass / total.mass if total.mass > 0.0 else 0.0
+        total = MassProperties(mass, total.com, ratio * total.inertia)
+    com = read_vector(body, "physics:centerOfMass")
+    if com is not None:
+        total = _about(total, com * scale * stage.units.length)
+    if inertia is not None:
+        total = replace(total, inertia=inertia)
+    return total
+
+
+def _about(part: MassProperties, com: np.ndarray) -> MassProperties:
+    """The same mass with another centre, its inertia that of the shapes about that point.
+
+    So has OpenUSD's own `UsdPhysicsRigidBodyAPI::ComputeMassProperties`.
+    """
+    d = com - part.com
+    moved = part.inertia + part.mass * (d @ d * np.eye(3) - np.outer(d, d))
+    return MassProperties(part.mass, com, moved)
+
+
+def _explicit_inertia(stage: Stage, body: Usd.Prim) -> np.ndarray | None:
+    """The authored inertia in body axes [kg m^2], None where there is none (zeros mean none)."""
+    attribute = body.GetAttribute("newton:inertia")
+    if attribute and attribute.Get():  # an empty array means none
+        six = read_numbers(body, "newton:inertia", 6)
+        if six is not None:
+            xx, yy, zz, xy, xz, yz = six
+            return stage.units.inertia * np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    diagonal = read_vector(body, "physics:diagonalInertia")
+    axes = read_numbers(body, "physics:principalAxes", 4)
+    if axes is None or not np.any(axes):
+        axes = np.array([0.0, 0.0, 0.0, 1.0])
+    turned = bool(np.any(axes[:3]))
+    if diagonal is None or not np.any(diagonal):
+        if turned:
+            raise refuse(
+                body, "physics:principalAxes without physics:diagonalInertia; both are accepted"
+            )
+        return None
+    if np.any(diagonal <= 0.0):
+        raise refuse(
+            body, f"physics:diagonalInertia is {diagonal}, three positive numbers accepted"
+        )
+    quat = read_quat(body, "physics:principalAxes") if turned else None
+    turn = np.eye(3) if quat is None else rotation_matrix(quat)
+    return stage.units.inertia * (turn @ np.diag(diagonal) @ turn.T)
+
+
+def read_contact(stage: Stage, prim: Usd.Prim) -> ContactMaterial | None:
+    """The contact gains of a collider's physics material, None where it has none.
+
+    Raises:
+        ValueError: a gain that is negative or not finite.
+    """
+    material = _physics_material(prim)
+    stiffness = read_gain(material, CONTACT_STIFFNESS) if material else None
+    if not material or not stiffness:
+        return None
+    units = stage.units
+    return ContactMaterial(
+        ke=stiffness * units.mass,
+        kd=(read_gain(material, CONTACT_DAMPING) or 0.0) * units.mass / units.length,
+        kf=(read_gain(material, CONTACT_FRICTION_GAIN) or 0.0) * units.mass,
+        mu=read_gain(material, "physics:dynamicFriction") or 0.0,
+    )
+
+
+def _physics_material(prim: Usd.Prim) -> Usd.Prim | None:
+    """The material bound for physics, or for all purposes, None where there is none."""
+    material, _ = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial("physics")
+    return material.GetPrim() if material else None

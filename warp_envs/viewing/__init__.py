@@ -1,0 +1,1 @@
+"""Recorded rollouts shown: in a browser, as pictures, by Newton's viewers."""
