@@ -68,11 +68,12 @@ def make(
     known = env_options(env_id)
     for name in options:
         if name not in known:
-            accepted = f"one of {[*known, *_BASE_OPTIONS]} for {env_id!r}"
-            raise ArgumentError("option", repr(name), accepted, near_matches(name, known))
+            accepted = f"one of {[*known, *_BASE_OPTIONS]}"
+            hint = near_matches(name, known)
+            raise ArgumentError(name, f"no option of {env_id!r}", accepted, hint)
     for name in _required_options(env_id):
         if name not in options:
-            raise ArgumentError(name, "nothing", f"what {env_id!r} needs")
+            raise ArgumentError(name, f"not given, but {env_id!r} needs it")
     return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
 
 

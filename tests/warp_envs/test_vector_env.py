@@ -287,7 +287,7 @@ def test_no_grad_records_nothing():
         ({"num_envs": 2, "seed": -1}, "seed: -1 given"),
         ({"num_envs": 2, "device": "tpu"}, "device: 'tpu' given, one of"),
         ({"num_envs": 2, "dtype": torch.int32}, "dtype: torch.int32 given"),
-        ({"num_envs": 2, "size": 3}, "size: not an option of 'dejong', which accepts"),
+        ({"num_envs": 2, "size": 3}, "size: no option of 'dejong' given, one of"),
     ],
 )
 def test_make_refuses(options, message):

@@ -413,7 +413,7 @@ class TrafficSim:
     def _read_parameters(self, given: Mapping[str, Number]) -> dict[str, torch.Tensor]:
         for name in given:
             if name not in TREIBER_2000:
-                raise ArgumentError("parameter", repr(name), f"any of {list(TREIBER_2000)}")
+                raise ArgumentError(name, "no parameter", f"any of {list(TREIBER_2000)}")
         parameters = {}
         for name, default in TREIBER_2000.items():
             parameters[name] = self._read_parameter(name, given.get(name, default))

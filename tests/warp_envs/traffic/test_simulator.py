@@ -273,7 +273,7 @@ def test_vehicles_enter_and_leave():
     assert len({(int(r), int(s)) for r, s in zip(roads, slots, strict=True)}) == 4
     assert traffic.active.sum(dim=1).tolist() == [1, 3]
     assert traffic.leader[1, slots[0]] == slots[2]
-    with pytest.raises(ValueError, match="road: 1 given more vehicles"):
+    with pytest.raises(ValueError, match="road: more vehicles for road 1"):
         traffic.enter(torch.tensor([1, 1]), torch.tensor([0, 0]), double(0, 0), double(0, 0))
     assert traffic.active.sum() == 4
     traffic.run(200)
@@ -350,7 +350,7 @@ def test_states_that_it_refuses(state, message):
         ({"v0": -3.0}, "v0: -3.0 given"),
         ({"T": torch.ones(3)}, "T: shape"),
         ({"a": torch.ones(1, dtype=torch.float64)}, "a: torch.float64"),
-        ({"v1": 3.0}, "v1: not a parameter"),
+        ({"v1": 3.0}, "v1: no parameter given"),
         ({"ring_length": 100.0, "road_length": 50.0}, "road_length: 50.0 given"),
     ],
 )
