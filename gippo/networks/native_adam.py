@@ -6,7 +6,7 @@ import torch
 
 from gippo.networks.native_task import PreparedTask
 from kernels.perceptron.adam import AdamSettings, adam_task
-from warp_envs.bridge.program import scalar_type
+from warp_envs.bridge.devices import scalar_type
 
 __all__ = ["AdamSettings", "AdamStep"]
 

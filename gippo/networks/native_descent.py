@@ -9,7 +9,7 @@ import torch
 from gippo.networks.native_task import PreparedTask
 from kernels.perceptron.descent import mlp_descent_task
 from kernels.perceptron.passes import plan_pass
-from warp_envs.bridge.program import scalar_type
+from warp_envs.bridge.devices import scalar_type
 
 
 class MlpDescent:

@@ -10,7 +10,7 @@ from gippo.networks.native_adam import AdamSettings
 from gippo.networks.native_task import PreparedTask
 from kernels.perceptron.fit import SETTINGS, mlp_fit_task
 from kernels.perceptron.passes import plan_pass
-from warp_envs.bridge.program import scalar_type
+from warp_envs.bridge.devices import scalar_type
 
 
 class MlpFit:

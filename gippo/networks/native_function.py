@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from gippo.networks.native_task import PreparedTask
 from kernels.perceptron.function import BACKWARD, FORWARD, PACK, mlp_function_task
 from kernels.perceptron.passes import BLOCK, plan_pass
-from warp_envs.bridge.program import scalar_type
+from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.threads import get_num_threads, thread_pool
 
 SHARE = 10_000_000

@@ -9,7 +9,7 @@ import warp as wp
 from torch.autograd.function import once_differentiable
 
 from kernels.traffic import idm
-from warp_envs.bridge.program import scalar_type
+from warp_envs.bridge.devices import scalar_type
 from warp_envs.checks import ArgumentError
 
 Number = float | torch.Tensor

@@ -12,7 +12,8 @@ import warp as wp
 
 from kernels.traffic import mobil
 from kernels.traffic import road as traffic
-from warp_envs.bridge.program import Program, scalar_type
+from warp_envs.bridge.devices import scalar_type
+from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
 
 # Up to here one thread sorts a road of its own on a GPU; beyond, torch's parallel sort does.

@@ -17,7 +17,8 @@ import torch
 import warp as wp
 
 from kernels.traffic import road as traffic
-from warp_envs.bridge.program import Program, check_device, scalar_type
+from warp_envs.bridge.devices import check_device, scalar_type
+from warp_envs.bridge.program import Program
 from warp_envs.checks import (
     ArgumentError,
     check_choice,
