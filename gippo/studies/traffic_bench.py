@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from warp_envs.traffic.simulator import TREIBER_2000, Mobil, TrafficSim
+from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 _DT = 0.1
 _SPACING = 25.0

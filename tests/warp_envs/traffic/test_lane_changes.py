@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warp_envs.traffic.simulator import TREIBER_2000, Mobil, TrafficSim, idm_acceleration
+from warp_envs.traffic.car_following import acceleration
+from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 
 def road(x, speed, lane, *, lanes=2, rule=None, v0=TREIBER_2000["v0"], **options):
@@ -27,13 +29,8 @@ def road(x, speed, lane, *, lanes=2, rule=None, v0=TREIBER_2000["v0"], **options
 
 
 def idm(speed: float, gap: float, leader_speed: float) -> float:
-    names = ("v0", "T", "a", "b", "s0", "delta")
-    parameters = {name: TREIBER_2000[name] for name in names}
-    return float(
-        idm_acceleration(
-            torch.tensor(speed, dtype=torch.float64), gap, speed - leader_speed, **parameters
-        )
-    )
+    own = torch.tensor(speed, dtype=torch.float64)
+    return float(acceleration("idm", own, gap, speed - leader_speed))
 
 
 def test_a_fast_car_overtakes_a_slow_one():
