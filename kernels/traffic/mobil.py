@@ -139,6 +139,8 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
                 new_follower = lane_order_in[at - 1]
             elif ring:
                 new_follower = lane_order_in[end - 1]
+        elif ring:
+            new_leader = c  # alone it follows itself, there as here
         old_leader = leader_in[c]
         old_follower = wp.int32(FREE)
         foremost = lane_start_in[road, here + 1] - 1

@@ -79,6 +79,14 @@ def test_the_bias_keeps_to_the_lowest_lane():
     assert state["lane"].tolist() == [[2]]
 
 
+def test_a_lone_car_on_a_ring_sees_its_own_gap_in_either_lane():
+    traffic = TrafficSim(1, 2, 1, ring_length=100.0, mobil=Mobil(), dtype=torch.float64)
+    lanes = [traffic.step()["lane"].item() for _ in range(2000)]
+    assert lanes == [0] * 2000
+    one_lane = TrafficSim(1, 1, 1, ring_length=100.0, dtype=torch.float64)
+    assert torch.equal(one_lane.run(2000)["x"], traffic.x)
+
+
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**31), ring=st.booleans(), politeness=st.sampled_from([0.0, 0.5, 1.0]))
 def test_no_change_makes_cars_overlap(seed, ring, politeness):
