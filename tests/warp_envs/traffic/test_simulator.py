@@ -248,6 +248,19 @@ def test_integrators_by_hand():
         assert state["x"].item() == x
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_longer_than_the_ring_stays_on_it(dtype):
+    traffic = TrafficSim(1, 1, 1, ring_length=30.0, dt=1.0, dtype=dtype, v0=100.0)
+    speed = torch.full((1, 1), 80.0, dtype=dtype, requires_grad=True)
+    traffic.set_state({"speed": speed})
+    x = traffic.step()["x"]
+    assert x.item() == 20.0
+    assert torch.autograd.grad(x.sum(), speed)[0].item() == 1.0
+    for _ in range(50):
+        x = traffic.step()["x"]
+        assert 0.0 <= x.item() < 30.0
+
+
 # Slots, state and refusals ------------------------------------------------------------------------
 
 
