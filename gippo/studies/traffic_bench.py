@@ -53,8 +53,9 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
     try:
         small = {"num_envs": 4096, "num_lanes": 10, "num_vehicles": 11}
         yield _forward("forward", small, seconds)
-        semi_implicit = {**small, "integrator": "semi_implicit"}
-        yield _forward("forward, semi-implicit", semi_implicit, seconds)
+        sumo = {**small, "driving": "sumo", "integrator": "semi_implicit"}
+        yield _forward("forward, as SUMO", sumo, seconds)
+        yield _forward("forward, OVM", {**small, "model": "ovm"}, seconds)
         yield _forward("forward, with lane changes", {**small, "mobil": Mobil()}, seconds)
         yield _forward("forward, double precision", {**small, "dtype": torch.float64}, seconds)
         yield _with_gradients(small, seconds)

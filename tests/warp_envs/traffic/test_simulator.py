@@ -146,9 +146,9 @@ def feasible_roads(seed, roads, cars, dt, parameters):
 def test_nobody_passes_its_leader(seed, integrator, dt, v0, T, a, b, s0):  # noqa: N803
     parameters = {**TREIBER_2000, "v0": v0, "T": T, "a": a, "b": b, "s0": s0}
     x, speed = feasible_roads(seed, 10_000, 5, dt, parameters)
-    traffic = TrafficSim(
-        10_000, 1, 5, dtype=torch.float64, integrator=integrator, dt=dt, **parameters
-    )
+    driving = "plain" if integrator == "euler" else "sumo"
+    options = {"integrator": integrator, "driving": driving, "dt": dt, **parameters}
+    traffic = TrafficSim(10_000, 1, 5, dtype=torch.float64, **options)
     traffic.set_state({"x": x, "speed": speed})
     for _ in range(50):
         state = traffic.step()
@@ -190,7 +190,7 @@ def disturbed_ring(cars: int) -> TrafficSim:
     """2 km of ring at equilibrium, one car out of place."""
     length = 2000.0
     traffic = TrafficSim(
-        1, 1, cars, ring_length=length, integrator="ballistic", dtype=torch.float64
+        1, 1, cars, ring_length=length, integrator="ballistic", driving="sumo", dtype=torch.float64
     )
     x = traffic.x
     x[0, 0] += 2.0
@@ -206,7 +206,7 @@ def test_a_ring_below_the_critical_density_finds_its_equilibrium(cars):
     state = disturbed_ring(cars).run(6000)
     assert (state["speed"] - equilibrium_speed(gap)).abs().max() < 0.005
     started_at_rest = TrafficSim(
-        1, 1, cars, ring_length=2000.0, integrator="ballistic", dtype=torch.float64
+        1, 1, cars, ring_length=2000.0, integrator="ballistic", driving="sumo", dtype=torch.float64
     )
     speed = started_at_rest.run(3000)["speed"]
     assert (speed - equilibrium_speed(gap)).abs().max() < 1e-3
