@@ -249,7 +249,7 @@ def test_state_handed_out_is_a_copy():
     ("state", "message"),
     [
         ({"p": torch.zeros(4, 1, dtype=DOUBLE)}, "state: 'p' given, any of"),
-        ({"q": torch.zeros(3, 1, dtype=DOUBLE)}, r"state\['q'\]: a tensor \(3, 1\).*\(4, 1\)"),
+        ({"q": torch.zeros(3, 1, dtype=DOUBLE)}, r"state\['q'\]: \(3, 1\).*\(4, 1\)"),
         ({"q": torch.zeros(4, 1)}, r"state\['q'\].*float32.*float64"),
         ({"q": 1.0}, r"state\['q'\]: a float given"),
     ],
@@ -265,9 +265,9 @@ def test_wrong_state_is_refused_whole(state, message):
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (torch.zeros(4, 2, dtype=DOUBLE), r"actions: a tensor \(4, 2\).*\(4, 1\)"),
-        (torch.zeros(3, 1, dtype=DOUBLE), r"actions: a tensor \(3, 1\)"),
-        (torch.zeros(4, dtype=DOUBLE), r"actions: a tensor \(4,\)"),
+        (torch.zeros(4, 2, dtype=DOUBLE), r"actions: \(4, 2\).*\(4, 1\)"),
+        (torch.zeros(3, 1, dtype=DOUBLE), r"actions: \(3, 1\)"),
+        (torch.zeros(4, dtype=DOUBLE), r"actions: \(4,\)"),
         (torch.zeros(4, 1), "actions: .*float32.*float64"),
         ([[0.0]] * 4, "actions: a list given"),
         (torch.tensor([[0.0], [0.0], [float("nan")], [0.0]], dtype=DOUBLE), r"nan at \[2, 0\]"),

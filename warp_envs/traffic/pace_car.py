@@ -10,11 +10,11 @@ import torch
 import warp as wp
 
 from kernels.traffic import pace_car
-from kernels.traffic.road import PARAMETER_NAMES
+from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
 from warp_envs.checks import check_choice, check_flag, check_integer
+from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.traffic.programs import driver_type
-from warp_envs.traffic.simulator import TREIBER_2000
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 # The IDM of the authors' runs: a = 1.75 v0, b = 1.25 v0, s0 = 0.3 length.
@@ -129,7 +129,7 @@ class PaceCarEnv(DifferentiableVectorEnv):
         leader = program.array(shape, wp.int32, requires_grad=False)
         inputs = [state["x"], state["y"], scalar(physics.lane_width), self.num_lanes, leader]
         program.launch(pace_car.find_leaders, shape, inputs)
-        driver = driver_type(scalar)(*[physics.idm[name] for name in PARAMETER_NAMES])
+        driver = driver_type(IDM, scalar)(*[physics.idm[n.name] for n in IDM.numbers])
         limits = [physics.max_acceleration, physics.max_steering]
         limits += [physics.lowest_speed, physics.highest_speed, physics.idm["length"]]
         inputs = [
