@@ -325,7 +325,7 @@ def test_lanes_by_their_centre_line():
     ("state", "message"),
     [
         ({"z": torch.zeros(1, 2)}, "state: 'z' given"),
-        ({"x": torch.zeros(2)}, r"x: a tensor \(2,\), torch.float32"),
+        ({"x": torch.zeros(2)}, r"x: \(2,\), torch.float32"),
         ({"x": torch.zeros(1, 2, dtype=torch.float64)}, "x: .*torch.float64"),
         ({"x": torch.tensor([[0.0, math.nan]])}, "x: nan given"),
         ({"x": torch.tensor([[0.0, 100.0]])}, "x: 100.0 given, 0 <= x < 100.0"),
