@@ -21,7 +21,7 @@ MAY = {
 FLOORS = {
     "gippo": [
         ["__main__"],
-        ["cli"],
+        ["cli", "api"],
         ["commands"],
         ["studies"],
         ["runs"],
