@@ -3,9 +3,9 @@ import math
 
 import pytest
 import torch
+from gippo.networks.native_descent import MlpDescent
 from torch.nn.functional import elu, layer_norm, linear
 
-from gippo.networks.native_descent import MlpDescent
 from kernels.perceptron.passes import COLUMNS, plan_pass
 
 TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-10}, torch.float32: {}}

@@ -3,10 +3,9 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import elu, layer_norm, linear
-
 from gippo.networks.native_adam import AdamSettings
 from gippo.networks.native_fit import MlpFit
+from torch.nn.functional import elu, layer_norm, linear
 
 ADAM = {"betas": (0.7, 0.95), "eps": 1e-8}
 
