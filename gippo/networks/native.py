@@ -21,7 +21,7 @@ from kernels.perceptron.adam import AdamSettings, adam_task
 from kernels.perceptron.native_task import NativeTask
 from kernels.perceptron.passes import plan_pass
 from kernels.perceptron.tasks import FIT_SETTINGS, mlp_descent_task, mlp_fit_task
-from warp_envs.bridge.program import scalar_type
+from warp_envs.bridge.devices import scalar_type
 
 __all__ = [
     "AdamSettings",

@@ -17,6 +17,7 @@ from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.surrogate import PPOConfig
 from tests.gippo.toy import Particle
+from warp_envs.checks import ArgumentError
 
 METHODS = {
     "lr": LRConfig(),
@@ -142,7 +143,7 @@ def test_a_state_dict_does_not_change_as_training_goes_on():
 
 def test_a_state_of_another_method_or_network_is_refused():
     state = small_learner("ppo").state_dict()
-    with pytest.raises(ValueError, match="state: of method 'ppo', 'gippo' accepted"):
+    with pytest.raises(ValueError, match="state: of method 'ppo' given, 'gippo' accepted"):
         small_learner("gippo").load_state_dict(state)
     other = small_learner("ppo", actor=NetworkConfig([16]))
     with pytest.raises(ValueError, match=r"parameters: shapes .* given, .* accepted"):
@@ -248,7 +249,7 @@ class Strict(Particle):
 
     def step(self, actions):
         if not bool(torch.isfinite(actions).all()):
-            raise ValueError("actions: nan at [0, 0] given, finite numbers accepted")
+            raise ArgumentError("actions", "nan at [0, 0]", "finite numbers")
         return super().step(actions)
 
 

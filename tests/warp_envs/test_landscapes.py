@@ -49,5 +49,5 @@ def test_optimum_is_zero_with_a_finite_gradient(name):
 
 @pytest.mark.parametrize("dim", [0, -1, 1.5, True])
 def test_dimension_out_of_range(dim):
-    with pytest.raises(ValueError, match=r"dim: .* given, a positive integer accepted"):
+    with pytest.raises(ValueError, match=r"dim: .* given, an integer of at least 1 accepted"):
         warp_envs.make("ackley", num_envs=2, dim=dim)

@@ -18,7 +18,9 @@ from kernels.articulation.data import scratch_type
 from kernels.precision import precision_of
 from warp_envs.articulation.compiled import record_compiled_step
 from warp_envs.articulation.model import count_slots, rest_coordinates, robot_model, start_indices
-from warp_envs.bridge.program import Program, TorchFunction, check_device, scalar_type
+from warp_envs.bridge.devices import check_device, scalar_type
+from warp_envs.bridge.function import TorchFunction
+from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer, check_tensor
 from warp_envs.usd.description import RobotDescription
 
@@ -75,8 +77,7 @@ class Articulation:
         bodies = self.description.bodies
         for body in bodies:
             if body.joint.kind == "free" and body.parent >= 0:
-                given = f"{body.joint.path}, which is free,"
-                raise ArgumentError("joint", given, "free ones on roots only")
+                raise ArgumentError(f"joint {body.joint.name}", "a free one", "free ones on roots")
         self.body_names = tuple(body.name for body in bodies)
         self.joint_names = tuple(body.joint.name for body in bodies)
         q_start, qd_start = start_indices(bodies)

@@ -10,7 +10,8 @@ from kernels.compiled.tracer import evaluate
 from tests.kernels.articulation import robots
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.compiled import mechanism_of, record_compiled_step
-from warp_envs.bridge.program import Program, scalar_type
+from warp_envs.bridge.devices import scalar_type
+from warp_envs.bridge.program import Program
 
 CONTROL_STEP = 1.0 / 60.0
 

@@ -3,6 +3,7 @@
 import gc
 import resource
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import warp as wp
 
 import warp_envs
 from tests.warp_envs.toy import Spring
-from warp_envs.bridge.program import Program, scalar_type
+from warp_envs.bridge.devices import scalar_type
+from warp_envs.bridge.program import Program
+from warp_envs.bridge.slots import Slot
 
 
 @wp.kernel
@@ -154,20 +157,28 @@ def test_a_call_remembers_what_is_its_own_and_fills_again_what_is_shared():
     assert torch.autograd.grad(y.sum(), x)[0].tolist() == [12.0, -27.0]
 
 
-def test_slots_are_taken_again_when_torch_lets_go_of_a_call(monkeypatch):
-    program, function = chain()
+def slots_made(monkeypatch):
+    """A list that every slot made from now on joins."""
     made = []
-    new_slot = program.new_slot
-    monkeypatch.setattr(program, "new_slot", lambda: made.append(new_slot()) or made[-1])
+    monkeypatch.setattr(
+        "warp_envs.bridge.program.Slot",
+        lambda *args, **options: made.append(Slot(*args, **options)) or made[-1],
+    )
+    return made
+
+
+def test_slots_are_taken_again_when_torch_lets_go_of_a_call(monkeypatch):
+    made = slots_made(monkeypatch)
+    _, function = chain()
     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
     for _ in range(3):
         window = [function(x)[0] for _ in range(5)]
         assert torch.autograd.grad(sum(y.sum() for y in window), x)[0].tolist() == [15.0, 15.0]
         del window
-        assert len(made) == 4  # and the first
+        assert len(made) == 5
     with torch.no_grad():
         [function(x) for _ in range(20)]
-    assert len(made) == 4
+    assert len(made) == 5
 
 
 @wp.kernel
@@ -207,6 +218,58 @@ def test_conditional_launches_run_only_where_a_flag_is_set(num_blocks):
     (found,) = function(negative)
     assert found[20] == 7.0 and found.sum() == 7.0 + 31 * 2.0
     assert count.numpy().sum() == 32 // num_blocks
+
+
+def test_on_a_gpu_conditional_launches_always_run_in_the_one_graph(monkeypatch):
+    """Recorded as for a GPU, run on a CPU."""
+    program = Program("cpu", num_rows=4, remember=True)
+    y = program.array(4, wp.float64)
+    flags = program.array(4, wp.int32, requires_grad=False)
+    count = program.array(2, wp.int32, requires_grad=False, shared=True)
+    x, cpu = program.array(4, wp.float64), program.device
+    monkeypatch.setattr(program, "device", SimpleNamespace(is_cuda=True))
+    program.launch(flag_negative, 4, [x, flags])
+    with program.only_if_any(flags):
+        program.launch(overwrite, 4, [flags, y, count])
+    monkeypatch.setattr(program, "device", cpu)
+    graphs, replay = [], wp.capture_launch
+    monkeypatch.setattr(wp, "capture_launch", lambda *args: graphs.append(1) or replay(*args))
+    program.function([x], [y])(torch.ones(4, dtype=torch.float64))
+    assert count.numpy().sum() == 4
+    assert len(graphs) == 1
+    assert program.count_launches() == (2, 0)
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_a_program_is_gone_with_its_function(remember):
+    """At once, not when the collector runs: a slot's arrays may take gigabytes."""
+    gc.disable()
+    try:
+        program = Program("cpu", remember=remember)
+        x, y = program.array((2, 3), wp.float64), program.array((2, 3), wp.float64)
+        count = program.array(2, wp.int32, requires_grad=False)
+        program.launch(square, (2, 3), [x, y, count])
+        function = program.function([x], [y])
+        value = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+        (result,) = function(value)
+        array = weakref.ref(y)
+        del program, x, y, count, function
+        assert torch.autograd.grad(result.sum(), value)[0].tolist() == [[2.0] * 3] * 2
+        assert array() is not None
+        del result
+        assert array() is None
+    finally:
+        gc.enable()
+
+
+def test_a_call_that_fails_gives_its_slot_back(monkeypatch):
+    made = slots_made(monkeypatch)
+    function = squaring(remember=True)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="size"):
+            function(torch.ones(5, 7, dtype=torch.float64))
+    function(torch.ones(2, 3, dtype=torch.float64))
+    assert len(made) == 1
 
 
 def test_graph_is_freed_and_memory_stays_flat_over_1000_windows():

@@ -1,0 +1,37 @@
+"""Devices and precisions that Warp and torch both have."""
+
+from __future__ import annotations
+
+import torch
+import warp as wp
+
+from warp_envs.checks import ArgumentError
+
+_SCALARS = {torch.float32: wp.float32, torch.float64: wp.float64}
+
+
+def check_device(device: str | torch.device) -> str:
+    """The name of a device that Warp and torch both have; "cuda" is the first GPU.
+
+    Raises:
+        ValueError: it is none.
+    """
+    both = torch.cuda.is_available()
+    known = [wp.device_to_torch(d) for d in wp.get_devices() if d.is_cpu or both]
+    name = "cuda:0" if str(device) == "cuda" else str(device)
+    if name not in known:
+        raise ArgumentError(
+            "device", repr(str(device)), f"one of {known}", " here (what Warp and torch both find)"
+        )
+    return name
+
+
+def scalar_type(dtype: torch.dtype) -> type:
+    """The Warp scalar of a torch dtype.
+
+    Raises:
+        ValueError: `dtype` is neither torch.float32 nor torch.float64.
+    """
+    if dtype not in _SCALARS:
+        raise ArgumentError("dtype", str(dtype), "torch.float32 or torch.float64")
+    return _SCALARS[dtype]
