@@ -141,6 +141,19 @@ def test_a_state_dict_does_not_change_as_training_goes_on():
     assert repr(state) == text
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_without_native_passes_an_epoch_is_the_same_to_rounding(method):
+    native, plain = (
+        small_learner(method, env=Particle(4, limit=10), native=flag) for flag in (True, False)
+    )
+    for epoch in range(2):
+        for own, other in zip(run(native, 1), run(plain, 1), strict=True):
+            assert own.keys() == other.keys()
+            for name, value in own.items():
+                expected = pytest.approx(other[name], rel=1e-8, abs=1e-9, nan_ok=True)
+                assert value == expected, (epoch, name)
+
+
 def test_a_state_of_another_method_or_network_is_refused():
     state = small_learner("ppo").state_dict()
     with pytest.raises(ValueError, match="state: of method 'ppo' given, 'gippo' accepted"):
