@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import warp as wp
 
-from gippo.learner import LearnerConfig, make_learner
+from gippo.learner import Learner, LearnerConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.studies.gradient_check import check_env_gradient
 from gippo.updates.surrogate import PPOConfig
@@ -169,7 +169,7 @@ def train(num_epochs: int = 100, seed: int = 0) -> float:
     """The mean return of the last 100 episodes or so, after training with GI-PPO."""
     env = PendulumEnv(num_envs=64, seed=seed)
     method = GIPPOConfig(ppo=PPOConfig(max_grad_norm=None))
-    learner = make_learner(env, LearnerConfig(), method, num_epochs=num_epochs, seed=seed)
+    learner = Learner(env, LearnerConfig(), method, num_epochs=num_epochs, seed=seed)
     metrics = {"episode_return": math.nan}
     for _ in range(num_epochs):
         metrics = learner.train_epoch()

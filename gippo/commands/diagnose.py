@@ -18,7 +18,7 @@ from gippo.configuration.compose import choices, configure
 from gippo.configuration.run_config import TrainConfig, load_config
 from gippo.environment import make_env, use_threads
 from gippo.errors import UserError
-from gippo.learner import make_learner
+from gippo.learner import Learner
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.metrics import read_metrics
 from gippo.runs.plots import cycle_colours, save_figure, tidy
@@ -159,7 +159,7 @@ def _of_run(run_dir: Path) -> tuple[TrainConfig, dict, Shares, str]:
 def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
     """Train a new policy for a while; its state, and the shares of these epochs."""
     env = make_env(config.env, device=config.device, seed=config.seed)
-    learner = make_learner(
+    learner = Learner(
         env,
         config.learner,
         config.method_config,

@@ -31,7 +31,7 @@ from gippo.distributed import Ranks, joined_ranks, local_processes
 from gippo.environment import make_env, use_threads
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
-from gippo.learner import Learner, NonFiniteError, make_learner
+from gippo.learner import Learner, NonFiniteError
 from gippo.methods import config_classes
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.metrics import METRICS_FILE, read_metrics
@@ -351,7 +351,7 @@ def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
     try:
         own = num_envs // ranks.size
         env = make_env(config.env, num_envs=own, device=device, seed=config.seed)
-        return make_learner(
+        return Learner(
             env,
             config.learner,
             config.method_config,
