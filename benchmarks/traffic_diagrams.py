@@ -48,7 +48,14 @@ def is_stable(density: float) -> bool:
 def disturbed_ring(cars: int) -> TrafficSim:
     """Equilibrium, but for one car 2 m out of place."""
     traffic = TrafficSim(
-        1, 1, cars, ring_length=RING, dt=DT, driving="sumo", integrator="ballistic", dtype=torch.float64
+        1,
+        1,
+        cars,
+        ring_length=RING,
+        dt=DT,
+        driving="sumo",
+        integrator="ballistic",
+        dtype=torch.float64,
     )
     x = traffic.x
     x[0, 0] += 2.0
