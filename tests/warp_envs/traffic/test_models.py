@@ -36,7 +36,7 @@ def test_a_model_of_a_users_own_file(tmp_path, monkeypatch):
     (tmp_path / "broken_drivers.py").write_text("import nothing_of_that_name")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert find_model("my_drivers:NEWELL") is NEWELL
-    with pytest.raises(ValueError, match="'my_drivers:NEWEL' given.* did you mean 'NEWELL'"):
+    with pytest.raises(ValueError, match=r"'my_drivers:NEWEL' given.* did you mean 'NEWELL'"):
         find_model("my_drivers:NEWEL")
     with pytest.raises(ModuleNotFoundError, match="nothing_of_that_name"):
         find_model("broken_drivers:NEWELL")
