@@ -51,7 +51,7 @@ CARS, GAP = 60, 12.0
 
 # --8<-- [start:use]
 def make_ring(**parameters: float | torch.Tensor) -> TrafficSim:
-    """Evenly spaced at the optimal speed, but for one car a metre ahead."""
+    """Evenly spaced at about the optimal speed, but for one car a metre ahead."""
     ring = TrafficSim(
         1, 1, CARS, model=FVDM, ring_length=CARS * (GAP + 5.0), dtype=torch.float64, **parameters
     )

@@ -349,7 +349,12 @@ def move(model: CarFollowing, sumo: bool) -> wp.Kernel:
                 mean_speed = type(x)(0.5) * (speed + next_speed)
             next_x = x + mean_speed * dt
             if ring_length > zero and next_x >= ring_length:
-                next_x = wp.mod(next_x, ring_length)  # a step may lead around more than once
+                next_x = next_x - ring_length * wp.floor(next_x / ring_length)
+                # Of more than one lap the product is rounded, either way.
+                if next_x < zero:
+                    next_x = next_x + ring_length
+                if next_x >= ring_length:
+                    next_x = next_x - ring_length
             x_out[i] = next_x
             speed_out[i] = next_speed
 

@@ -58,3 +58,21 @@ def test_the_ant_trains_with_rsl_rl(tmp_path):
     returns = load("ant_rsl_rl").train(str(tmp_path), iterations=1)
     assert len(returns) <= 100
     assert (tmp_path / "model_0.pt").exists()
+
+
+def test_drivers_of_ones_own_stop_and_go_and_are_differentiated():
+    drivers = load("fvdm_drivers")
+    gentle = drivers.make_ring(difference_gain=0.9).run(3000)["speed"]
+    assert gentle.std() < 0.01  # V' = 1.03 < kappa / 2 + lambda = 1.1: the flow is stable
+    waves = drivers.make_ring(difference_gain=0.2).run(3000)["speed"]
+    assert waves.min() < 0.1
+    assert waves.max() > 14.0
+    seconds, step = 10.0, 1e-6
+    gain = 0.2
+    _, gradient = drivers.spread_gradient(seconds)
+
+    def spread(value):
+        return drivers.make_ring(difference_gain=value).run(round(seconds / 0.1))["speed"].std()
+
+    difference = (spread(gain + step) - spread(gain - step)) / (2.0 * step)
+    assert gradient == pytest.approx(float(difference), rel=1e-5)
