@@ -89,3 +89,6 @@ def test_a_landscape_without_a_height_is_refused():
 
     with pytest.raises(ArgumentError, match=r"^Flat\.height: nothing given, a Warp function"):
         Flat(num_envs=1)
+    Flat.height = dejong
+    with pytest.raises(ArgumentError, match=r"^height: .* given, a Warp function accepted"):
+        Flat(num_envs=1)
