@@ -4,6 +4,7 @@ A landscape is one Warp function of x [num_envs, dim] and the row to look at. Th
 zero at the origin; the environments' reward is minus the landscape.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,8 @@ def dejong(x: wp.array2d(dtype=Any), env: wp.int32):
     """De Jong's F(x) = sum_i x_i^2."""
     squares = type(x[env, 0])(0.0)
     for i in range(x.shape[1]):
-        squares += x[env, i] * x[env, i]
+        x_i = x[env, i]
+        squares += x_i * x_i
     return squares
 
 
@@ -54,13 +56,14 @@ def ackley_means(x: wp.array2d(dtype=Any), env: wp.int32):
     squares = type(weight)(0.0)
     cosines = type(weight)(0.0)
     for i in range(x.shape[1]):
-        squares += weight * x[env, i] * x[env, i]
-        cosines += weight * wp.cos(tau * x[env, i])
+        x_i = x[env, i]
+        squares += weight * x_i * x_i
+        cosines += weight * wp.cos(tau * x_i)
     return squares, cosines
 
 
 @cache
-def reward_kernel(height: wp.Function):
+def reward_kernel(height: Callable[..., Any]):
     """The kernel whose reward is minus `height`, a Warp function of all points and a row's number.
 
     Warp's adjoint does not re-run a loop of unknown length: a function may return what such a loop

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import warp as wp
 
 from kernels import landscapes as functions
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_integer
+from warp_envs.checks import ArgumentError, check_integer
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
 
 
@@ -27,7 +28,7 @@ class LandscapeEnv(DifferentiableVectorEnv):
 
     half_width: float
     """Of the cube that actions reach."""
-    height: wp.Function
+    height: Callable[..., Any]
     """The landscape, as `kernels.landscapes.dejong` is one."""
     num_obs = 1
     max_episode_steps = 1
@@ -40,6 +41,8 @@ class LandscapeEnv(DifferentiableVectorEnv):
             ValueError: `dim` below one, and as `DifferentiableVectorEnv`.
         """
         check_declared(self, {"half_width": "a number", "height": "a Warp function"})
+        if not isinstance(self.height, wp.Function):
+            raise ArgumentError("height", f"a {type(self.height).__name__}", "a Warp function")
         self.dim = self.num_actions = check_integer("dim", dim, 1)
         self.state_layout = {"x": self.dim}
         super().__init__(**options)
