@@ -9,6 +9,9 @@ import torch
 import warp as wp
 
 from kernels.perceptron.native_task import NativeTask
+from warp_envs.bridge.start import start_warp
+
+start_warp()
 
 _PREPARING = threading.Lock()
 """Warp's compiler keeps global state, and tasks are prepared on the threads that use them."""
