@@ -32,6 +32,7 @@ FLOORS = {
         ["experience"],
         ["networks"],
         ["environment", "distributed", "seeding", "terminal"],
+        ["schema"],
         ["files"],
         ["errors"],
         [""],

@@ -116,7 +116,9 @@ def env_class(env_id: str) -> type[DifferentiableVectorEnv]:
         return _check_class("env_id", load_reference("env_id", env_id))
     check_choice("env_id", env_id, _ENVS)
     found = _ENVS[env_id]
-    return _check_class("env_id", load_reference("env_id", found)) if isinstance(found, str) else found
+    return (
+        _check_class("env_id", load_reference("env_id", found)) if isinstance(found, str) else found
+    )
 
 
 def _check_class(key: str, found: Any) -> type[DifferentiableVectorEnv]:

@@ -162,7 +162,7 @@ def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
     env = make_env(config.env, device=config.device, seed=config.seed)
     learner = make_learner(
         env,
-        config.learner,
+        config.learner_config,
         config.method_config,
         num_epochs=max(config.num_epochs, epochs),
         seed=config.seed,
@@ -180,7 +180,7 @@ def _qualities(config: TrainConfig, state: dict, settings: DiagnoseConfig) -> li
     env = make_env(
         config.env, num_envs=settings.num_windows, device=config.device, seed=config.seed
     )
-    policy = Policy(env, config.learner, state, config.seed)
+    policy = Policy(env, config.learner_config, state, config.seed)
     obs, _ = env.reset(seed=config.seed)
     with torch.no_grad():
         for _ in range(settings.warm_up):

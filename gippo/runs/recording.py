@@ -58,7 +58,7 @@ def play_policy(
     """
     state = read(checkpoint)["learner"]
     env = make_env(config.env, num_envs=num_envs, device=device or config.device, seed=seed)
-    policy = Policy(env, config.learner, state, seed)
+    policy = Policy(env, config.learner_config, state, seed)
     returns: list[list[float]] = [[] for _ in range(num_envs)]
     lengths: list[list[int]] = [[] for _ in range(num_envs)]
     total = torch.zeros(num_envs, dtype=torch.float64)
