@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from gippo.commands.train import new_folder
-from gippo.commands.train import train as train_run
 from gippo.configuration.compose import configure, override_text
 from gippo.configuration.run_config import TrainConfig
 from gippo.runs.metrics import read_metrics
+from gippo.runs.training import new_folder
+from gippo.runs.training import train as train_run
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from gippo import __version__
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
-from warp_envs.checks import near_matches
 
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
@@ -56,6 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"gippo: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
+    except ValueError as error:
+        from warp_envs.checks import ArgumentError  # of commands, which have imported it
+
+        if debug:
+            raise
+        refused = isinstance(error, ArgumentError)
+        print(f"gippo: {error if refused else _unforeseen(error)}", file=sys.stderr)
+        return 2 if refused else 1
     except (KeyboardInterrupt, StoppedError) as stopped:
         if debug:
             raise
@@ -93,10 +100,15 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
+        from warp_envs.checks import near_matches
+
         raise UserError(
             f"{name!r}: no such command; there are {', '.join(COMMANDS)}"
             f"{near_matches(name, COMMANDS)}"
         )
+    # env=my_pkg:Class is also looked for in the folder at hand; last, so that it hides nothing.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     command = importlib.import_module(f"gippo.commands.{name.replace('-', '_')}")
     if "-h" in rest or "--help" in rest:
         print(command.help_text())

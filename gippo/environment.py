@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import torch
-
 import warp_envs
 from gippo.errors import UserError
 from warp_envs.checks import ArgumentError
@@ -54,6 +52,8 @@ def use_threads(num_threads: int | None, processes: int = 1) -> int:
         num_threads: how many; None: the default.
         processes: of the run on this machine, which share its cores.
     """
+    import torch  # commands that only read configurations do without
+
     cores = max(1, num_cores() // processes)
     if num_threads is None:
         num_threads = min(4, max(1, cores // 2))

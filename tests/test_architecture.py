@@ -29,6 +29,7 @@ FLOORS = {
         ["experience"],
         ["networks"],
         ["environment", "distributed", "seeding", "terminal"],
+        ["schema"],
         ["files"],
         ["errors"],
         [""],

@@ -4,8 +4,12 @@ env = warp_envs.make("cartpole", num_envs=64, device="cpu", seed=0)
 obs, info = env.reset()
 obs, reward, terminated, truncated, info = env.step(actions)
 
-Importing this package registers the environments with Gymnasium, as "gippo/Cartpole-v0".
+Importing this package registers the environments with Gymnasium, as "gippo/Cartpole-v0", and
+imports neither torch nor Warp: a name below is imported when it is first used.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import kernels as _kernels
 
@@ -16,22 +20,53 @@ if not getattr(_kernels, "GIPPO_KERNELS", False):
         "gippo again"
     )
 
-from warp_envs.articulation.articulation import Articulation
-from warp_envs.bridge.start import start_warp as _start_warp
-from warp_envs.bridge.threads import get_num_threads, set_num_threads
-from warp_envs.recording.recorder import RolloutRecorder
-from warp_envs.registry import env_ids, make, register_with_gymnasium
-from warp_envs.traffic.simulator import TrafficSim
+from warp_envs.registry import env_ids, make, register, register_all_with_gymnasium
 
-_start_warp()
-register_with_gymnasium()  # what gymnasium.make_vec("warp_envs:gippo/Ant-v0") waits for
+if TYPE_CHECKING:
+    from warp_envs.articulation.articulation import Articulation
+    from warp_envs.bridge.program import Program
+    from warp_envs.bridge.threads import get_num_threads, set_num_threads
+    from warp_envs.recording.recorder import RolloutRecorder
+    from warp_envs.robots.base import ArticulatedEnv
+    from warp_envs.traffic.simulator import TrafficSim
+    from warp_envs.vector_env import DifferentiableVectorEnv
+
+register_all_with_gymnasium()  # what gymnasium.make_vec("warp_envs:gippo/Ant-v0") waits for
 
 __all__ = [
+    "ArticulatedEnv",
     "Articulation",
+    "DifferentiableVectorEnv",
+    "Program",
     "RolloutRecorder",
     "TrafficSim",
     "env_ids",
     "get_num_threads",
     "make",
+    "register",
     "set_num_threads",
 ]
+
+_MODULES = {
+    "ArticulatedEnv": "robots.base",
+    "Articulation": "articulation.articulation",
+    "DifferentiableVectorEnv": "vector_env",
+    "Program": "bridge.program",
+    "RolloutRecorder": "recording.recorder",
+    "TrafficSim": "traffic.simulator",
+    "get_num_threads": "bridge.threads",
+    "set_num_threads": "bridge.threads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,43 +1,133 @@
-"""Environments by name."""
+"""Environments by name, the project's and anyone's."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
-import torch
 
 from warp_envs.checks import ArgumentError, check_choice, near_matches
-from warp_envs.landscapes import AckleyEnv, DeJongEnv
-from warp_envs.robots.ant import AntDflexEnv, AntEnv
-from warp_envs.robots.any_robot import RobotEnv
-from warp_envs.robots.cartpole import CartpoleEnv
-from warp_envs.robots.hopper import HopperEnv
-from warp_envs.traffic.pace_car import PaceCarEnv
-from warp_envs.vector_env import DifferentiableVectorEnv
 
-EnvFactory = Callable[..., DifferentiableVectorEnv]
+if TYPE_CHECKING:
+    import torch
 
-_BASE_OPTIONS = ("num_envs", "device", "dtype", "seed")
-_UNLISTED = (*_BASE_OPTIONS, "num_blocks")  # threads are `warp_envs.set_num_threads`'s to say
+    from warp_envs.vector_env import DifferentiableVectorEnv
 
-_FACTORIES: dict[str, EnvFactory] = {
-    "dejong": DeJongEnv,
-    "ackley": AckleyEnv,
-    "cartpole": CartpoleEnv,
-    "ant": AntEnv,
-    "ant_dflex": AntDflexEnv,
-    "hopper": HopperEnv,
-    "pace_car": PaceCarEnv,
-    "robot": RobotEnv,
+_UNLISTED = ("num_envs", "device", "dtype", "seed", "num_blocks")
+"""Options that all environments share, which no configuration file lists."""
+
+_ENVS: dict[str, str | type[DifferentiableVectorEnv]] = {
+    "dejong": "warp_envs.landscapes:DeJongEnv",
+    "ackley": "warp_envs.landscapes:AckleyEnv",
+    "cartpole": "warp_envs.robots.cartpole:CartpoleEnv",
+    "ant": "warp_envs.robots.ant:AntEnv",
+    "ant_dflex": "warp_envs.robots.ant:AntDflexEnv",
+    "hopper": "warp_envs.robots.hopper:HopperEnv",
+    "pace_car": "warp_envs.traffic.pace_car:PaceCarEnv",
+    "robot": "warp_envs.robots.any_robot:RobotEnv",
 }
+"""Name -> "module:Class", imported when one is made, or the class itself."""
+
+_EPISODE_STEPS: Mapping[str, int] = {"dejong": 1, "ackley": 1, "cartpole": 240}
+"""What Gymnasium is told of built-in environments, whose classes are not imported for it."""
+_DEFAULT_EPISODE_STEPS = 1000
 
 
 def env_ids() -> tuple[str, ...]:
-    """The names that `make` accepts."""
-    return tuple(_FACTORIES)
+    """The names that `make` accepts, beside references ``module:Class``."""
+    return tuple(_ENVS)
+
+
+def is_reference(name: str) -> bool:
+    """Whether `name` is of the form ``module:Class``, as ``my_pkg.robots:PlanarEnv``."""
+    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
+
+
+def load_reference(key: str, reference: str) -> Any:
+    """What ``module:Class`` names, its module imported.
+
+    Args:
+        key: the argument that named it, for the error.
+        reference: the module's dotted name and the class's.
+
+    Raises:
+        ArgumentError: there is no such module, or nothing of the name in it. What else goes wrong
+            while the module is imported is the module's own error.
+    """
+    module_name, _, name = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there; one that it imports is not
+        raise ArgumentError(
+            key,
+            repr(reference),
+            f"a module that can be imported (there is no {error.name!r})",
+            "; the folder that commands are started from is searched, and the installed packages",
+        ) from error
+    if not hasattr(module, name):
+        classes = [n for n, value in vars(module).items() if isinstance(value, type)]
+        hint = near_matches(name, classes)
+        raise ArgumentError(key, repr(reference), f"a class of {module_name}", hint)
+    return getattr(module, name)
+
+
+def register(name: str, env: str | type[DifferentiableVectorEnv]) -> None:
+    """Let `make`, ``gippo train env=NAME`` in this process and Gymnasium know an environment.
+
+    Without this, ``module:Class`` names it as well, in any process.
+
+    Args:
+        name: lower case, digits and underscores, as "half_cheetah".
+        env: the subclass of `DifferentiableVectorEnv`, or "module:Class", imported when first made.
+
+    Raises:
+        ArgumentError: a name that is taken or not of this form, or no such class.
+    """
+    if not isinstance(name, str) or re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
+        raise ArgumentError("name", repr(name), "lower-case letters, digits and underscores")
+    if _ENVS.get(name, env) != env:
+        raise ArgumentError("name", repr(name), "a name that is not taken")
+    if isinstance(env, str):
+        if not is_reference(env):
+            raise ArgumentError("env", repr(env), "a class or 'module:Class'")
+    else:
+        _check_class("env", env)
+    _ENVS[name] = env
+    limit = None if isinstance(env, str) else getattr(env, "max_episode_steps", None)
+    _register_with_gymnasium(name, limit)
+
+
+def env_class(env_id: str) -> type[DifferentiableVectorEnv]:
+    """The class of an environment, imported now if need be.
+
+    Args:
+        env_id: one of `env_ids()`, or ``module:Class``.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    if isinstance(env_id, str) and is_reference(env_id):
+        return _check_class("env_id", load_reference("env_id", env_id))
+    check_choice("env_id", env_id, _ENVS)
+    found = _ENVS[env_id]
+    return (
+        _check_class("env_id", load_reference("env_id", found)) if isinstance(found, str) else found
+    )
+
+
+def _check_class(key: str, found: Any) -> type[DifferentiableVectorEnv]:
+    from warp_envs.vector_env import DifferentiableVectorEnv  # torch and Warp, needed from here on
+
+    if not isinstance(found, type) or not issubclass(found, DifferentiableVectorEnv):
+        accepted = "a subclass of warp_envs.DifferentiableVectorEnv"
+        raise ArgumentError(key, getattr(found, "__qualname__", repr(found)), accepted)
+    return found
 
 
 def make(
@@ -46,35 +136,54 @@ def make(
     num_envs: int,
     device: str = "cpu",
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     **options: Any,
 ) -> DifferentiableVectorEnv:
     """Make `num_envs` differentiable copies of an environment on a device.
 
     Args:
-        env_id: one of `env_ids()`.
+        env_id: one of `env_ids()`, or ``module:Class`` of one's own.
         num_envs: copies stepped together.
         device: "cpu" or "cuda:0".
         seed: of the random initial states.
-        dtype: torch.float32, or torch.float64 for verification.
+        dtype: torch.float32, also meant by None, or torch.float64 for verification.
         options: the environment's own, as ``dim=64`` for "dejong".
 
     Raises:
         ValueError: an unknown id or option, or a value out of range; the message names it and
             says what is accepted.
     """
-    check_choice("env_id", env_id, _FACTORIES)
-    factory = _FACTORIES[env_id]
+    factory = cast("Any", env_class(env_id))
     known = env_options(env_id)
     for name in options:
-        if name not in known:
-            accepted = f"one of {[*known, *_BASE_OPTIONS]}"
-            hint = near_matches(name, known)
-            raise ArgumentError(name, f"no option of {env_id!r}", accepted, hint)
-    for name in _required_options(env_id):
-        if name not in options:
+        if name not in known and name not in _UNLISTED:
+            accepted = f"one of {[*known, *_UNLISTED]}"
+            raise ArgumentError(
+                name, f"no option of {env_id!r}", accepted, near_matches(name, known)
+            )
+    for name, default in known.items():
+        if default is inspect.Parameter.empty and name not in options:
             raise ArgumentError(name, f"not given, but {env_id!r} needs it")
-    return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
+    if dtype is not None:
+        options["dtype"] = dtype
+    return factory(num_envs=num_envs, device=device, seed=seed, **options)
+
+
+def env_options(env_id: str) -> dict[str, Any]:
+    """The options of an environment beyond those that all share, with their defaults.
+
+    The time limit's is the class's; `inspect.Parameter.empty` stands for an option that must be
+    given.
+    """
+    cls = env_class(env_id)
+    options = {
+        p.name: p.default
+        for p in inspect.signature(cls).parameters.values()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in _UNLISTED
+    }
+    if options.get("max_episode_steps", 0) is None:
+        options["max_episode_steps"] = getattr(cls, "max_episode_steps", None)
+    return options
 
 
 def gymnasium_id(env_id: str) -> str:
@@ -82,34 +191,21 @@ def gymnasium_id(env_id: str) -> str:
     return f"gippo/{env_id.title().replace('_', '')}-v0"
 
 
-def register_with_gymnasium() -> None:
+def register_all_with_gymnasium() -> None:
     """Let ``gymnasium.make_vec("gippo/Ant-v0", num_envs=64)`` make what `make` makes.
 
     Options, device, dtype and seed go along as keywords. These environments are vectorised by
     themselves: Gymnasium refuses its modes "sync" and "async" for them, and `gymnasium.make`.
     """
-    for env_id in _FACTORIES:
-        defaults = {parameter.name: parameter.default for parameter in _own_parameters(env_id)}
-        gymnasium.register(
-            gymnasium_id(env_id),
-            vector_entry_point=f"{__name__}:{make.__name__}",
-            max_episode_steps=defaults.get("max_episode_steps"),
-            kwargs={"env_id": env_id},
-        )
+    for env_id in _ENVS:
+        limit = _EPISODE_STEPS.get(env_id, _DEFAULT_EPISODE_STEPS)
+        _register_with_gymnasium(env_id, limit)
 
 
-def env_options(env_id: str) -> tuple[str, ...]:
-    """The options of an environment beyond those that all share."""
-    return tuple(parameter.name for parameter in _own_parameters(env_id))
-
-
-def _required_options(env_id: str) -> tuple[str, ...]:
-    return tuple(p.name for p in _own_parameters(env_id) if p.default is inspect.Parameter.empty)
-
-
-def _own_parameters(env_id: str) -> list[inspect.Parameter]:
-    return [
-        parameter
-        for parameter in inspect.signature(_FACTORIES[env_id]).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in _UNLISTED
-    ]
+def _register_with_gymnasium(env_id: str, max_episode_steps: int | None) -> None:
+    gymnasium.register(
+        gymnasium_id(env_id),
+        vector_entry_point=f"{__name__}:{make.__name__}",
+        max_episode_steps=max_episode_steps,
+        kwargs={"env_id": env_id},
+    )

@@ -11,7 +11,6 @@ from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError
-from warp_envs.usd.newton_import import convert_robot
 
 HELP = """\
 gippo convert: turn a robot's MJCF or URDF file into a USD file to train on.
@@ -59,10 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
-    try:
-        left_out = convert_robot(source, out)
-    except ArgumentError as error:
-        raise UserError(str(error)) from error
+    from warp_envs.usd.newton_import import convert_robot
+
+    left_out = convert_robot(source, out)
     console = make_console()
     for what in left_out:
         console.print(f"left out: {what}", soft_wrap=True)

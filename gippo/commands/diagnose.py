@@ -161,7 +161,7 @@ def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
     env = make_env(config.env, device=config.device, seed=config.seed)
     learner = Learner(
         env,
-        config.learner,
+        config.learner_config,
         config.method_config,
         num_epochs=max(config.num_epochs, epochs),
         seed=config.seed,
@@ -179,7 +179,7 @@ def _qualities(config: TrainConfig, state: dict, settings: DiagnoseConfig) -> li
     env = make_env(
         config.env, num_envs=settings.num_windows, device=config.device, seed=config.seed
     )
-    policy = Policy(config.learner, state, device=env.device, seed=config.seed)
+    policy = Policy(config.learner_config, state, device=env.device, seed=config.seed)
     policy.check_fits(env)
     obs, _ = env.reset(seed=config.seed)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_choice
-from warp_envs.viewing.newton_viewer import VIEWERS, show_in_newton
+from warp_envs.viewing.newton_viewer import VIEWERS
 from warp_envs.viewing.page import write_page
 
 ROLLOUT = "rollout.usdc"
@@ -68,13 +68,12 @@ def run(arguments: Sequence[str]) -> int:
         given = " ".join(named) or "nothing"
         raise UserError(f"{given} given; one run's folder or USD file expected: gippo view RUN")
     recording = _recording(Path(named[0]))
-    try:
-        if settings.viewer != "page":
-            show_in_newton(recording, settings.viewer)
-            return 0
-        return _show_page(recording, settings)
-    except ArgumentError as error:
-        raise UserError(str(error)) from error
+    if settings.viewer != "page":
+        from warp_envs.viewing.newton_viewer import show_in_newton
+
+        show_in_newton(recording, settings.viewer)
+        return 0
+    return _show_page(recording, settings)
 
 
 def _show_page(recording: Path, settings: ViewConfig) -> int:

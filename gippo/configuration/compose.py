@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,15 +15,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
 from gippo.errors import UserError
-from gippo.methods import config_classes
-from warp_envs.checks import near_matches
+from gippo.methods import method_names
+from warp_envs.checks import ArgumentError, near_matches
+from warp_envs.registry import env_ids, env_options, is_reference
 
 GROUPS = ("env", "algo", "experiment")
+NUM_ENVS, NUM_EPOCHS = 64, 500
+"""Of an environment without a configuration file."""
 
 T = TypeVar("T")
 
@@ -34,7 +38,12 @@ def config_dir() -> Path:
     return packaged if packaged.is_dir() else package.parent / "configs"
 
 
-def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
+def configure(
+    command: str,
+    schema: type[T],
+    overrides: Sequence[str],
+    tell: Callable[[str], None] = lambda line: None,
+) -> T:
     """The configuration of `command` under command-line overrides ``key=value``.
 
     The environment file's `presets`, an experiment's changes to them included, are laid under what
@@ -44,6 +53,7 @@ def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
         command: the name of the command's primary configuration, and of its schema.
         schema: its dataclass; fields `env` and `algo` are filled from the groups of these names.
         overrides: in Hydra's grammar.
+        tell: gets a line if the environment has no preset for the method, whose defaults hold then.
 
     Raises:
         UserError: an override that cannot be read, an unknown key, choice or value; the message
@@ -55,12 +65,13 @@ def configure(command: str, schema: type[T], overrides: Sequence[str]) -> T:
         with _hydra():
             groups = [override for override in parsed if override.key_or_group in GROUPS]
             _check_choices(groups)
+            _store_choices(groups)
             none = [override for override in groups if override.value() is None]  # of experiments
             parsed, groups = ([o for o in some if o not in none] for some in (parsed, groups))
             base = compose(command, [_text(override) for override in groups])
             _check_keys(parsed, base)
             _check_values(parsed, base)
-            selected = ["preset=selected"] if _store_preset(base) else []
+            selected = ["preset=selected"] if _store_preset(base, tell) else []
             config = compose(command, selected + [_text(override) for override in parsed])
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
@@ -81,9 +92,12 @@ def _hydra() -> Iterator[None]:
 
 
 def choices(group: str) -> list[str]:
-    """The files of a configuration group, by the names that select them."""
+    """What selects from a configuration group by name: files, methods, registered environments."""
+    if group == "algo":
+        return sorted(method_names())
     folder = config_dir() / group
-    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+    files = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
+    return sorted(files | set(env_ids())) if group == "env" else sorted(files)
 
 
 def register(command: str, schema: type) -> None:
@@ -94,16 +108,53 @@ def register(command: str, schema: type) -> None:
     else:
         store.store(name=command, node=schema)
     store.store(group="preset", name="none", node={}, package="_global_")
-    for name in config_classes():
-        store.store(group="schema/algo", name=name, node=algo_schema(name))
+    for name in method_names():
+        store.store(group="algo", name=name, node=algo_schema(name))
 
 
-def _store_preset(base: DictConfig) -> bool:
-    """Hand Hydra the environment's preset for the chosen method; False: it has none."""
-    presets = OmegaConf.select(base, "env.presets")
-    if "algo" not in base or presets is None:
+def _store_choices(groups: Sequence[Override]) -> None:
+    """Make environments without a file, and references ``module:Class``, known to Hydra.
+
+    Raises:
+        UserError: a reference that names no environment or method.
+    """
+    for override in groups:
+        group, name = override.key_or_group, override.value()
+        try:
+            if group == "algo" and is_reference(name):
+                ConfigStore.instance().store(group="algo", name=name, node=algo_schema(name))
+            elif group == "env" and not (config_dir() / "env" / f"{name}.yaml").exists():
+                ConfigStore.instance().store(group="env", name=name, node=_env_node(name))
+        except ArgumentError as error:
+            raise UserError(str(error.renamed(group))) from error
+
+
+def _env_node(env_id: str) -> dict[str, Any]:
+    """What a file in configs/env/ would say of an environment that has none.
+
+    Its options are those of its class with a default that YAML can hold, and those that must be
+    given.
+    """
+    plain = (type(None), bool, int, float, str, list, tuple)
+    options = {
+        name: MISSING if default is inspect.Parameter.empty else default
+        for name, default in env_options(env_id).items()
+        if default is inspect.Parameter.empty or isinstance(default, plain)
+    }
+    presets = {"run": {"num_epochs": NUM_EPOCHS}}
+    return {"id": env_id, "num_envs": NUM_ENVS, **options, "presets": presets}
+
+
+def _store_preset(base: DictConfig, tell: Callable[[str], None]) -> bool:
+    """Hand Hydra the environment's preset for the chosen method; False: it has none at all."""
+    if "algo" not in base:
         return False
-    plain: Any = OmegaConf.to_container(presets, resolve=True)
+    presets = OmegaConf.select(base, "env.presets")
+    plain: Any = {} if presets is None else OmegaConf.to_container(presets, resolve=True)
+    if base.algo.name not in plain:
+        tell(f"no preset of {base.env.id} for {base.algo.name}: the method's defaults are used")
+    if presets is None:
+        return False
     node = dict(plain.get("run", {}))
     node.update(
         (section, plain[name])
@@ -178,14 +229,20 @@ def _culprit(overrides: Sequence[str]) -> str:
 
 def _check_choices(overrides: Sequence[Override]) -> None:
     for override in overrides:
-        known = choices(override.key_or_group)
-        given = override.value()
-        if given is None and override.key_or_group == "experiment":
+        group, given = override.key_or_group, override.value()
+        if given is None and group == "experiment":
             continue
+        if group != "experiment" and isinstance(given, str) and is_reference(given):
+            continue
+        known = choices(group)
         if given not in known:
+            more = "" if group == "experiment" else " (or module:Class)"
             raise UserError(
-                f"{override.key_or_group}: {given!r} given, one of {known} accepted"
-                f"{near_matches(str(given), known)}"
+                str(
+                    ArgumentError(
+                        group, repr(given), f"one of {known}{more}", near_matches(str(given), known)
+                    )
+                )
             )
 
 

@@ -8,16 +8,22 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
-from gippo.learner import LearnerConfig
-from gippo.methods import config_classes
-from warp_envs.checks import ArgumentError, check_integer
+from gippo.methods import config_class, method_class
+from gippo.schema import real, settings_class
+from warp_envs.checks import ArgumentError, check_choice, check_integer
+from warp_envs.registry import env_ids, is_reference
+
+if TYPE_CHECKING:
+    from gippo.learner import LearnerConfig
+else:
+    LearnerConfig = settings_class("gippo.learner", "LearnerConfig")
 
 CONFIG_FILE = "config.yaml"
 MAX_THREADS = 1024
@@ -81,6 +87,10 @@ class TrainConfig:
             check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
         if self.run_dir is not None and not self.run_dir.strip():
             raise ArgumentError("run_dir", "''", "a folder")
+        env_id = self.env.get("id")
+        if not isinstance(env_id, str) or not is_reference(env_id):
+            check_choice("env.id", env_id, env_ids())
+        check_integer("env.num_envs", self.env.get("num_envs"), 1)
 
     @property
     def env_options(self) -> dict[str, Any]:
@@ -88,20 +98,36 @@ class TrainConfig:
         return {name: v for name, v in self.env.items() if name not in ("id", "num_envs")}
 
     @property
+    def learner_config(self) -> LearnerConfig:
+        """What all methods share, as the class that the learner itself declares."""
+        return real(self.learner)
+
+    @property
     def method_config(self) -> Any:
-        """The method's hyperparameters as the class that the method itself declares."""
-        method_class = config_classes()[self.algo.name]
-        names = [entry.name for entry in dataclasses.fields(method_class)]
-        return method_class(**{name: getattr(self.algo, name) for name in names})
+        """The method's hyperparameters, as the class that the method itself declares."""
+        cls = method_class(self.algo.name).config_class
+        parts = {entry.name: getattr(self.algo, entry.name) for entry in dataclasses.fields(cls)}
+        return cls(**{k: real(v) if dataclasses.is_dataclass(v) else v for k, v in parts.items()})
 
 
 @functools.cache
 def algo_schema(name: str) -> type:
-    """The method's hyperparameters with its name, as a structured config."""
+    """The method's hyperparameters with its name, as a structured config.
+
+    Args:
+        name: of the method, or ``module:Class``.
+
+    Raises:
+        ArgumentError: there is no such method.
+    """
     named = [("name", str, field(default=name))]
-    schema = dataclasses.make_dataclass(f"{name}_schema", named, bases=(config_classes()[name],))
-    schema.__module__ = __name__
+    title = f"{name.replace('.', '/')}{_SCHEMA}"
+    schema = dataclasses.make_dataclass("algo", named, bases=(config_class(name),))
+    schema.__module__, schema.__qualname__ = __name__, title
     return schema
+
+
+_SCHEMA = "_schema"
 
 
 def __getattr__(name: str) -> Any:
@@ -110,10 +136,10 @@ def __getattr__(name: str) -> Any:
     Launchers pass configurations between processes. A class that a pickle cannot name it carries
     along, and the copy that comes back would overwrite the original.
     """
-    method, found, rest = name.partition("_schema")
-    if found and not rest and method in config_classes():
-        return algo_schema(method)
-    raise AttributeError(name)
+    method, found, rest = name.partition(_SCHEMA)
+    if found and not rest:
+        return algo_schema(method.replace("/", "."))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def from_omegaconf(config: DictConfig, schema: type[T]) -> T:
@@ -133,9 +159,7 @@ def from_omegaconf(config: DictConfig, schema: type[T]) -> T:
         return schema(**{str(key): _to_object(config, str(key)) for key in config})
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    except UserError:
-        raise
-    except ValueError as error:
+    except ArgumentError as error:
         raise UserError(str(error)) from error
 
 
@@ -172,13 +196,13 @@ def load_config(run_dir: Path) -> TrainConfig:
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{path}: not a mapping")
         name = OmegaConf.select(loaded, "algo.name")
-        if name not in config_classes():
-            raise UserError(f"{path}: algo.name: {name!r} is none of {list(config_classes())}")
         schema = OmegaConf.structured(TrainConfig)
         schema.algo = OmegaConf.structured(algo_schema(name))
         merged = OmegaConf.merge(schema, loaded)
     except UserError:
         raise
+    except ArgumentError as error:  # of the method that is named
+        raise UserError(f"{path}: {error.renamed('algo.name')}") from error
     except Exception as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     assert isinstance(merged, DictConfig)
@@ -212,12 +236,9 @@ def _to_object(config: DictConfig, section: str) -> Any:
         return config[section]
     try:
         return OmegaConf.to_object(node)
-    except UserError:
-        raise
-    except ValueError as error:
-        name, separator, rest = str(error).partition(":")
+    except ArgumentError as error:
         keys = list(keys_of(OmegaConf.to_container(node), f"{section}."))  # type: ignore[arg-type]
-        raise UserError(f"{_whole_key(name, keys)}{separator}{rest}") from error
+        raise error.renamed(_whole_key(error.key, keys)) from error
 
 
 def _whole_key(name: str, keys: list[str]) -> str:

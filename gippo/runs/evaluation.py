@@ -82,7 +82,7 @@ def evaluate(
     folder = Path(run_dir)
     config = load_config(folder)
     state = read(chosen_checkpoint(folder, checkpoint))["learner"]
-    policy = Policy(config.learner, state, device=device or config.device, seed=seed)
+    policy = Policy(config.learner_config, state, device=device or config.device, seed=seed)
     parts = [
         _episodes(config, policy, min(AT_ONCE, num_episodes - start), start, seed, deterministic)
         for start in range(0, num_episodes, AT_ONCE)

@@ -116,7 +116,7 @@ def load_policy(
     folder = Path(run_dir)
     config = load_config(folder)
     state = read(chosen_checkpoint(folder, checkpoint))["learner"]
-    return Policy(config.learner, state, device=device, seed=seed)
+    return Policy(config.learner_config, state, device=device, seed=seed)
 
 
 def chosen_checkpoint(run_dir: Path, choice: str) -> Path:

@@ -58,7 +58,7 @@ def play_policy(
     """
     state = read(checkpoint)["learner"]
     env = make_env(config.env, num_envs=num_envs, device=device or config.device, seed=seed)
-    policy = Policy(config.learner, state, device=env.device, seed=seed)
+    policy = Policy(config.learner_config, state, device=env.device, seed=seed)
     policy.check_fits(env)
     returns: list[list[float]] = [[] for _ in range(num_envs)]
     lengths: list[list[int]] = [[] for _ in range(num_envs)]

@@ -114,7 +114,11 @@ def measure_training(config: TrainConfig, *, seconds: float) -> TrainingSpeed:
     """Train from the beginning for a while."""
     env = make_env(config.env, device=config.device, seed=config.seed)
     learner = Learner(
-        env, config.learner, config.method_config, num_epochs=config.num_epochs, seed=config.seed
+        env,
+        config.learner_config,
+        config.method_config,
+        num_epochs=config.num_epochs,
+        seed=config.seed,
     )
     spent: dict[str, float] = {}
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from omegaconf import MISSING
+
+from gippo.schema import documentation
 
 _COLUMN = 21
 _WIDTH = 96
@@ -40,7 +39,7 @@ def describe_keys(
         if dataclasses.is_dataclass(default):
             lines.append(describe_keys(type(default), prefix=f"{name}.", values=given))
             continue
-        text = _documentation(schema).get(entry.name, "")
+        text = documentation(schema).get(entry.name, "")
         if values is not None:
             lines.append(_paragraph(f"{name}={_plain(given)}", text))
         elif default is MISSING:
@@ -80,26 +79,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value).replace(" ", "").replace("'", "")
-
-
-@cache
-def _documentation(schema: type) -> dict[str, str]:
-    """The string that follows each attribute in the source, its base classes' included."""
-    found: dict[str, str] = {}
-    for cls in reversed(schema.__mro__):
-        if not dataclasses.is_dataclass(cls):
-            continue
-        try:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        except OSError:  # no source: made at run time, or shipped without
-            continue
-        assert isinstance(tree, ast.ClassDef)
-        for statement, following in zip(tree.body, tree.body[1:], strict=False):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(following, ast.Expr)
-                and isinstance(following.value, ast.Constant)
-            ):
-                found[statement.target.id] = " ".join(str(following.value.value).split())
-    return found

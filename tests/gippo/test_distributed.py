@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from gippo.cli import main
-from gippo.commands.train import _make_learner
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.distributed import Ranks, joined_ranks
 from gippo.errors import UserError
 from gippo.runs.checkpoint import CheckpointFolder
 from gippo.runs.metrics import read_metrics
+from gippo.runs.training import _make_learner
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -20,7 +20,6 @@ from pxr import Usd
 
 from gippo.cli import main
 from gippo.commands.play import _checkpoint
-from gippo.commands.train import _make_learner
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig, keys_of, to_omegaconf
 from gippo.distributed import SINGLE
@@ -29,6 +28,7 @@ from gippo.errors import UserError
 from gippo.runs.checkpoint import CheckpointFolder, difference, read
 from gippo.runs.policy import Policy
 from gippo.runs.trainer import CHECKPOINTS, Trainer
+from gippo.runs.training import _make_learner
 from warp_envs.usd.loader import load_robot
 
 FUZZ = int(os.environ.get("GIPPO_FUZZ", "0"))

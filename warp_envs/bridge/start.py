@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import warp as wp
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver on Linux; a GPU under WSL
 
 
+@cache
 def start_warp() -> None:
-    """Initialise Warp quietly; its warnings show afterwards.
+    """Initialise Warp quietly, once; its warnings show afterwards.
 
     On Linux without any GPU device, what Warp's native library writes to standard error while it
     starts, that no CUDA driver is there, is dropped.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from warp_envs.bridge.start import start_warp
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.newton_import import import_newton
 from warp_envs.viewing.playback import (
@@ -21,6 +22,8 @@ from warp_envs.viewing.playback import (
     read_playback,
     rotate,
 )
+
+start_warp()
 
 VIEWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "gl": ("ViewerGL", {}),

@@ -76,7 +76,11 @@ def measure(
 def _learner(config: TrainConfig) -> Learner:
     env = make_env(config.env, device=config.device, seed=config.seed)
     return Learner(
-        env, config.learner, config.method_config, num_epochs=config.num_epochs, seed=config.seed
+        env,
+        config.learner_config,
+        config.method_config,
+        num_epochs=config.num_epochs,
+        seed=config.seed,
     )
 
 

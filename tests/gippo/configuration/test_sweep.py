@@ -12,10 +12,10 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from gippo.cli import main
-from gippo.commands import train
 from gippo.configuration import sweep
 from gippo.configuration.compose import parse
 from gippo.errors import StoppedError
+from gippo.runs import training
 from gippo.runs.metrics import read_metrics
 from gippo.terminal.interrupt import stopping_jobs
 
@@ -136,13 +136,13 @@ def test_what_is_finished_is_skipped_and_what_is_not_goes_on(tmp_path, monkeypat
     assert list(before) == ["seed=0", "seed=1"]
     (tmp_path / "seed=1" / "checkpoints" / "epoch_000002.pt").unlink()
     (tmp_path / "seed=1" / "metrics.jsonl").unlink()
-    trained, train_run = [], train.train
+    trained, train_run = [], training.train
 
     def spy(config, *rest):
         trained.append(config.seed)
         return train_run(config, *rest)
 
-    monkeypatch.setattr(train, "train", spy)
+    monkeypatch.setattr(training, "train", spy)
     assert run(tmp_path, "seed=0,1") == 0
     assert trained == [1]
     assert scores(tmp_path)["seed=0"] == before["seed=0"]
@@ -235,6 +235,6 @@ def test_a_stopped_job_ends_the_sweep_with_130(monkeypatch, tmp_path, capsys):
     def stopped(*arguments):
         raise StoppedError(130)
 
-    monkeypatch.setattr(train, "train", stopped)
+    monkeypatch.setattr(training, "train", stopped)
     assert run(tmp_path, "seed=0") == 130
     assert "interrupted" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import torch
 
 from gippo.experience.advantages import normalized
 from gippo.learner import Learner
-from gippo.methods import config_classes, method_of, methods
+from gippo.methods import method_class, method_names, method_of
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.rp import RPConfig
@@ -86,10 +86,11 @@ def test_lr_descends_log_probabilities_weighted_by_normalised_advantages():
 
 
 def test_every_method_is_found_with_its_config():
-    assert set(methods()) >= {"lr", "rp", "ppo", "lr_rp", "pe", "gippo"}
-    assert config_classes()["gippo"] is GIPPOConfig
-    for name, config_class in config_classes().items():
-        assert method_of(config_class()).name == name
+    assert set(method_names()) >= {"lr", "rp", "ppo", "lr_rp", "pe", "gippo"}
+    assert method_class("gippo").config_class is GIPPOConfig
+    for name in method_names():
+        assert method_class(name).name == name
+        assert method_of(method_class(name).config_class()) is method_class(name)
 
 
 def test_an_unknown_config_is_refused():

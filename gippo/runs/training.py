@@ -1,0 +1,325 @@
+"""Training a run, from its beginning or further, as the command line and Python ask for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shlex
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.logging import RichHandler
+
+from gippo.configuration.compose import written
+from gippo.configuration.run_config import (
+    CONFIG_FILE,
+    TrainConfig,
+    load_config,
+    save_config,
+    to_omegaconf,
+)
+from gippo.distributed import Ranks, joined_ranks, local_processes
+from gippo.environment import make_env, use_threads
+from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
+from gippo.files import reason, sole_use
+from gippo.learner import Learner, NonFiniteError
+from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
+from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.plots import Limits, plot_run
+from gippo.runs.recording import play_policy
+from gippo.runs.trainer import Trainer
+from gippo.terminal.interrupt import StopRequest
+from gippo.terminal.progress import TrainingProgress, duration, make_console, number
+from warp_envs.viewing.preview import render_contact_sheet
+
+CURVE = "curve.png"
+ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
+# What may differ when a run is resumed: where and how it runs, not what it computes.
+RESUMABLE = (
+    "device",
+    "num_threads",
+    "checkpoint_every",
+    "keep_last",
+    "tensorboard",
+    "rollout",
+    "run_dir",
+    "resume",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    status: int
+    """0, or 128 plus the number of the signal that ended it."""
+    best_return: float
+    run_dir: Path
+
+
+def train(
+    config: TrainConfig, overrides: Sequence[str] = (), console: Console | None = None
+) -> Outcome:
+    """Train a run from its beginning, or further, and say where its files lie.
+
+    Args:
+        config: the run.
+        overrides: the command line's, to be held against a resumed run's own configuration.
+        console: where to say it; by default the terminal.
+
+    Raises:
+        UserError: something cannot be as asked; nothing has been written.
+        TrainingFailedError: too many updates were not finite; the last checkpoint is good.
+    """
+    run_dir = Path(config.run_dir or new_folder(config))
+    if config.resume:
+        config = resumed(config, run_dir, overrides)
+    with joined_ranks(config.device) as (ranks, device):
+        if ranks.rank > 0:
+            return _follow(config, run_dir, ranks, device)
+        return _lead(config, run_dir, console or make_console(), ranks, device)
+
+
+def _lead(
+    config: TrainConfig, run_dir: Path, console: Console, ranks: Ranks, device: str
+) -> Outcome:
+    """Train as the only process, or as the one that keeps the files and shows progress."""
+    free = config.resume or not _in_the_way(run_dir)
+    ranks.told(free)
+    if not free:
+        raise UserError(
+            f"run_dir: {str(run_dir)!r} is not empty; resume=true goes on with the run in it, "
+            "another run_dir starts a new one"
+        )
+    # Kept with the run: on a machine of other cores it would else go on with other rounding.
+    config.num_threads = use_threads(config.num_threads, local_processes())
+    with StopRequest(console) as stop:
+        learner = _make_learner(config, ranks, device)
+        _make_folder(run_dir)
+        with sole_use(run_dir):
+            trainer = Trainer(
+                learner,
+                run_dir,
+                num_epochs=config.num_epochs,
+                checkpoint_every=config.checkpoint_every,
+                keep_last=config.keep_last,
+                tensorboard=config.tensorboard,
+            )
+            if config.resume:
+                for line in trainer.resume():
+                    console.print(f"{line}; the one before it is used")
+                ranks.told(learner.state_dict() if ranks.size > 1 else None)
+            save_config(config, run_dir / CONFIG_FILE)
+            console.print(title(config))
+            try:
+                _train_visibly(trainer, config, stop, console, ranks)
+            except NonFiniteError as error:
+                raise TrainingFailedError(
+                    f"{error}; the checkpoints in {run_dir} are good"
+                ) from error
+            _finish(trainer, config, console)
+    status = stop.exit_status
+    if status == 0 and trainer.epoch < config.num_epochs:  # another process was asked to end
+        status = 128 + signal.SIGTERM
+    return Outcome(status, trainer.best_return, run_dir)
+
+
+def _follow(config: TrainConfig, run_dir: Path, ranks: Ranks, device: str) -> Outcome:
+    """Train with process 0, which keeps all files."""
+    if not ranks.told(None):
+        return Outcome(2, math.nan, run_dir)
+    with StopRequest(None) as stop:
+        use_threads(config.num_threads, local_processes())
+        learner = _make_learner(config, ranks, device)
+        if config.resume:
+            learner.load_state_dict(ranks.told(None))
+        while learner.epoch < config.num_epochs and not ranks.any(stop.made):
+            learner.train_epoch()
+    return Outcome(0, math.nan, run_dir)
+
+
+def score_if_finished(config: TrainConfig, run_dir: Path) -> float | None:
+    """The best return of a run with nothing left to do, its pictures included; else None."""
+    newest = next(iter(CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1).epochs().items()), None)
+    curve = run_dir / CURVE
+    if newest is None or newest[0] < config.num_epochs or not curve.exists():
+        return None
+    if curve.stat().st_mtime < newest[1].stat().st_mtime:  # of an earlier stop
+        return None
+    try:
+        return float(read(newest[1])["best_return"])
+    except (UserError, KeyError, TypeError, ValueError):  # damaged: the run goes on before it
+        return None
+
+
+def _in_the_way(run_dir: Path) -> bool:
+    """Whether something lies where a new run would.
+
+    Raises:
+        UserError: the system cannot tell.
+    """
+    try:
+        return run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))
+    except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
+        raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
+
+
+def new_folder(config: TrainConfig) -> str:
+    """A name in runs/ for a run without one."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    env, algo = (name.rpartition(":")[2] for name in (config.env["id"], config.algo.name))
+    return f"runs/{stamp}_{env}_{algo}_seed{config.seed}"
+
+
+def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> TrainConfig:
+    """The run's own configuration, with what may be given anew.
+
+    Raises:
+        UserError: an override would change what the run computes.
+    """
+    config = load_config(run_dir)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        section = key.partition(".")[0]
+        if section in RESUMABLE:
+            setattr(config, section, getattr(given, section))
+        elif section != "hydra" and not _says_the_same(key, config, given):
+            raise UserError(
+                f"{key}: {value} given, but the run in {str(run_dir)!r} was begun otherwise and "
+                "goes on as it was; leave it out, or start a new run"
+            )
+    config.resume = True
+    return config
+
+
+def _says_the_same(key: str, config: TrainConfig, given: TrainConfig) -> bool:
+    own, other = to_omegaconf(config), to_omegaconf(given)
+    if key == "experiment":
+        return own.algo == other.algo and own.learner == other.learner and own.env == other.env
+    if key == "algo":
+        return own.algo.name == other.algo.name
+    return OmegaConf.select(own, key) == OmegaConf.select(other, key)
+
+
+def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
+    num_envs = int(config.env["num_envs"])
+    if num_envs % ranks.size != 0:
+        raise UserError(
+            f"env.num_envs: {num_envs} given, a multiple of the {ranks.size} processes accepted"
+        )
+    ppo = getattr(config.algo, "ppo", config.algo)
+    if getattr(ppo, "minibatch_size", ranks.size) < ranks.size:
+        raise UserError(
+            f"minibatch_size: {ppo.minibatch_size} given, at least a sample for each of the "
+            f"{ranks.size} processes accepted"
+        )
+    try:
+        own = num_envs // ranks.size
+        env = make_env(config.env, num_envs=own, device=device, seed=config.seed)
+        return Learner(
+            env,
+            config.learner_config,
+            config.method_config,
+            num_epochs=config.num_epochs,
+            seed=config.seed,
+            ranks=ranks,
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"env.num_envs: {config.env['num_envs']} given, or a network or window of this size: "
+            "it needs more memory than there is"
+        ) from error
+
+
+def _make_folder(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not os.access(run_dir, os.W_OK):
+            raise PermissionError("not writable")
+    except (OSError, ValueError) as error:
+        raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
+
+
+def _train_visibly(
+    trainer: Trainer, config: TrainConfig, stop: StopRequest, console: Console, ranks: Ranks
+) -> None:
+    handler = RichHandler(console=console, show_path=False, show_level=False, show_time=False)
+    logging.getLogger("gippo").addHandler(handler)
+    before = trainer.learner.env_steps
+    try:
+        with TrainingProgress(console, config.num_epochs, trainer.epoch) as progress:
+            trainer.train(
+                stop=lambda: ranks.any(stop.made),
+                report=lambda epoch, row: progress.update(
+                    epoch, int(row["env_steps"]) - before, row
+                ),
+            )
+    finally:
+        logging.getLogger("gippo").removeHandler(handler)
+
+
+def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
+    """Draw, record, and say where everything lies."""
+    run_dir = trainer.run_dir
+    files = {"metrics": run_dir / METRICS_FILE, "checkpoints": trainer.checkpoints.path}
+    if trainer.epoch > 0:
+        columns = read_metrics(run_dir)
+        try:
+            files |= _record(trainer, config)
+            files["curve"] = run_dir / CURVE  # the last: it tells that nothing is left to do
+            plot_run(columns, files["curve"], title(config), limits_of(config))
+        except OSError as error:
+            raise TrainingFailedError(
+                f"{run_dir}: trained, but its pictures cannot be written ({reason(error)}); "
+                f"gippo train {written('run_dir', run_dir)} resume=true makes them"
+            ) from error
+        console.print(
+            f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
+            f"best return {number(trainer.best_return)}"
+        )
+    for name, path in files.items():
+        console.print(f"  {name:12s}{path}")
+    if "rollout" in files:
+        console.print(f"  watch it with: gippo view {shlex.quote(str(run_dir))}")
+    if trainer.epoch < config.num_epochs:
+        console.print(f"  go on with: gippo train {written('run_dir', run_dir)} resume=true")
+
+
+def _record(trainer: Trainer, config: TrainConfig) -> dict[str, Path]:
+    """Record the best policy's motion, where there is something to see, and picture it."""
+    if config.rollout.num_envs == 0:
+        return {}
+    files = {name: trainer.run_dir / f"rollout{end}" for name, end in ROLLOUT.items()}
+    played = play_policy(
+        config,
+        trainer.checkpoints.best_or_newest(),
+        num_envs=config.rollout.num_envs,
+        num_steps=config.rollout.num_steps,
+        out=files["rollout"],
+    )
+    if not played.recorded:
+        return {}
+    render_contact_sheet(files["rollout"], files["picture"])
+    return files
+
+
+def limits_of(config: TrainConfig) -> Limits | None:
+    """The bounds of GI-PPO's criteria; None for a method without alpha."""
+    alpha = getattr(config.algo, "alpha", None)
+    return None if alpha is None else Limits(alpha.delta_det, alpha.delta_oorr)
+
+
+def title(config: TrainConfig) -> str:
+    """A run in a line."""
+    counts = {name: v for name, v in config.env_options.items() if type(v) is int}
+    options = "".join(f", {name}={value}" for name, value in counts.items())
+    copies = f"{config.env['num_envs']} environments{options}"
+    return f"{config.algo.name} on {config.env['id']} ({copies}), seed {config.seed}"
