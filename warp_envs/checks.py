@@ -6,10 +6,7 @@ import difflib
 import math
 import operator
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 LARGEST = 1e30
 """Of any number: with room below single precision's limit, where torch refuses it."""
@@ -104,24 +101,6 @@ def check_flag(key: str, value: Any) -> None:
     """Raise ArgumentError unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ArgumentError(key, repr(value), "true or false")
-
-
-def check_tensor(
-    key: str,
-    value: Any,
-    shape: tuple[int, ...] | torch.Size,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> None:
-    """Raise ArgumentError unless `value` is a tensor of this shape and type on this device."""
-    import torch  # what checks numbers alone starts without it
-
-    accepted = f"a tensor {tuple(shape)}, {dtype} on {device}"
-    if not isinstance(value, torch.Tensor):
-        raise ArgumentError(key, f"a {type(value).__name__}", accepted)
-    if value.shape != shape or value.dtype != dtype or value.device != torch.device(device):
-        given = f"{tuple(value.shape)}, {value.dtype} on {value.device}"
-        raise ArgumentError(key, given, accepted)
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

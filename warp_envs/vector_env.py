@@ -16,10 +16,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector.utils import batch_space
 
 from kernels import episode
-from warp_envs.bridge.devices import check_device, scalar_type
+from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.bridge.threads import get_num_threads
-from warp_envs.checks import ArgumentError, check_integer, check_tensor
+from warp_envs.checks import ArgumentError, check_integer
 
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]

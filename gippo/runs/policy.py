@@ -15,8 +15,7 @@ from gippo.networks.adam import ParameterVector
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import GaussianActor
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, difference, read
-from warp_envs.bridge.devices import check_device
-from warp_envs.checks import check_tensor
+from warp_envs.bridge.devices import check_device, check_tensor
 
 
 class Policy:

@@ -18,10 +18,10 @@ from kernels.articulation.data import scratch_type
 from kernels.precision import precision_of
 from warp_envs.articulation.compiled import record_compiled_step
 from warp_envs.articulation.model import count_slots, rest_coordinates, robot_model, start_indices
-from warp_envs.bridge.devices import check_device, scalar_type
+from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_integer, check_tensor
+from warp_envs.checks import ArgumentError, check_integer
 from warp_envs.usd.description import RobotDescription
 
 LARGEST_COMPILED = 40

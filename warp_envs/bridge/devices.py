@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import warp as wp
 
@@ -35,3 +37,20 @@ def scalar_type(dtype: torch.dtype) -> type:
     if dtype not in _SCALARS:
         raise ArgumentError("dtype", str(dtype), "torch.float32 or torch.float64")
     return _SCALARS[dtype]
+
+
+def check_tensor(
+    key: str,
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> None:
+    """Raise ArgumentError unless `value` is a tensor of this shape and type on this device."""
+    if not isinstance(value, torch.Tensor):
+        given = f"a {type(value).__name__}"
+    elif value.shape == shape and value.dtype == dtype and value.device == torch.device(device):
+        return
+    else:
+        given = f"{tuple(value.shape)}, {value.dtype} on {value.device}"
+    raise ArgumentError(key, given, f"a tensor {tuple(shape)}, {dtype} on {device}")

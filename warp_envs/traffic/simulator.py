@@ -19,15 +19,9 @@ import warp as wp
 
 from kernels.traffic import road as traffic
 from kernels.traffic.car_following import CarFollowing, Parameter
-from warp_envs.bridge.devices import check_device, scalar_type
+from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.program import Program
-from warp_envs.checks import (
-    ArgumentError,
-    check_choice,
-    check_integer,
-    check_positive,
-    check_tensor,
-)
+from warp_envs.checks import ArgumentError, check_choice, check_integer, check_positive
 from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
 from warp_envs.traffic.programs import (
     Advance,
