@@ -1,5 +1,6 @@
 """What the README tells people to type."""
 
+import math
 import re
 from pathlib import Path
 
@@ -14,10 +15,19 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_three_lines_train_load_and_evaluate(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = CODE[0].replace("num_epochs=500", "num_epochs=1").replace("=100)", "=2)")
+    exec(short, {})
+    assert math.isfinite(float(capsys.readouterr().out.splitlines()[-1]))
+
+
 def test_the_example_runs_and_has_a_gradient():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
-    exec(code, names)
+    exec(CODE[1], names)
     assert float(names["actions"].grad.abs().max()) > 0.0
     assert bool(torch.isfinite(names["actions"].grad).all())
 

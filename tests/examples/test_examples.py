@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from gippo.cli import main
+from gippo.runs.metrics import read_metrics
+from gippo.runs.trainer import Trainer
 from gippo.studies.gradient_check import check_env_gradient
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -121,3 +124,44 @@ def test_the_cheetahs_compiled_and_plain_kernels_agree(cheetah):
     for _ in range(10):
         action = 2 * torch.rand(4, 6, dtype=torch.float64) - 1
         assert torch.allclose(plain.step(action)[0], fast.step(action)[0], rtol=1e-9, atol=1e-9)
+
+
+def train_from_the_folder(monkeypatch, run_dir, *settings, status=0):
+    """What `gippo train` does in the folder of the examples."""
+    monkeypatch.chdir(EXAMPLES)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    usual = ["rollout.num_envs=0", "tensorboard=false", "num_threads=1", f"run_dir={run_dir}"]
+    assert main(["train", *settings, *usual]) == status
+    return read_metrics(run_dir)
+
+
+def test_the_cheetah_trains_by_its_name_and_is_played(tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    settings = ("env=planar_cheetah:PlanarCheetah", "env.num_envs=4", "num_epochs=2")
+    metrics = train_from_the_folder(monkeypatch, run_dir, *settings)
+    assert metrics["env_steps"].tolist() == [128, 256]
+    assert main(["play", f"run_dir={run_dir}", "num_envs=1", "num_steps=20", "out=null"]) == 0
+
+
+def test_evolution_strategies_train_by_their_name_and_resume_bit_for_bit(tmp_path, monkeypatch):
+    algo = "algo=evolution_strategies:EvolutionStrategies"
+    settings = ("env=dejong", algo, "algo.num_pairs=4")
+    whole = train_from_the_folder(monkeypatch, tmp_path / "a", *settings, "num_epochs=300")
+    assert whole["best_return"][-1] > -2.0 > -10.0 > whole["best_return"][0]
+    stop_at = ("num_epochs=300", "checkpoint_every=5")
+    monkeypatch.setattr("gippo.runs.trainer.Trainer.train", trains_until(13))
+    half = train_from_the_folder(monkeypatch, tmp_path / "b", *settings, *stop_at, status=143)
+    assert len(half["epoch"]) == 13
+    monkeypatch.undo()
+    resumed = train_from_the_folder(monkeypatch, tmp_path / "b", "resume=true")
+    assert resumed["actor_loss"].tolist() == whole["actor_loss"].tolist()
+
+
+def trains_until(epoch):
+    """A trainer that is asked to stop after so many epochs."""
+    train = Trainer.train
+
+    def stopped(self, stop, **options):
+        return train(self, stop=lambda: stop() or self.epoch >= epoch, **options)
+
+    return stopped
