@@ -1,7 +1,7 @@
 """The training methods, one file each; a new file here is found by itself.
 
-A method's file defines a subclass of `Method` with its `name` and `config_class`. Names and settings
-are read from the files without running them; a method is imported when it is used.
+A method's file defines a subclass of `Method` with its `name` and `config_class`. Names and
+settings are read from the files without running them; a method is imported when it is used.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import torch
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env
 from gippo.runs.checkpoint import read
-from gippo.runs.policy import Policy
+from gippo.runs.evaluation import Episodes
+from gippo.runs.policy import Boundary, Policy
 from warp_envs.recording.recorder import RobotSource, RolloutRecorder, TrafficSource
 
 
@@ -58,21 +59,15 @@ def play_policy(
     """
     state = read(checkpoint)["learner"]
     env = make_env(config.env, num_envs=num_envs, device=device or config.device, seed=seed)
-    policy = Policy(env, config.learner_config, state, seed)
-    returns: list[list[float]] = [[] for _ in range(num_envs)]
-    lengths: list[list[int]] = [[] for _ in range(num_envs)]
-    total = torch.zeros(num_envs, dtype=torch.float64)
-    length = torch.zeros(num_envs, dtype=torch.int64)
+    policy = Policy(Boundary.of(env), config.learner_config, state, seed)
+    episodes = Episodes(num_envs)
     obs, _ = env.reset(seed=seed)
     shown = isinstance(env, (RobotSource, TrafficSource))
     recording = RolloutRecorder(env, out) if out is not None and shown else None
     with recording or nullcontext(env) as stepped:
         for _ in range(num_steps):
             obs, reward, terminated, truncated, _ = stepped.step(policy.act(obs, deterministic))
-            total += reward.double().cpu()
-            length += 1
-            for i in (terminated | truncated).cpu().nonzero().flatten().tolist():
-                returns[i].append(total[i].item())
-                lengths[i].append(int(length[i]))
-                total[i], length[i] = 0.0, 0
-    return Played(returns, lengths, total.tolist(), recording is not None)
+            episodes.count(reward, terminated | truncated)
+    return Played(
+        episodes.returns, episodes.lengths, episodes.under_way.tolist(), recording is not None
+    )

@@ -29,11 +29,11 @@ from gippo.environment import make_env, use_threads
 from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError, make_learner
-from gippo.runs.checkpoint import CheckpointFolder, read
+from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.plots import Limits, plot_run
 from gippo.runs.recording import play_policy
-from gippo.runs.trainer import CHECKPOINTS, Trainer
+from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number
 from warp_envs.viewing.preview import render_contact_sheet
@@ -317,6 +317,7 @@ def limits_of(config: TrainConfig) -> Limits | None:
 
 
 def title(config: TrainConfig) -> str:
+    """What a run is, in a line."""
     counts = {name: v for name, v in config.env_options.items() if type(v) is int}
     options = "".join(f", {name}={value}" for name, value in counts.items())
     copies = f"{config.env['num_envs']} environments{options}"

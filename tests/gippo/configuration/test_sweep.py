@@ -235,6 +235,6 @@ def test_a_stopped_job_ends_the_sweep_with_130(monkeypatch, tmp_path, capsys):
     def stopped(*arguments):
         raise StoppedError(130)
 
-    monkeypatch.setattr(train, "train", stopped)
+    monkeypatch.setattr(training, "train", stopped)
     assert run(tmp_path, "seed=0") == 130
     assert "interrupted" in capsys.readouterr().err
