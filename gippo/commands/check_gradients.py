@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import MISSING
 from rich.table import Table
 
 from gippo.configuration.compose import choices, configure
 from gippo.environment import make_env
-from gippo.studies.gradient_check import StepCheck, check_env_gradient
 from gippo.terminal.help_text import describe_keys, listed
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_integer
+
+if TYPE_CHECKING:
+    from gippo.studies.gradient_check import StepCheck
 
 HELP = """\
 gippo check-gradients: compare an environment's gradients with central differences.
@@ -82,6 +83,10 @@ def help_text() -> str:
 def run(arguments: Sequence[str]) -> int:
     """Check as the arguments say."""
     config = configure("check_gradients", GradientCheckConfig, arguments)
+    import torch
+
+    from gippo.studies.gradient_check import check_env_gradient
+
     env = make_env(
         config.env,
         num_envs=config.num_envs,

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 from rich.console import Console
@@ -16,12 +17,14 @@ from gippo.configuration.compose import configure
 from gippo.configuration.run_config import load_config
 from gippo.environment import use_threads
 from gippo.errors import UserError
-from gippo.runs.policy import chosen_checkpoint
-from gippo.runs.recording import Played, play_policy
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number
 from warp_envs.checks import ArgumentError, check_integer
-from warp_envs.recording.recorder import SUFFIXES
+
+if TYPE_CHECKING:
+    from gippo.runs.recording import Played
+
+SUFFIXES = (".usdc", ".usda", ".usdz")
 
 HELP = """\
 gippo play: let a trained policy act, print its returns, and record the motion as USD.
@@ -82,10 +85,13 @@ def run(arguments: Sequence[str]) -> int:
     out = None if settings.out is None else Path(settings.out)
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from gippo.runs.checkpoint import checkpoint_of
+    from gippo.runs.recording import play_policy
+
     use_threads(config.num_threads)
     played = play_policy(
         config,
-        chosen_checkpoint(run_dir, settings.checkpoint),
+        checkpoint_of(run_dir, settings.checkpoint),
         num_envs=settings.num_envs,
         num_steps=settings.num_steps,
         out=out,

@@ -12,10 +12,9 @@ from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_choice
-from warp_envs.viewing.newton_viewer import VIEWERS
-from warp_envs.viewing.page import write_page
 
 ROLLOUT = "rollout.usdc"
+VIEWERS = ("page", "gl", "viser", "rerun")
 
 HELP = """\
 gippo view: play a recorded rollout in the browser, beside its rewards and returns.
@@ -51,7 +50,7 @@ class ViewConfig:
         """Raise ValueError naming a key out of range."""
         if self.out is not None and Path(self.out).suffix not in (".html", ".htm"):
             raise ArgumentError("out", repr(self.out), "a file ending in .html")
-        check_choice("viewer", self.viewer, ("page", *VIEWERS))
+        check_choice("viewer", self.viewer, VIEWERS)
 
 
 def help_text() -> str:
@@ -80,6 +79,8 @@ def _show_page(recording: Path, settings: ViewConfig) -> int:
     out = recording.with_suffix(".html") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from warp_envs.viewing.page import write_page
+
     write_page(recording, out, title=str(recording))
     console = make_console()
     console.print(f"page: {out}", soft_wrap=True)

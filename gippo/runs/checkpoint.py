@@ -20,12 +20,11 @@ from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
 
 FORMAT = 1
+CHECKPOINTS = "checkpoints"
+"""Their folder in a run's."""
 _NAME = re.compile(r"epoch_(\d{6,})\.pt")
 
 Checkpoint = dict[str, Any]
-
-CHECKPOINTS = "checkpoints"
-"""A run's folder of them."""
 
 
 class CheckpointFolder:
@@ -106,6 +105,27 @@ class CheckpointFolder:
             except UserError as error:
                 refused.append(f"checkpoint: {path}: {error}")
         raise UserError("; ".join(refused) or f"no checkpoint in {self.path}")
+
+
+def checkpoint_of(run_dir: Path, choice: str) -> Path:
+    """A run's checkpoint.
+
+    Args:
+        run_dir: the run.
+        choice: "best" (before any episode has ended, the newest), "newest", or a path.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
+    if choice == "best":
+        return folder.best_or_newest()
+    if choice != "newest":
+        return Path(choice)
+    numbered = list(folder.epochs().values())
+    if not numbered:
+        raise UserError(f"run_dir: no checkpoint in {folder.path}")
+    return numbered[0]
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

@@ -11,9 +11,9 @@ import torch
 
 from gippo.configuration.run_config import TrainConfig, load_config
 from gippo.environment import make_env
-from gippo.runs.checkpoint import read
+from gippo.runs.checkpoint import checkpoint_of, read
 from gippo.runs.plots import half_width
-from gippo.runs.policy import Policy, chosen_checkpoint
+from gippo.runs.policy import Policy
 from warp_envs.checks import check_flag, check_integer
 
 AT_ONCE = 1024
@@ -81,7 +81,7 @@ def evaluate(
     check_flag("deterministic", deterministic)
     folder = Path(run_dir)
     config = load_config(folder)
-    state = read(chosen_checkpoint(folder, checkpoint))["learner"]
+    state = read(checkpoint_of(folder, checkpoint))["learner"]
     policy = Policy(config.learner_config, state, device=device or config.device, seed=seed)
     parts = [
         _episodes(config, policy, min(AT_ONCE, num_episodes - start), start, seed, deterministic)

@@ -14,7 +14,7 @@ from gippo.learner import LearnerConfig
 from gippo.networks.adam import ParameterVector
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import GaussianActor
-from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, difference, read
+from gippo.runs.checkpoint import checkpoint_of, difference, read
 from warp_envs.bridge.devices import check_device, check_tensor
 
 
@@ -114,25 +114,8 @@ def load_policy(
     """
     folder = Path(run_dir)
     config = load_config(folder)
-    state = read(chosen_checkpoint(folder, checkpoint))["learner"]
+    state = read(checkpoint_of(folder, checkpoint))["learner"]
     return Policy(config.learner_config, state, device=device, seed=seed)
-
-
-def chosen_checkpoint(run_dir: Path, choice: str) -> Path:
-    """The file of a run's "best" or "newest" checkpoint, or `choice` as a path.
-
-    Raises:
-        UserError: the run has none.
-    """
-    folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
-    if choice == "best":
-        return folder.best_or_newest()
-    if choice != "newest":
-        return Path(choice)
-    numbered = list(folder.epochs().values())
-    if not numbered:
-        raise UserError(f"run_dir: no checkpoint in {folder.path}")
-    return numbered[0]
 
 
 def _ends(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:

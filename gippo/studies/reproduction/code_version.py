@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from warp_envs.registry import is_reference
 
 _ROOTS = ("gippo", "warp_envs", "kernels")
 _STARTS = ("gippo.learner", "gippo.environment")
@@ -74,9 +77,12 @@ def _sources(method: str) -> list[Path]:
 
 
 def _imports(path: Path, package: str) -> list[str]:
-    """The modules of this project that a file imports, inside functions too."""
+    """The modules of this project that a file imports or names as "module:Class".
+
+    Inside functions too, but not for type checkers alone.
+    """
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -85,7 +91,20 @@ def _imports(path: Path, package: str) -> list[str]:
                 base = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 module = f"{base}.{module}".rstrip(".")
             names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names += [node.value.partition(":")[0]] if is_reference(node.value) else []
     return [name for name in names if name.split(".")[0] in _ROOTS and _is_module(name)]
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node of a file that runs."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from _walk(other)
+            continue
+        yield node
+        yield from _walk(node)
 
 
 @cache

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from gippo.commands.plot import find_runs, gather
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig, save_config
 from gippo.errors import UserError
+from gippo.runs.comparison import find_runs, gather
 from gippo.runs.metrics import MetricsLog
 from gippo.runs.plots import (
     Curve,
