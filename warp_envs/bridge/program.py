@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import warp as wp
 
@@ -231,7 +231,8 @@ class Program:
 
         def part(recorded: wp.array, rows: Rows) -> wp.array:
             array = twins.get(id(recorded), recorded)
-            return array if rows is None or id(recorded) not in self._shared_out else array[rows]
+            whole = rows is None or id(recorded) not in self._shared_out
+            return array if whole else cast("wp.array", array[rows])
 
         return Slot(
             self.device,
