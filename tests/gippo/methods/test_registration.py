@@ -1,4 +1,4 @@
-"""Methods and environments of one's own: by reference on the command line, or registered by name."""
+"""Methods and environments of one's own: by reference on the command line, registered by name."""
 
 import os
 import subprocess
