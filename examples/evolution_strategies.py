@@ -31,7 +31,7 @@ from warp_envs.checks import check_number, check_positive
 class EvolutionStrategiesConfig:
     """Evolution strategies with antithetic pairs of windows."""
 
-    learning_rate: float = 0.03
+    learning_rate: float = 0.1
     """Length of a step per unit of the relative difference, divided by the root of the number of
     parameters."""
     sigma: float = 0.05

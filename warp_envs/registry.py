@@ -98,6 +98,8 @@ def register(name: str, env: str | type[DifferentiableVectorEnv]) -> None:
             raise ArgumentError("env", repr(env), "a class or 'module:Class'")
     else:
         _check_class("env", env)
+    if name in _ENVS:
+        return
     _ENVS[name] = env
     limit = None if isinstance(env, str) else getattr(env, "max_episode_steps", None)
     _register_with_gymnasium(name, limit)

@@ -79,6 +79,7 @@ def _show_page(recording: Path, settings: ViewConfig) -> int:
     out = recording.with_suffix(".html") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from warp_envs.viewing.page import write_page
 
     write_page(recording, out, title=str(recording))
     console = make_console()

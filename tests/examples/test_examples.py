@@ -1,6 +1,10 @@
 """The examples run, and do what their pages say."""
 
 import importlib.util
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -58,3 +62,22 @@ def test_the_ant_trains_with_rsl_rl(tmp_path):
     returns = load("ant_rsl_rl").train(str(tmp_path), iterations=1)
     assert len(returns) <= 100
     assert (tmp_path / "model_0.pt").exists()
+
+
+def test_evolution_strategies_learn_from_the_folder_of_their_file(tmp_path):
+    """In a process of its own, as the example's first lines say."""
+    arguments = ["algo=evolution_strategies:EvolutionStrategies", "learner.actor.hidden=[16]"]
+    arguments += ["num_epochs=300", "tensorboard=false", f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gippo", "train", "env=dejong", *arguments],
+        cwd=EXAMPLES,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert rows[0]["episode_return"] < -5.0
+    assert rows[-1]["best_return"] > -1.0
+    assert rows[-1]["pairs"] == 149.0

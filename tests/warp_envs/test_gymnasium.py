@@ -77,8 +77,15 @@ def test_other_ways_to_vectorise_are_refused(mode):
         make("cartpole", vectorization_mode=mode)
 
 
-def test_a_module_in_the_name_is_import_enough():
-    code = "import gymnasium; print(gymnasium.make_vec('warp_envs:gippo/Dejong-v0', num_envs=2))"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gymnasium; print(gymnasium.make_vec('warp_envs:gippo/Dejong-v0', num_envs=2))",
+        "import gymnasium, warp_envs; print(gymnasium.make_vec('gippo/Dejong-v0', num_envs=2))",
+        "import warp_envs, gymnasium; print(gymnasium.make_vec('gippo/Dejong-v0', num_envs=2))",
+    ],
+)
+def test_either_order_of_imports_and_a_module_in_the_name_will_do(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "gippo/Dejong-v0" in done.stdout

@@ -1,0 +1,144 @@
+"""Methods and environments of one's own: by reference on the command line, by name after registering."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import gippo
+from gippo import methods
+from gippo.cli import main
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.methods.ppo import PPO
+from gippo.updates.surrogate import PPOConfig
+from warp_envs.checks import ArgumentError
+
+ROOT = Path(__file__).parents[3]
+METHOD = """
+from dataclasses import dataclass
+from gippo.methods.ppo import PPO
+from gippo.updates.surrogate import PPOConfig
+from warp_envs.landscapes import DeJongEnv
+
+
+@dataclass
+class ShyConfig(PPOConfig):
+    shyness: float = 0.5
+    \"\"\"How little it dares.\"\"\"
+
+
+class Shy(PPO):
+    name = "shy"
+    config_class = ShyConfig
+
+
+class Shared(PPO):
+    name = "shared"
+
+
+class ValleyEnv(DeJongEnv):
+    name = "valley"
+
+    def __init__(self, *, dim: int = 2, **options):
+        super().__init__(dim=dim, **options)
+"""
+SMALL = ["num_epochs=2", "tensorboard=false", "env.num_envs=4", "learner.critic.hidden=[4]"]
+
+
+@dataclass
+class OwnConfig(PPOConfig):
+    """Of the class below."""
+
+
+class Own(PPO):
+    """PPO by another name."""
+
+    name = "own"
+    config_class = OwnConfig
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setattr(methods, "_others", {})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, known) -> Path:
+    name = f"own_{tmp_path.name}"  # a module is imported once in a process
+    (tmp_path / f"{name}.py").write_text(METHOD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path / name
+
+
+def test_a_method_and_an_environment_from_the_folder_at_hand_train_and_resume(folder, capsys):
+    arguments = [f"env={folder.name}:ValleyEnv", f"algo={folder.name}:Shy", *SMALL, "run_dir=run"]
+    assert main(["train", *arguments, "env.dim=3"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"no preset of {folder.name}:ValleyEnv for {folder.name}:Shy" in said
+    config = load_config(Path("run"))
+    assert (config.env["id"], config.env["dim"]) == (f"{folder.name}:ValleyEnv", 3)
+    assert config.algo.name == f"{folder.name}:Shy" and config.algo.shyness == 0.5
+    assert main(["train", "run_dir=run", "resume=true"]) == 0
+    assert main(["play", "run_dir=run", "num_envs=2", "num_steps=2", "out=null"]) == 0
+    assert len(gippo.evaluate("run", num_episodes=2).returns) == 2
+    assert gippo.load_policy("run").num_actions == 3
+
+
+def test_keys_and_mistakes_of_ones_own_are_told_as_those_of_others(folder, capsys):
+    chosen = [f"env={folder.name}:ValleyEnv", f"algo={folder.name}:Shy"]
+    assert main(["train", *chosen, "--keys"]) == 0
+    text = capsys.readouterr().out
+    assert "algo.shyness=0.5" in text and "How little it dares." in text and "env.dim=2" in text
+    assert main(["train", *chosen, "algo.shynes=1"]) == 2
+    assert "did you mean 'algo.shyness'" in capsys.readouterr().err
+    assert main(["train", *chosen, "env.dimm=1"]) == 2
+    assert "did you mean 'env.dim'" in capsys.readouterr().err
+    assert main(["train", f"algo={folder.name}:Shyy"]) == 2
+    assert "did you mean 'Shy'" in capsys.readouterr().err
+    assert main(["train", f"algo={folder.name}:Shared"]) == 2
+    assert "PPOConfig is that of 'ppo': derive one from it" in capsys.readouterr().err
+
+
+def test_a_run_whose_module_is_not_there_is_one_line(folder):
+    arguments = [f"env={folder.name}:ValleyEnv", f"algo={folder.name}:Shy", *SMALL]
+    assert main(["train", *arguments, "run_dir=run"]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "gippo", "play", f"run_dir={folder.parent / 'run'}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    for part in ("algo.name", folder.name, "folder that commands are started from"):
+        assert part in done.stderr
+
+
+def test_a_registered_method_is_chosen_by_name(known):
+    gippo.register_method("own", Own)
+    assert "own" in methods.method_names()
+    config = configure("train", TrainConfig, ["algo=own", "algo.clip=0.1"])
+    assert type(config.method_config) is OwnConfig and config.method_config.clip == 0.1
+    assert methods.method_of(OwnConfig()) is Own
+    gippo.register_method("own", Own)  # once more is no mistake
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("ppo", Own, "name: 'ppo' given, a name that is not taken"),
+        ("Own", Own, "name: 'Own' given, lower-case"),
+        ("own", dict, "method: 'dict' given, a subclass of gippo.Method"),
+        ("own", "nowhere:Own", "method: 'nowhere:Own' given, a module that can be imported"),
+    ],
+)
+def test_what_cannot_be_registered_is_named(name, method, message, known):
+    with pytest.raises(ArgumentError, match=message):
+        gippo.register_method(name, method)
+    assert "own" not in methods.method_names()
