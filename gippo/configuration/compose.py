@@ -119,7 +119,7 @@ def _store_choices(groups: Sequence[Override]) -> None:
         UserError: a reference that names no environment or method.
     """
     for override in groups:
-        group, name = override.key_or_group, override.value()
+        group, name = override.key_or_group, str(override.value())
         try:
             if group == "algo" and is_reference(name):
                 ConfigStore.instance().store(group="algo", name=name, node=algo_schema(name))

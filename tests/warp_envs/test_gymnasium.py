@@ -57,7 +57,7 @@ def test_options_go_along():
     env = make("dejong", dim=5, dtype=torch.float64)
     assert env.single_action_space.shape == (5,)
     assert env.single_observation_space.dtype == np.float64
-    with pytest.raises(ValueError, match="option: 'num_lanez' given, one of .* for 'pace_car'"):
+    with pytest.raises(ValueError, match=r"option: 'num_lanez' given, one of .* for 'pace_car'"):
         make("pace_car", num_lanez=2)
     with pytest.raises(ValueError, match="asset: nothing given"):
         make("robot")

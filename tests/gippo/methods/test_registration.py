@@ -1,4 +1,4 @@
-"""Methods and environments of one's own: by reference on the command line, by name after registering."""
+"""Methods and environments of one's own, by reference and by name."""
 
 import os
 import subprocess
