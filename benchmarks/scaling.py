@@ -56,7 +56,7 @@ def measure(overrides: Sequence[str], epochs: int, out: Path) -> None:
         env = make_env(config.env, num_envs=num_envs // ranks.size, device=device, seed=config.seed)
         learner = Learner(
             env,
-            config.learner,
+            config.learner_config,
             config.method_config,
             num_epochs=config.num_epochs,
             seed=config.seed,

@@ -54,7 +54,7 @@ def resident_bytes() -> int:
 def soak(config: TrainConfig, seconds: float) -> list[Sample]:
     env = make_env(config.env, device=config.device, seed=config.seed)
     learner = Learner(
-        env, config.learner, config.method_config, num_epochs=FOREVER, seed=config.seed
+        env, config.learner_config, config.method_config, num_epochs=FOREVER, seed=config.seed
     )
     samples: list[Sample] = []
     begun = last = time.monotonic()

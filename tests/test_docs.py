@@ -14,7 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
 
 # Blocks that stand by themselves, and what they need beyond the project.
-RUNNABLE = {"index.md": None, "methods.md": None, "adapters.md": "stable_baselines3"}
+RUNNABLE = {
+    "index.md": None,
+    "methods.md": None,
+    "python.md": None,
+    "adapters.md": "stable_baselines3",
+}
 
 
 def blocks(page):
@@ -24,7 +29,8 @@ def blocks(page):
 @pytest.mark.parametrize(
     ("page", "index"), [(page, i) for page in RUNNABLE for i in range(len(blocks(page)))]
 )
-def test_the_code_runs(page, index):
+def test_the_code_runs(page, index, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if RUNNABLE[page] is not None:
         pytest.importorskip(RUNNABLE[page], reason="pip install 'gippo[adapters]' brings it")
     exec(blocks(page)[index], {})
@@ -56,7 +62,8 @@ def commands():
 
 
 @pytest.mark.parametrize("line", commands())
-def test_the_commands_exist_and_their_keys_too(line):
+def test_the_commands_exist_and_their_keys_too(line, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS.parent / "examples")
     command, *arguments = shlex.split(line)
     assert command in COMMANDS
     skipped = ("-", "run_dir", "hydra", "+hydra")

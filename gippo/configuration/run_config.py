@@ -54,7 +54,7 @@ class TrainConfig:
     env: dict[str, Any] = MISSING
     """id and num_envs, and the environment's own options; from configs/env/."""
     algo: Any = MISSING
-    """name, and the method's hyperparameters; from configs/algo/."""
+    """name, and the method's hyperparameters; from its settings class."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """What all methods share."""
     seed: int = 0
