@@ -46,7 +46,11 @@ def make(overrides: Sequence[str], native: bool) -> Learner:
     use_threads(config.num_threads)
     env = make_env(config.env, device=config.device, seed=config.seed)
     return Learner(
-        env, config.learner_config, config.method_config, num_epochs=config.num_epochs, seed=config.seed
+        env,
+        config.learner_config,
+        config.method_config,
+        num_epochs=config.num_epochs,
+        seed=config.seed,
     )
 
 
