@@ -113,12 +113,13 @@ def check_tensor(
     """Raise ArgumentError unless `value` is a tensor of this shape and type on this device."""
     import torch  # what checks numbers alone starts without it
 
-    accepted = f"a tensor {tuple(shape)}, {dtype} on {device}"
-    if not isinstance(value, torch.Tensor):
-        raise ArgumentError(key, f"a {type(value).__name__}", accepted)
-    if value.shape != shape or value.dtype != dtype or value.device != torch.device(device):
-        given = f"a tensor {tuple(value.shape)}, {value.dtype} on {value.device}"
-        raise ArgumentError(key, given, accepted)
+    given = f"a {type(value).__name__}"
+    if isinstance(value, torch.Tensor):
+        where = torch.device(device) if isinstance(device, str) else device
+        if value.shape == shape and value.dtype == dtype and value.device == where:
+            return  # every step comes by here: no words before there is something to refuse
+        given = f"{tuple(value.shape)}, {value.dtype} on {value.device}"
+    raise ArgumentError(key, given, f"a tensor {tuple(shape)}, {dtype} on {device}")
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
