@@ -32,7 +32,7 @@ from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.distributed import joined_ranks
 from gippo.environment import make_env
-from gippo.learner import make_learner
+from gippo.learner import Learner
 
 Speeds = dict[str, float]
 
@@ -54,7 +54,7 @@ def measure(overrides: Sequence[str], epochs: int, out: Path) -> None:
     with joined_ranks(config.device) as (ranks, device):
         num_envs = int(config.env["num_envs"])
         env = make_env(config.env, num_envs=num_envs // ranks.size, device=device, seed=config.seed)
-        learner = make_learner(
+        learner = Learner(
             env,
             config.learner,
             config.method_config,

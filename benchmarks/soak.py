@@ -24,7 +24,7 @@ from pathlib import Path
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env, use_threads
-from gippo.learner import make_learner
+from gippo.learner import Learner
 from gippo.runs.trainer import Trainer
 
 MOST_GROWTH = 0.02
@@ -53,7 +53,7 @@ def resident_bytes() -> int:
 
 def soak(config: TrainConfig, seconds: float) -> list[Sample]:
     env = make_env(config.env, device=config.device, seed=config.seed)
-    learner = make_learner(
+    learner = Learner(
         env, config.learner, config.method_config, num_epochs=FOREVER, seed=config.seed
     )
     samples: list[Sample] = []

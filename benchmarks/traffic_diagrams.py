@@ -15,13 +15,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from warp_envs.traffic.simulator import TREIBER_2000, TrafficSim, idm_acceleration
+from warp_envs.traffic.car_following import acceleration
+from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.simulator import TrafficSim
 
 mpl.use("Agg")
 
 RING = 2000.0
 DT = 0.1
-DRIVER = {name: TREIBER_2000[name] for name in ("v0", "T", "a", "b", "s0", "delta")}
 
 
 def equilibrium_speed(gap: float) -> float:
@@ -29,7 +30,7 @@ def equilibrium_speed(gap: float) -> float:
     low, high = 0.0, TREIBER_2000["v0"]
     for _ in range(50):
         middle = torch.tensor(0.5 * (low + high), dtype=torch.float64)
-        faster = bool(idm_acceleration(middle, gap, 0.0, **DRIVER) > 0.0)
+        faster = bool(acceleration("idm", middle, gap, 0.0) > 0.0)
         low, high = (float(middle), high) if faster else (low, float(middle))
     return low
 
@@ -39,7 +40,7 @@ def is_stable(density: float) -> bool:
     gap = 1.0 / density - TREIBER_2000["length"]
     speed = equilibrium_speed(gap)
     state = torch.tensor([gap, speed, speed], dtype=torch.float64, requires_grad=True)
-    rate = idm_acceleration(state[1], state[0], state[1] - state[2], **DRIVER)
+    rate = acceleration("idm", state[1], state[0], state[1] - state[2])
     a_s, a_v, a_l = torch.autograd.grad(rate, state)[0].tolist()
     return -a_s / (a_l + a_v) <= 0.5 * (a_l - a_v)
 
@@ -47,7 +48,14 @@ def is_stable(density: float) -> bool:
 def disturbed_ring(cars: int) -> TrafficSim:
     """Equilibrium, but for one car 2 m out of place."""
     traffic = TrafficSim(
-        1, 1, cars, ring_length=RING, dt=DT, integrator="ballistic", dtype=torch.float64
+        1,
+        1,
+        cars,
+        ring_length=RING,
+        dt=DT,
+        driving="sumo",
+        integrator="ballistic",
+        dtype=torch.float64,
     )
     x = traffic.x
     x[0, 0] += 2.0

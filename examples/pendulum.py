@@ -7,12 +7,13 @@ lift it. It checks its gradient, then trains by it.
 # --8<-- [start:imports]
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import warp as wp
 
-from gippo.learner import LearnerConfig, make_learner
+from gippo.learner import Learner, LearnerConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.studies.gradient_check import check_env_gradient
 from gippo.updates.surrogate import PPOConfig
@@ -118,18 +119,12 @@ class PendulumEnv(DifferentiableVectorEnv):
     | reward: angle, spin, effort | see `judge`, of the state before the step | |
     """
 
-    def __init__(self, *, num_envs: int, max_episode_steps: int = 200, **options: Any) -> None:
-        """Make `num_envs` pendulums; `options` are device, dtype and seed."""
-        super().__init__(
-            "pendulum",
-            num_envs=num_envs,
-            num_obs=3,
-            num_actions=1,
-            max_episode_steps=max_episode_steps,
-            state_layout={"theta": 1, "rate": 1},
-            reward_terms=("angle", "spin", "effort"),
-            **options,
-        )
+    name = "pendulum"
+    num_obs = 3
+    num_actions = 1
+    max_episode_steps = 200
+    state_layout: Mapping[str, int] = {"theta": 1, "rate": 1}
+    reward_terms = ("angle", "spin", "effort")
 
     def record_step(self, program: Any, state: Any, action: Any, next_state: Any) -> None:
         """One step of the rod."""
@@ -174,7 +169,7 @@ def train(num_epochs: int = 100, seed: int = 0) -> float:
     """The mean return of the last 100 episodes or so, after training with GI-PPO."""
     env = PendulumEnv(num_envs=64, seed=seed)
     method = GIPPOConfig(ppo=PPOConfig(max_grad_norm=None))
-    learner = make_learner(env, LearnerConfig(), method, num_epochs=num_epochs, seed=seed)
+    learner = Learner(env, LearnerConfig(), method, num_epochs=num_epochs, seed=seed)
     metrics = {"episode_return": math.nan}
     for _ in range(num_epochs):
         metrics = learner.train_epoch()

@@ -62,6 +62,9 @@ class LearnerConfig:
     critic: CriticConfig = field(default_factory=CriticConfig)
     parallel_updates: bool = True
     """On a CPU, fit the critic on a second thread while the actor is updated. Same numbers."""
+    native: bool = True
+    """On a CPU, take losses, Adam's steps and the critic's fit in native passes where there are
+    any, not in torch's operations, which do the same to rounding and take longer."""
     max_skipped_updates: int = 10
     """Updates in a row that may be skipped for a non-finite number before training is given up."""
 
@@ -73,6 +76,7 @@ class LearnerConfig:
         check_flag("normalize_obs", self.normalize_obs)
         check_flag("normalize_value", self.normalize_value)
         check_flag("parallel_updates", self.parallel_updates)
+        check_flag("native", self.native)
         check_integer("max_skipped_updates", self.max_skipped_updates, 0)
 
 
@@ -83,33 +87,6 @@ _INIT_STREAM, _ACT_STREAM = 1, 2
 
 class NonFiniteError(RuntimeError):
     """Too many updates in a row had to be skipped for non-finite numbers."""
-
-
-def make_learner(
-    env: Any,
-    config: LearnerConfig,
-    method_config: Any,
-    *,
-    num_epochs: int,
-    seed: int,
-    ranks: Ranks = SINGLE,
-) -> Learner:
-    """Make a learner of the method that `method_config` belongs to.
-
-    Args:
-        env: a differentiable vector environment (`warp_envs`); it is reset here.
-        config: what all methods share.
-        method_config: of the method wanted, such as PPOConfig or GIPPOConfig (`gippo.methods`).
-        num_epochs: of the whole training: falling learning rates reach their end with it.
-        seed: of initial weights, exploration and, through the environment's reset, its starts.
-        ranks: the processes that train together, each with an `env` of as many copies.
-
-    Raises:
-        ValueError: a config of no method, `num_epochs` below 1 or a seed out of range.
-    """
-    check_integer("num_epochs", num_epochs, 1)
-    check_integer("seed", seed, 0, 2**31 - 1)
-    return Learner(env, config, method_config, num_epochs=num_epochs, seed=seed, ranks=ranks)
 
 
 class Learner:
@@ -125,7 +102,21 @@ class Learner:
         seed: int,
         ranks: Ranks = SINGLE,
     ) -> None:
-        """Make networks, method and normalisers, and reset the environment (see `make_learner`)."""
+        """Make networks, method and normalisers, and reset the environment.
+
+        Args:
+            env: a differentiable vector environment (`warp_envs`).
+            config: what all methods share.
+            method_config: of the method wanted, such as PPOConfig or GIPPOConfig (`gippo.methods`).
+            num_epochs: of the whole training: falling learning rates reach their end with it.
+            seed: of initial weights, exploration and, through the environment's reset, its starts.
+            ranks: the processes that train together, each with an `env` of as many copies.
+
+        Raises:
+            ValueError: a config of no method, `num_epochs` below 1 or a seed out of range.
+        """
+        check_integer("num_epochs", num_epochs, 1)
+        check_integer("seed", seed, 0, 2**31 - 1)
         self.env = env
         self.config = config
         self.num_epochs = num_epochs
@@ -187,12 +178,13 @@ class Learner:
             generator=generator,
             dtype=self._dtype,
         ).to(self._device)
-        self._parameters = ParameterVector(self.actor)
+        self._parameters = ParameterVector(self.actor, native=config.native)
         self.critic = Critic(
             network,
             config.critic,
             normalize_value=config.normalize_value,
             num_epochs=self.num_epochs,
+            native=config.native,
             ranks=self._ranks,
         )
 

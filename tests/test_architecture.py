@@ -12,16 +12,13 @@ FORBIDDEN = {
     "warp_envs": {"gippo", "hydra", "omegaconf"},
     "gippo": {"kernels", "pxr", "warp"},
 }
-MAY = {
-    f"gippo/networks/native_{part}.py": {"kernels", "warp"}
-    for part in ("adam", "descent", "fit", "function", "task")
-}
+MAY = {"gippo/networks/native.py": {"kernels", "warp"}}
 """The native passes of networks are kernels of the learner's own."""
 
 FLOORS = {
     "gippo": [
         ["__main__"],
-        ["cli"],
+        ["cli", "api"],
         ["commands"],
         ["studies"],
         ["runs"],

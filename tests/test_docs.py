@@ -30,6 +30,15 @@ def test_the_code_runs(page, index):
     exec(blocks(page)[index], {})
 
 
+def test_a_run_from_python_goes_from_training_to_acting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for code in blocks("python.md"):
+        exec(code, names)
+    assert len(names["evaluation"].returns) == 20
+    assert names["obs"].shape[0] == 4
+
+
 def test_the_diagnosis_of_an_own_environment_runs(capsys):
     (code,) = blocks("diagnostics.md")
     exec(code, {})

@@ -50,7 +50,7 @@ def test_the_wheel_holds_code_configurations_and_assets_and_nothing_else(wheel):
         wanted = {f"{target}/{f.relative_to(ROOT / source)}" for f in files if f.is_file()}
         assert wanted
         assert wanted <= packed
-    assert {f"warp_envs/viewer/{name}" for name in VIEWER} <= packed
+    assert {f"warp_envs/viewing/web/{name}" for name in VIEWER} <= packed
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):

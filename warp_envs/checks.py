@@ -18,20 +18,23 @@ LARGEST = 1e30
 class ArgumentError(ValueError):
     """An argument, setting or file was refused. Its text is "key: given given, accepted accepted".
 
+    Where nothing short would be accepted, as of a damaged file, it is "key: given".
+
     Whoever knows more of where a value came from raises it anew under the name that its user
     knows (`renamed`); nobody has to read the text for that.
     """
 
-    def __init__(self, key: str, given: str, accepted: str, hint: str = "") -> None:
+    def __init__(self, key: str, given: str, accepted: str = "", hint: str = "") -> None:
         """Say what was wrong.
 
         Args:
             key: the argument's name, or the file and the place in it.
             given: the value as it is shown: `repr` of it, or a description.
-            accepted: what would have been.
+            accepted: what would have been; empty if `given` says it all.
             hint: what else helps, as "; did you mean 'ant'?".
         """
-        super().__init__(f"{key}: {given} given, {accepted} accepted{hint}")
+        said = f"{given} given, {accepted} accepted" if accepted else given
+        super().__init__(f"{key}: {said}{hint}")
         self.key = key
         self.given = given
         self.accepted = accepted

@@ -2,59 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import warp as wp
 
 from kernels import landscapes as functions
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_integer
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
 
 
-class FunctionEnv(DifferentiableVectorEnv):
+class LandscapeEnv(DifferentiableVectorEnv):
     """One action, one reward: minus a landscape's height at the point the action names.
 
     | | what | unit |
     |---|---|---|
     | action (dim) | the point, as a fraction of the landscape's half-width | 1 |
     | obs (1) | always zero | 1 |
-    | reward | minus the landscape at ``half_width * action`` | 1 |
+    | reward: height | minus the landscape at ``half_width * action`` | 1 |
 
     Every step is an episode and ends by truncation, unless `max_episode_steps` is more. State:
-    ``x`` (dim), the point last evaluated.
+    ``x`` (dim), the point last evaluated. A landscape declares its name, half-width and height.
     """
 
-    HALF_WIDTHS: ClassVar[dict[str, float]] = {"dejong": 5.12, "ackley": 32.768}
+    half_width: float
+    """Of the cube that actions reach."""
+    height: Callable[..., Any]
+    """The landscape, as `kernels.landscapes.dejong` is one."""
+    num_obs = 1
+    max_episode_steps = 1
+    reward_terms = ("height",)
 
-    def __init__(
-        self,
-        landscape: str,
-        *,
-        num_envs: int,
-        dim: int = 1,
-        max_episode_steps: int = 1,
-        **options: Any,
-    ) -> None:
-        """Make `num_envs` copies of a landscape, "dejong" or "ackley", of dimension `dim`.
+    def __init__(self, *, dim: int = 1, **options: Any) -> None:
+        """Make copies of the landscape in dimension `dim`; `options` as the base's.
 
         Raises:
             ValueError: `dim` below one, and as `DifferentiableVectorEnv`.
         """
-        check_integer("dim", dim, 1)
-        self.dim = dim
-        self.landscape = landscape
-        self.half_width = self.HALF_WIDTHS[landscape]
-        super().__init__(
-            landscape,
-            num_envs=num_envs,
-            num_obs=1,
-            num_actions=dim,
-            max_episode_steps=max_episode_steps,
-            state_layout={"x": dim},
-            reward_terms=("height",),
-            **options,
-        )
+        check_declared(self, {"half_width": "a number", "height": "a Warp function"})
+        if not isinstance(self.height, wp.Function):
+            raise ArgumentError("height", f"a {type(self.height).__name__}", "a Warp function")
+        self.dim = self.num_actions = check_integer("dim", dim, 1)
+        self.state_layout = {"x": self.dim}
+        super().__init__(**options)
 
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
@@ -77,15 +68,26 @@ class FunctionEnv(DifferentiableVectorEnv):
         terminated: wp.array,
     ) -> None:
         """Minus the landscape's height."""
-        x = next_state["x"]
-        if self.landscape == "dejong":
-            program.launch(functions.dejong_reward, self.num_envs, [x, reward_terms])
-        else:
-            moments = program.array((self.num_envs, 2), self.scalar)
-            program.launch(functions.ackley_moments, self.num_envs, [x, moments])
-            program.launch(functions.ackley_reward, self.num_envs, [moments, reward_terms])
+        reward = functions.reward_kernel(self.height)
+        program.launch(reward, self.num_envs, [next_state["x"], reward_terms])
         program.launch(functions.never_terminate, self.num_envs, [terminated])
 
     def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """The origin, which no action depends on."""
         program.launch(functions.start_at_origin, state["x"].shape, [state["x"]])
+
+
+class DeJongEnv(LandscapeEnv):
+    """De Jong's sphere on [-5.12, 5.12]^dim."""
+
+    name = "dejong"
+    half_width = 5.12
+    height = functions.dejong
+
+
+class AckleyEnv(LandscapeEnv):
+    """Ackley's well of ripples on [-32.768, 32.768]^dim."""
+
+    name = "ackley"
+    half_width = 32.768
+    height = functions.ackley

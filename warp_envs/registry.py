@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gymnasium
 import torch
 
 from warp_envs.checks import ArgumentError, check_choice, near_matches
-from warp_envs.landscapes import FunctionEnv
-from warp_envs.robots.ant import AntEnv
+from warp_envs.landscapes import AckleyEnv, DeJongEnv
+from warp_envs.robots.ant import AntDflexEnv, AntEnv
 from warp_envs.robots.any_robot import RobotEnv
 from warp_envs.robots.cartpole import CartpoleEnv
 from warp_envs.robots.hopper import HopperEnv
@@ -22,13 +21,14 @@ from warp_envs.vector_env import DifferentiableVectorEnv
 EnvFactory = Callable[..., DifferentiableVectorEnv]
 
 _BASE_OPTIONS = ("num_envs", "device", "dtype", "seed")
+_UNLISTED = (*_BASE_OPTIONS, "num_blocks")  # threads are `warp_envs.set_num_threads`'s to say
 
 _FACTORIES: dict[str, EnvFactory] = {
-    "dejong": partial(FunctionEnv, "dejong"),
-    "ackley": partial(FunctionEnv, "ackley"),
+    "dejong": DeJongEnv,
+    "ackley": AckleyEnv,
     "cartpole": CartpoleEnv,
-    "ant": partial(AntEnv, "ant"),
-    "ant_dflex": partial(AntEnv, "ant_dflex"),
+    "ant": AntEnv,
+    "ant_dflex": AntDflexEnv,
     "hopper": HopperEnv,
     "pace_car": PaceCarEnv,
     "robot": RobotEnv,
@@ -68,11 +68,12 @@ def make(
     known = env_options(env_id)
     for name in options:
         if name not in known:
-            accepted = f"one of {[*known, *_BASE_OPTIONS]} for {env_id!r}"
-            raise ArgumentError("option", repr(name), accepted, near_matches(name, known))
+            accepted = f"one of {[*known, *_BASE_OPTIONS]}"
+            hint = near_matches(name, known)
+            raise ArgumentError(name, f"no option of {env_id!r}", accepted, hint)
     for name in _required_options(env_id):
         if name not in options:
-            raise ArgumentError(name, "nothing", f"what {env_id!r} needs")
+            raise ArgumentError(name, f"not given, but {env_id!r} needs it")
     return factory(num_envs=num_envs, device=device, seed=seed, dtype=dtype, **options)
 
 
@@ -110,5 +111,5 @@ def _own_parameters(env_id: str) -> list[inspect.Parameter]:
     return [
         parameter
         for parameter in inspect.signature(_FACTORIES[env_id]).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in _BASE_OPTIONS
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in _UNLISTED
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -24,76 +25,99 @@ Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
 
 
+DECLARED = {
+    "name": "a string, as 'ant'",
+    "num_obs": "a number of observations",
+    "num_actions": "a number of actions",
+    "max_episode_steps": "a time limit in steps",
+    "state_layout": "a mapping of names to numbers per environment",
+    "reward_terms": "the names of the terms whose sum is the reward",
+}
+"""What an environment has to declare, and what it is."""
+
+
 class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """`num_envs` copies of one environment, stepped together and differentiable through time.
 
-    A subclass names its state (`state_layout`: name -> numbers per environment), its reward terms
-    and its sizes, and records four programs' worth of kernel launches: `record_step`,
-    `record_observation`, `record_outcome` and `record_initial_state`. Everything else is here:
-    clipping and checking of actions, divergence, termination, truncation, same-step reset, state in
-    and out, and gradients.
+    A subclass declares class attributes and records four programs' worth of kernel launches:
+    `record_step`, `record_observation`, `record_outcome` and `record_initial_state`. Everything
+    else is here: clipping and checking of actions, divergence, termination, truncation, same-step
+    reset, state in and out, and gradients.
+
+    What depends on an option of its own, a subclass sets on the instance before it calls
+    ``super().__init__(**options)``. An option is a keyword-only parameter of `__init__`;
+    ``inspect.signature`` of a class lists its own and those of all classes that its ``**options``
+    go to.
 
     All tensors lie on `device` and are of `dtype` (torch.float32 unless told otherwise).
     """
+
+    name: str
+    """The environment's name, under which a learner finds its settings."""
+    num_obs: int
+    """Numbers observed."""
+    num_actions: int
+    """Numbers in an action."""
+    max_episode_steps: int
+    """Time limit of an episode."""
+    state_layout: Mapping[str, int]
+    """Name -> numbers per environment."""
+    reward_terms: tuple[str, ...]
+    """Names of the terms whose sum is the reward."""
+    rows_per_block: int = 256
+    """As many environments as keep a thread busy for 50 us: waking it pays no sooner."""
 
     metadata: ClassVar[dict[str, Any]] = {
         "render_modes": [],
         "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP,
     }
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the class's signature list every option it takes."""
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = _signature(cls)
+
     def __init__(
         self,
-        env_id: str,
         *,
         num_envs: int,
-        num_obs: int,
-        num_actions: int,
-        max_episode_steps: int,
-        state_layout: Mapping[str, int],
-        reward_terms: tuple[str, ...],
+        max_episode_steps: int | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
-        rows_per_block: int = 256,
         num_blocks: int | None = None,
     ) -> None:
         """Allocate the environment and reset it.
 
         Args:
-            env_id: the environment's name.
             num_envs: copies.
-            num_obs: numbers observed.
-            num_actions: numbers in an action.
-            max_episode_steps: time limit of an episode.
-            state_layout: name -> numbers per environment.
-            reward_terms: names of the terms whose sum is the reward.
+            max_episode_steps: time limit of an episode; None: the class's.
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64.
             seed: of the random initial states.
-            rows_per_block: as many environments as keep a thread busy for about 50 us, below which
-                waking it does not pay.
             num_blocks: blocks of environments, a thread of a CPU each; None: as many as
                 `warp_envs.get_num_threads` if each has its `rows_per_block`.
 
         Raises:
-            ValueError: a count below one, an unknown device or dtype, a negative seed.
+            ValueError: an attribute that the class does not declare, a method that it does not
+                define, a count below one, an unknown device or dtype, a negative seed.
         """
+        if max_episode_steps is not None:
+            self.max_episode_steps = max_episode_steps
+        check_declared(self, DECLARED)
+        _check_defined(type(self))
         check_integer("num_envs", num_envs, 1)
-        check_integer("max_episode_steps", max_episode_steps, 1)
+        for count in ("num_obs", "num_actions", "max_episode_steps"):
+            check_integer(count, getattr(self, count), 1)
         check_integer("seed", seed, 0, 2**31 - 1)
         self.scalar = scalar_type(dtype)
         self.dtype = dtype
         self.device = check_device(device)
         self.num_envs = num_envs
-        self.num_obs = num_obs
-        self.num_actions = num_actions
         if num_blocks is None:
-            num_blocks = max(1, min(get_num_threads(), num_envs // rows_per_block))
+            num_blocks = max(1, min(get_num_threads(), num_envs // self.rows_per_block))
         self.num_blocks = num_blocks
-        self.state_layout = dict(state_layout)
-        self.reward_terms = reward_terms
-        self.max_episode_steps = max_episode_steps
-        self.spec = EnvSpec(id=f"gippo/{env_id}", max_episode_steps=max_episode_steps)
+        self.spec = EnvSpec(id=f"gippo/{self.name}", max_episode_steps=self.max_episode_steps)
         self._make_spaces()
         self._columns = _columns(self.state_layout)
         self._state = torch.zeros(
@@ -419,3 +443,35 @@ def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
     """Where each part of the state lies in the rows that torch sees."""
     ends = np.cumsum(list(layout.values())).tolist()
     return {name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)}
+
+
+def check_declared(env: DifferentiableVectorEnv, declared: Mapping[str, str]) -> None:
+    """Raise ArgumentError for the first attribute of `declared`, name -> what, that `env` lacks."""
+    for attribute, what in declared.items():
+        if not hasattr(env, attribute):
+            raise ArgumentError(f"{type(env).__name__}.{attribute}", "nothing", what)
+
+
+def _check_defined(cls: type[DifferentiableVectorEnv]) -> None:
+    """Raise ArgumentError for the first method that a class was to define and did not."""
+    for method in ("record_step", "record_observation", "record_outcome", "record_initial_state"):
+        if getattr(getattr(cls, method), "__isabstractmethod__", False):
+            raise ArgumentError(f"{cls.__name__}.{method}", "nothing", "a method")
+
+
+def _signature(cls: type[DifferentiableVectorEnv]) -> inspect.Signature:
+    """Every option of a class: its own first, then those that its ``**options`` pass on."""
+    options: dict[str, inspect.Parameter] = {}
+    for owner in cls.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
+        for parameter in parameters:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                options.setdefault(parameter.name, parameter)
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    limit = options.get("max_episode_steps")
+    if limit is not None and limit.default is None and hasattr(cls, "max_episode_steps"):
+        options["max_episode_steps"] = limit.replace(default=cls.max_episode_steps)
+    return inspect.Signature(list(options.values()))

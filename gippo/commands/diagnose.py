@@ -18,12 +18,11 @@ from gippo.configuration.compose import choices, configure
 from gippo.configuration.run_config import TrainConfig, load_config
 from gippo.environment import make_env, use_threads
 from gippo.errors import UserError
-from gippo.learner import make_learner
-from gippo.runs.checkpoint import CheckpointFolder, read
+from gippo.learner import Learner
+from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.metrics import read_metrics
 from gippo.runs.plots import cycle_colours, save_figure, tidy
 from gippo.runs.policy import Policy
-from gippo.runs.trainer import CHECKPOINTS
 from gippo.studies.diagnostics import (
     BIAS_LIMIT,
     NOISE_LIMIT,
@@ -160,7 +159,7 @@ def _of_run(run_dir: Path) -> tuple[TrainConfig, dict, Shares, str]:
 def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
     """Train a new policy for a while; its state, and the shares of these epochs."""
     env = make_env(config.env, device=config.device, seed=config.seed)
-    learner = make_learner(
+    learner = Learner(
         env,
         config.learner,
         config.method_config,
@@ -180,11 +179,12 @@ def _qualities(config: TrainConfig, state: dict, settings: DiagnoseConfig) -> li
     env = make_env(
         config.env, num_envs=settings.num_windows, device=config.device, seed=config.seed
     )
-    policy = Policy(env, config.learner, state, config.seed)
+    policy = Policy(config.learner, state, device=env.device, seed=config.seed)
+    policy.check_fits(env)
     obs, _ = env.reset(seed=config.seed)
     with torch.no_grad():
         for _ in range(settings.warm_up):
-            obs = env.step(policy.act(obs, deterministic=False))[0]
+            obs = env.step(policy(obs, deterministic=False))[0]
     return gradient_quality(
         env,
         obs,

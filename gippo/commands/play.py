@@ -16,9 +16,8 @@ from gippo.configuration.compose import configure
 from gippo.configuration.run_config import load_config
 from gippo.environment import use_threads
 from gippo.errors import UserError
-from gippo.runs.checkpoint import CheckpointFolder
+from gippo.runs.policy import chosen_checkpoint
 from gippo.runs.recording import Played, play_policy
-from gippo.runs.trainer import CHECKPOINTS
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number
 from warp_envs.checks import ArgumentError, check_integer
@@ -86,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
     use_threads(config.num_threads)
     played = play_policy(
         config,
-        _checkpoint(run_dir, settings.checkpoint),
+        chosen_checkpoint(run_dir, settings.checkpoint),
         num_envs=settings.num_envs,
         num_steps=settings.num_steps,
         out=out,
@@ -101,18 +100,6 @@ def run(arguments: Sequence[str]) -> int:
         motion = f"motion: {out}, to watch with: gippo view {shlex.quote(str(out))}"
         console.print(motion if played.recorded else "this environment has no body to record")
     return 0
-
-
-def _checkpoint(run_dir: Path, choice: str) -> Path:
-    folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
-    if choice == "best":
-        return folder.best_or_newest()
-    if choice != "newest":
-        return Path(choice)
-    numbered = list(folder.epochs().values())
-    if not numbered:
-        raise UserError(f"run_dir: no checkpoint in {folder.path}")
-    return numbered[0]
 
 
 def _table(played: Played, limit: int = 16) -> Table:

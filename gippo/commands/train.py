@@ -31,13 +31,13 @@ from gippo.distributed import Ranks, joined_ranks, local_processes
 from gippo.environment import make_env, use_threads
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
-from gippo.learner import Learner, NonFiniteError, make_learner
+from gippo.learner import Learner, NonFiniteError
 from gippo.methods import config_classes
-from gippo.runs.checkpoint import CheckpointFolder, read
+from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.plots import Limits, plot_run
 from gippo.runs.recording import play_policy
-from gippo.runs.trainer import CHECKPOINTS, Trainer
+from gippo.runs.trainer import Trainer
 from gippo.terminal.help_text import describe_keys, listed
 from gippo.terminal.interrupt import StopRequest, stop_status, stopping_jobs, take_jobs
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number
@@ -221,7 +221,7 @@ def train(
         UserError: something cannot be as asked; nothing has been written.
         TrainingFailedError: too many updates were not finite; the last checkpoint is good.
     """
-    run_dir = Path(config.run_dir or _new_folder(config))
+    run_dir = Path(config.run_dir or new_folder(config))
     if config.resume:
         config = _resumed(config, run_dir, overrides)
     with joined_ranks(config.device) as (ranks, device):
@@ -300,7 +300,8 @@ def _in_the_way(run_dir: Path) -> bool:
         raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
 
 
-def _new_folder(config: TrainConfig) -> str:
+def new_folder(config: TrainConfig) -> str:
+    """A name in runs/ for a run without one."""
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     return f"runs/{stamp}_{config.env['id']}_{config.algo.name}_seed{config.seed}"
 
@@ -350,7 +351,7 @@ def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
     try:
         own = num_envs // ranks.size
         env = make_env(config.env, num_envs=own, device=device, seed=config.seed)
-        return make_learner(
+        return Learner(
             env,
             config.learner,
             config.method_config,

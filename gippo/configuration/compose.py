@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,6 +144,25 @@ def written(key: str, value: object) -> str:
         escaped = str(value).replace('"', '\\"')
         text = f'{key}="{escaped}"'
     return shlex.quote(text)
+
+
+def override_text(key: str, value: Any) -> str:
+    """``key=value`` in Hydra's grammar, for a Python value."""
+    return f"{key}={_in_grammar(value)}"
+
+
+def _in_grammar(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        parts = (f"{name}:{_in_grammar(part)}" for name, part in value.items())
+        return "{" + ",".join(parts) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(_in_grammar, value)) + "]"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    escaped = str(value).replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _culprit(overrides: Sequence[str]) -> str:

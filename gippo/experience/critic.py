@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from gippo.distributed import SINGLE, Ranks
-from gippo.networks.adam import Optimizer, ParameterVector, check_betas, scheduled_rate
-from gippo.networks.batch_gradient import BatchGradient, SampleLoss
-from gippo.networks.native_fit import MlpFit
+from gippo.networks.adam import Optimizer, ParameterVector, Schedule, check_betas
+from gippo.networks.batch_gradient import Batch, BatchGradient
+from gippo.networks.native import NativeFit, native_twin
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import ValueNetwork, check_hidden
 from warp_envs.checks import check_integer, check_number, check_positive
@@ -53,6 +53,17 @@ class CriticConfig:
         check_positive("critic.init_gain", self.init_gain)
 
 
+@native_twin("square_error")
+def square_error(
+    output: torch.Tensor,
+    target: torch.Tensor,
+    unit: torch.Tensor | float,
+    offset: torch.Tensor | float,
+) -> torch.Tensor:
+    """(unit output + offset - target)^2 of each sample (B,), for the network's output (B, 1)."""
+    return (unit * output.squeeze(-1) + offset - target).square()
+
+
 class Critic:
     """Estimates values of normalised observations, in units of the reward."""
 
@@ -63,17 +74,20 @@ class Critic:
         *,
         normalize_value: bool,
         num_epochs: int,
+        native: bool = True,
         ranks: Ranks = SINGLE,
     ) -> None:
-        """Own `network` and start the target as its copy."""
+        """Own `network` and start the target as its copy; `native` as in `ParameterVector`."""
         self.config = config
-        self.num_epochs = num_epochs
+        self._schedule = Schedule(
+            "linear", config.learning_rate, config.final_learning_rate, num_epochs
+        )
         self.network = network
         self.target = copy.deepcopy(network)
-        self._parameters = ParameterVector(self.network)
+        self._parameters = ParameterVector(self.network, native=native)
         self._target_parameters = ParameterVector(self.target)
         self._gradient = BatchGradient(network.mlp, self._parameters, ranks=ranks)
-        self._fits: dict[int, MlpFit] = {}
+        self._fits: dict[int, NativeFit] = {}
         self._ranks = ranks
         self._optimizer = Optimizer(self._parameters, config.betas, config.max_grad_norm)
         vector = self._parameters.vector
@@ -111,9 +125,7 @@ class Critic:
         if self._statistics is not None:
             self._statistics.update(target.reshape(-1), self._ranks)
             self._refresh()
-        rate = scheduled_rate(
-            "linear", config.learning_rate, config.final_learning_rate, epoch, self.num_epochs
-        )
+        rate = self._schedule.rate(epoch)
         loss = self._descend(obs.flatten(0, 1), target.flatten(), rate)
         self._target_parameters.vector.lerp_(self._parameters.vector, config.target_rate)
         metrics: dict[str, torch.Tensor | float] = {
@@ -132,58 +144,37 @@ class Critic:
 
     def _descend(self, obs: torch.Tensor, target: torch.Tensor, rate: float) -> torch.Tensor:
         """All iterations over contiguous minibatches; the mean loss over the last one."""
-        if obs.device.type == "cpu" and self._ranks.size == 1:
-            return self._descend_at_once(obs, target, rate)
-        return self._descend_in_steps(obs, target, rate)
-
-    def _descend_in_steps(
-        self, obs: torch.Tensor, target: torch.Tensor, rate: float
-    ) -> torch.Tensor:
-        config = self.config
+        if self._parameters.native and self._ranks.size == 1:
+            return self._descend_natively(obs, target, rate)
+        config, normalizer = self.config, self._normalizer
         size = -(-len(target) // config.num_minibatches)
         minibatches = [
-            self._gradient.batch(*part)
-            for part in zip(obs.split(size), target.split(size), strict=True)
+            Batch(inputs, (goal,))
+            for inputs, goal in zip(obs.split(size), target.split(size), strict=True)
         ]
-        scaling: tuple[float, ...] = ()
-        if obs.device.type == "cpu":
-            scaling = (float(self._normalizer.scale), float(self._normalizer.mean))
-        square_error = SampleLoss(self._square_errors, "square_error", scaling)
         losses: list[torch.Tensor] = []
         for _ in range(config.iterations):
             losses.clear()
             for minibatch in minibatches:
-                loss, _, gradient = self._gradient.descent(minibatch, square_error)
+                loss, _, gradient = self._gradient.descent(
+                    minibatch, square_error, normalizer.scale, normalizer.mean
+                )
                 self._optimizer.step_along(gradient, rate)
                 losses.append(loss)
         return torch.stack(losses).mean()
 
-    def _descend_at_once(
+    def _descend_natively(
         self, obs: torch.Tensor, target: torch.Tensor, rate: float
     ) -> torch.Tensor:
-        """In one task, which asks neither for Python's lock nor for other processes."""
+        """The same in one call, which asks neither for Python's lock nor for other processes."""
         config, normalizer = self.config, self._normalizer
         if len(target) not in self._fits:
-            self._fits[len(target)] = self._optimizer.square_fit(
+            self._fits[len(target)] = self._optimizer.native_fit(
                 self.network.mlp.sizes, len(target), config.num_minibatches, config.iterations
             )
         fit, unit, offset = self._fits[len(target)], normalizer.scale, normalizer.mean
-        losses = self._optimizer.fit_squares(fit, obs, target, rate, float(unit), float(offset))
+        losses = self._optimizer.fit_natively(fit, obs, target, rate, float(unit), float(offset))
         return losses.mean()
-
-    def _square_errors(
-        self, output: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of each sample (B,), in units of the reward, for the network's output (B, 1).
-
-        Returns:
-            Them and their gradient with respect to the output.
-        """
-        if self._statistics is None:
-            error = output - target.unsqueeze(-1)
-            return (error * error).squeeze(-1), 2.0 * error
-        error = self._normalizer.denormalize(output) - target.unsqueeze(-1)
-        return (error * error).squeeze(-1), 2.0 * self._normalizer.scale * error
 
     def _refresh(self) -> None:
         if self._statistics is not None:

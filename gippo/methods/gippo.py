@@ -60,7 +60,7 @@ class GIPPO(Method):
         """All three steps."""
         samples = window.samples
         alpha = self._control.alpha
-        policy = self._fit.fit(samples, alpha)
+        policy = self._fit.fit(samples, alpha, epoch)
         metrics: Metrics = {"alpha": alpha}
         metrics.update(self._judge(samples, policy))
         reference, share = self._reference(samples, policy)
@@ -81,7 +81,7 @@ class GIPPO(Method):
         )
         metrics: Metrics = {
             "alpha_loss": policy.loss,
-            "alpha_learning_rate": self._fit.learning_rate,
+            "alpha_learning_rate": policy.next_rate,
             "alpha_retries": float(policy.outcome.retries),
             "alpha_failed": float(not policy.outcome.succeeded),
             "gradient_variance": self._ranks.moments(

@@ -1,17 +1,16 @@
-"""Parameters as one vector, their Adam steps, and the rule of restoring and retrying."""
+"""Parameters as one vector, their Adam steps, and the rates that these may have."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from gippo.networks.native_adam import AdamSettings, AdamStep
-from gippo.networks.native_fit import MlpFit
-from gippo.networks.perceptron import LAYER_NORM_EPS
+from gippo.networks.native import AdamSettings, NativeAdam, NativeFit
 from warp_envs.checks import ArgumentError, check_number
 
 GRAD_NORM_EPS = 1e-6
@@ -33,10 +32,18 @@ class ParameterVector:
     per parameter, and small networks spend their time on arithmetic.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, native: bool = True) -> None:
+        """Lay them out.
+
+        Args:
+            module: whose parameters move into the vector.
+            native: let native passes work on them where they lie on a CPU.
+        """
         self.names, parameters = zip(*module.named_parameters(), strict=True)
         self.parameters: tuple[nn.Parameter, ...] = parameters
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
+        self.native = native and self.vector.device.type == "cpu"
+        """Whether native passes work on them, in the place of torch's operations."""
         for parameter, view in zip(parameters, self.views(self.vector), strict=True):
             parameter.data = view
 
@@ -98,63 +105,58 @@ class Optimizer:
         self._mean = torch.zeros_like(self.parameters.vector)
         self._square = torch.zeros_like(self.parameters.vector)
         self._learning_rate = 0.0
-        self._on_cpu = self.parameters.vector.device.type == "cpu"
-        self._native: AdamStep | None = None
+        self._native: NativeAdam | None = None
+        if parameters.native:
+            self._native = NativeAdam(parameters.vector, self._mean, self._square)
 
     def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
-        """Descend once along `gradient`, which may be scaled in place."""
-        if self._on_cpu:
-            self._step_at_once(gradient, learning_rate)
-        else:
-            self._step_plainly(gradient, learning_rate)
-
-    def _step_at_once(self, gradient: torch.Tensor, learning_rate: float) -> None:
+        """Descend once along `gradient`."""
         if self._native is None:
-            self._native = AdamStep(self.parameters.vector, self._mean, self._square)
-        self._native.step(gradient, self._settings(learning_rate))
+            self._step(gradient, learning_rate)
+        else:
+            self._native.step(gradient, self._settings(learning_rate))
         self._steps += 1
         self._learning_rate = learning_rate
+
+    def _step(self, gradient: torch.Tensor, learning_rate: float) -> None:
+        if self.max_grad_norm is not None:
+            norm = torch.linalg.vector_norm(gradient)
+            gradient = gradient * (self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0)
+        beta_1, beta_2 = self._betas
+        steps = self._steps + 1
+        self._mean.lerp_(gradient, 1.0 - beta_1)
+        self._square.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
+        # Section 2's order: both bias corrections in the rate, and epsilon scaled to suit.
+        correction = math.sqrt(1.0 - beta_2**steps)
+        step = learning_rate * correction / (1.0 - beta_1**steps)
+        deviation = self._square.sqrt().add_(ADAM_EPS * correction)
+        self.parameters.vector.addcdiv_(self._mean, deviation, value=-step)
 
     def _settings(self, learning_rate: float) -> AdamSettings:
         """Of the next step."""
         most = math.inf if self.max_grad_norm is None else self.max_grad_norm
         return AdamSettings(learning_rate, self._steps, *self._betas, ADAM_EPS, most, GRAD_NORM_EPS)
 
-    def _step_plainly(self, gradient: torch.Tensor, learning_rate: float) -> None:
-        if self.max_grad_norm is not None:
-            norm = torch.linalg.vector_norm(gradient)
-            gradient.mul_((self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0))
-        beta_1, beta_2 = self._betas
-        self._steps += 1
-        self._learning_rate = learning_rate
-        self._mean.lerp_(gradient, 1.0 - beta_1)
-        self._square.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
-        # Section 2's order: both bias corrections in the rate, and epsilon scaled to suit.
-        correction = math.sqrt(1.0 - beta_2**self._steps)
-        step = learning_rate * correction / (1.0 - beta_1**self._steps)
-        deviation = self._square.sqrt().add_(ADAM_EPS * correction)
-        self.parameters.vector.addcdiv_(self._mean, deviation, value=-step)
-
-    def square_fit(
+    def native_fit(
         self, sizes: Sequence[int], rows: int, num_minibatches: int, iterations: int
-    ) -> MlpFit:
-        """Prepare fits of the parameters, a network's of these sizes, by mean squared error."""
+    ) -> NativeFit:
+        """Prepare fits by mean squared error of the parameters, a network's of these sizes."""
         state = (self.parameters.vector, self._mean, self._square)
-        return MlpFit(sizes, rows, num_minibatches, iterations, *state, LAYER_NORM_EPS)
+        return NativeFit(sizes, rows, num_minibatches, iterations, *state)
 
-    def fit_squares(
+    def fit_natively(
         self,
-        fit: MlpFit,
+        fit: NativeFit,
         inputs: torch.Tensor,
         target: torch.Tensor,
         learning_rate: float,
         unit: float,
         offset: float,
     ) -> torch.Tensor:
-        """Take all steps of a fit, on a CPU, as `step_along` would.
+        """Take all steps of a fit, as `step_along` would.
 
         Args:
-            fit: from `square_fit`.
+            fit: from `native_fit`.
             inputs: (rows, num_inputs).
             target: of ``unit * output + offset``, (rows,).
             learning_rate: of all steps.
@@ -187,9 +189,20 @@ class Optimizer:
         self._square.copy_(moments["exp_avg_sq"])
 
 
-def scheduled_rate(schedule: str, first: float, final: float, epoch: int, num_epochs: int) -> float:
-    """The learning rate of an epoch: `first` throughout, or falling linearly from it to `final`."""
-    if schedule != "linear":
-        return first
-    progress = min(epoch / num_epochs, 1.0)
-    return first + (min(first, final) - first) * progress
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of each epoch."""
+
+    kind: str
+    """"linear": falls from `first` to `final` over training; any other: `first` throughout."""
+    first: float
+    final: float
+    num_epochs: int
+    """Of the whole training."""
+
+    def rate(self, epoch: int) -> float:
+        """Of an epoch, counted from zero; a `final` above `first` raises nothing."""
+        if self.kind != "linear":
+            return self.first
+        progress = min(epoch / self.num_epochs, 1.0)
+        return self.first + (min(self.first, self.final) - self.first) * progress

@@ -11,12 +11,9 @@ import torch
 from torch import nn
 from torch.nn.functional import elu, layer_norm, linear
 
-from gippo.networks.native_function import MlpFunction
 from warp_envs.checks import ArgumentError, check_integer
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-LAYER_NORM_EPS = 1e-5
-"""Added to the variance; torch's default."""
 
 
 def check_hidden(key: str, value: Any) -> None:
@@ -65,7 +62,6 @@ class Mlp(nn.Module):
         for size in hidden:
             self.norm_weights.append(nn.Parameter(torch.ones(size, dtype=dtype)))
             self.norm_biases.append(nn.Parameter(torch.zeros(size, dtype=dtype)))
-        self._function = MlpFunction(self.sizes, dtype, LAYER_NORM_EPS)
         self._collect()
 
     def _collect(self) -> None:
@@ -75,25 +71,14 @@ class Mlp(nn.Module):
         )
         self._output = (self.weights[-1], self.biases[-1])
 
-    @property
-    def layers(self) -> tuple[tuple[tuple[nn.Parameter, ...], ...], tuple[nn.Parameter, ...]]:
-        """Each hidden layer's (weight, bias, norm weight, norm bias), and the last's first two."""
-        return self._hidden, self._output
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., num_inputs) to (..., num_outputs)."""
         return _mlp(x, self._hidden, self._output)
 
     def frozen(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The network as it stands, as a function of its inputs alone.
-
-        On a CPU it is faster than `forward`, the same to rounding, and good until the parameters
-        have changed and `frozen` is called again (`MlpFunction.freeze`).
-        """
-        if self._output[0].device.type == "cpu":
-            return self._function.freeze(list(self.parameters()))
+        """The network as it stands, as a function of its inputs alone."""
         *hidden, output = [
-            tuple(p.detach() for p in layer) for layer in (*self._hidden, self._output)
+            tuple(p.detach().clone() for p in layer) for layer in (*self._hidden, self._output)
         ]
         return lambda x: _mlp(x, hidden, (output[0], output[1]))
 

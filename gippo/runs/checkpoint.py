@@ -24,6 +24,9 @@ _NAME = re.compile(r"epoch_(\d{6,})\.pt")
 
 Checkpoint = dict[str, Any]
 
+CHECKPOINTS = "checkpoints"
+"""A run's folder of them."""
+
 
 class CheckpointFolder:
     """The checkpoints of one run: ``epoch_000100.pt``, ... and ``best.pt``."""

@@ -2,63 +2,148 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from gippo.configuration.run_config import load_config
 from gippo.errors import UserError
 from gippo.learner import LearnerConfig
 from gippo.networks.adam import ParameterVector
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import GaussianActor
-from gippo.runs.checkpoint import difference
+from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, difference, read
+from warp_envs.bridge.devices import check_device
+from warp_envs.checks import check_tensor
 
 
 class Policy:
-    """Actions for the observations of any number of copies of the environment it was trained on."""
+    """Actions for observations, with the observation normaliser inside; it needs no environment."""
 
-    def __init__(self, env: Any, config: LearnerConfig, state: dict[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        config: LearnerConfig,
+        state: Mapping[str, Any],
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
         """Take the policy out of a learner's state.
 
         Args:
-            env: gives sizes, dtype and device.
             config: the one it was trained with.
             state: `gippo.learner.Learner.state_dict`'s.
+            device: where it acts.
             seed: of the exploration, when it is asked for.
 
         Raises:
-            UserError: the state does not fit the environment.
+            UserError: the state holds no policy of this config.
         """
-        device, dtype = torch.device(env.device), env.dtype
-        (num_obs,) = env.single_observation_space.shape
-        (num_actions,) = env.single_action_space.shape
+        first, last = _ends(state.get("actor"))
+        self.num_obs: int = first.shape[-1]
+        self.num_actions: int = len(last) // 2  # mean and log standard deviation
+        self.dtype: torch.dtype = first.dtype
+        self.device = torch.device(check_device(device))
         self.actor = GaussianActor(
-            num_obs,
+            self.num_obs,
             config.actor.hidden,
-            num_actions,
+            self.num_actions,
             generator=torch.Generator().manual_seed(seed),
-            dtype=dtype,
-        ).to(device)
-        self.normalizer = identity(dtype, device)
+            dtype=self.dtype,
+        ).to(self.device)
+        self.normalizer = identity(self.dtype, self.device)
         """Of observations."""
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
         parameters = ParameterVector(self.actor)
-        statistics = RunningStatistics((num_obs,), device)
+        statistics = RunningStatistics((self.num_obs,), self.device)
         wanted = {"actor": parameters.state_dict(), "obs_statistics": statistics.state_dict()}
         given = {name: state.get(name) for name in wanted}
         problem = difference(given, wanted, "learner")
         if problem is not None:
-            raise UserError(f"checkpoint: it does not fit this environment ({problem})")
+            raise UserError(f"checkpoint: it does not fit its configuration ({problem})")
         parameters.load_state_dict(state["actor"])
         if config.normalize_obs:
             statistics.load_state_dict(state["obs_statistics"])
-            self.normalizer = statistics.frozen(dtype)
+            self.normalizer = statistics.frozen(self.dtype)
+
+    def check_fits(self, env: Any) -> None:
+        """Raise UserError unless the policy's sizes are those of a vector environment."""
+        (num_obs,) = env.single_observation_space.shape
+        (num_actions,) = env.single_action_space.shape
+        if (num_obs, num_actions) != (self.num_obs, self.num_actions):
+            raise UserError(
+                f"checkpoint: it does not fit this environment (observations and actions: "
+                f"{self.num_obs} and {self.num_actions} given, {num_obs} and {num_actions} "
+                "accepted)"
+            )
 
     @torch.no_grad()
-    def act(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
-        """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs)."""
+    def __call__(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
+        """Actions in [-1, 1], (n, num_actions), for observations (n, num_obs).
+
+        Args:
+            obs: as the environment gives them, of `dtype` on `device`.
+            deterministic: the policy's mean instead of a sample.
+
+        Raises:
+            ArgumentError: observations of another shape, dtype or device.
+        """
+        rows = len(obs) if isinstance(obs, torch.Tensor) and obs.ndim == 2 else -1
+        check_tensor("obs", obs, (rows, self.num_obs), self.dtype, self.device)
         mu, log_sigma = self.actor.forward(self.normalizer.normalize(obs))
         if not deterministic:
             noise = torch.empty_like(mu).normal_(generator=self._generator)
             mu = mu + torch.exp(log_sigma) * noise
         return torch.tanh(mu)
+
+
+def load_policy(
+    run_dir: str | Path, *, checkpoint: str = "best", device: str = "cpu", seed: int = 0
+) -> Policy:
+    """The policy of a training run.
+
+    Args:
+        run_dir: the run's folder.
+        checkpoint: "best", "newest" or a file's path.
+        device: where it acts.
+        seed: of the exploration, when it is asked for.
+
+    Raises:
+        UserError: no run there, no such checkpoint, or a damaged one.
+    """
+    folder = Path(run_dir)
+    config = load_config(folder)
+    state = read(chosen_checkpoint(folder, checkpoint))["learner"]
+    return Policy(config.learner, state, device=device, seed=seed)
+
+
+def chosen_checkpoint(run_dir: Path, choice: str) -> Path:
+    """The file of a run's "best" or "newest" checkpoint, or `choice` as a path.
+
+    Raises:
+        UserError: the run has none.
+    """
+    folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
+    if choice == "best":
+        return folder.best_or_newest()
+    if choice != "newest":
+        return Path(choice)
+    numbered = list(folder.epochs().values())
+    if not numbered:
+        raise UserError(f"run_dir: no checkpoint in {folder.path}")
+    return numbered[0]
+
+
+def _ends(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first and the last layer's weights, (outputs, inputs) each."""
+    named = parameters if isinstance(parameters, Mapping) else {}
+    weights = {
+        int(name.rpartition(".")[2]): value
+        for name, value in named.items()
+        if isinstance(name, str) and name.startswith("mlp.weights.")
+    }
+    if not weights:
+        raise UserError("checkpoint: no policy in it")
+    return weights[min(weights)], weights[max(weights)]

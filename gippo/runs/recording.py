@@ -58,7 +58,8 @@ def play_policy(
     """
     state = read(checkpoint)["learner"]
     env = make_env(config.env, num_envs=num_envs, device=device or config.device, seed=seed)
-    policy = Policy(env, config.learner, state, seed)
+    policy = Policy(config.learner, state, device=env.device, seed=seed)
+    policy.check_fits(env)
     returns: list[list[float]] = [[] for _ in range(num_envs)]
     lengths: list[list[int]] = [[] for _ in range(num_envs)]
     total = torch.zeros(num_envs, dtype=torch.float64)
@@ -68,7 +69,7 @@ def play_policy(
     recording = RolloutRecorder(env, out) if out is not None and shown else None
     with recording or nullcontext(env) as stepped:
         for _ in range(num_steps):
-            obs, reward, terminated, truncated, _ = stepped.step(policy.act(obs, deterministic))
+            obs, reward, terminated, truncated, _ = stepped.step(policy(obs, deterministic))
             total += reward.double().cpu()
             length += 1
             for i in (terminated | truncated).cpu().nonzero().flatten().tolist():

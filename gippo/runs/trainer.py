@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gippo.errors import UserError
-from gippo.runs.checkpoint import Checkpoint, CheckpointFolder, difference
+from gippo.runs.checkpoint import CHECKPOINTS, Checkpoint, CheckpointFolder, difference
 from gippo.runs.metrics import METRICS_FILE, MetricsLog, count_epochs
-
-CHECKPOINTS = "checkpoints"
 
 
 class Trainable(Protocol):

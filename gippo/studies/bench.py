@@ -21,7 +21,7 @@ import warp_envs
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env
 from gippo.errors import UserError
-from gippo.learner import make_learner
+from gippo.learner import Learner
 
 PEERS = ("ant", "cartpole", "hopper")
 """Environments that rewarped has too."""
@@ -113,7 +113,7 @@ def measure_steps(
 def measure_training(config: TrainConfig, *, seconds: float) -> TrainingSpeed:
     """Train from the beginning for a while."""
     env = make_env(config.env, device=config.device, seed=config.seed)
-    learner = make_learner(
+    learner = Learner(
         env, config.learner, config.method_config, num_epochs=config.num_epochs, seed=config.seed
     )
     spent: dict[str, float] = {}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from warp_envs.traffic.simulator import TREIBER_2000, Mobil, TrafficSim
+from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 _DT = 0.1
 _SPACING = 25.0
@@ -52,8 +53,9 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
     try:
         small = {"num_envs": 4096, "num_lanes": 10, "num_vehicles": 11}
         yield _forward("forward", small, seconds)
-        semi_implicit = {**small, "integrator": "semi_implicit"}
-        yield _forward("forward, semi-implicit", semi_implicit, seconds)
+        sumo = {**small, "driving": "sumo", "integrator": "semi_implicit"}
+        yield _forward("forward, as SUMO", sumo, seconds)
+        yield _forward("forward, OVM", {**small, "model": "ovm"}, seconds)
         yield _forward("forward, with lane changes", {**small, "mobil": Mobil()}, seconds)
         yield _forward("forward, double precision", {**small, "dtype": torch.float64}, seconds)
         yield _with_gradients(small, seconds)

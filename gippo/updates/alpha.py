@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from gippo.distributed import SINGLE, Ranks
-from gippo.networks.adam import Optimizer, check_betas
-from gippo.networks.batch_gradient import BatchGradient, SampleLoss
+from gippo.networks.adam import Optimizer, Schedule, check_betas
+from gippo.networks.batch_gradient import Batch, BatchGradient
+from gippo.networks.native import native_twin
 from gippo.networks.normalization import VARIANCE_EPS, RunningStatistics
 from gippo.networks.perceptron import GaussianActor, log_prob
-from gippo.updates.retries import Outcome, RetryConfig, update_with_retries
+from gippo.updates.retries import Outcome, RateControl, RetryConfig, Trial
 from gippo.updates.window import Context, Metrics, Samples
 from warp_envs.checks import check_choice, check_integer, check_number, check_positive
 
@@ -22,14 +23,17 @@ class AlphaConfig:
     """The alpha-policy's fit and the control of alpha (paper, Algorithm 1)."""
 
     learning_rate: float = 1e-2
+    schedule: str = "constant"
+    """"constant"; "linear": falls to `final_learning_rate` over training."""
+    final_learning_rate: float = 1e-5
     min_learning_rate: float = 1e-5
-    """Floor of the base rate, which falls by `retry.factor` when every attempt has failed."""
+    """Failed epochs do not lower the next one's rate below this."""
     iterations: int = 16
     """Full-batch Adam steps per attempt."""
     betas: list[float] = field(default_factory=lambda: [0.7, 0.95])
     """Adam's."""
     max_grad_norm: float = 1.0
-    retry: RetryConfig = field(default_factory=RetryConfig)
+    retry: RetryConfig = field(default_factory=lambda: RetryConfig(start="lowered"))
     """When the fit's loss has risen."""
     alpha_0: float = 0.5
     """The first alpha."""
@@ -47,6 +51,8 @@ class AlphaConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_positive("alpha.learning_rate", self.learning_rate)
+        check_choice("alpha.schedule", self.schedule, ("constant", "linear"))
+        check_positive("alpha.final_learning_rate", self.final_learning_rate)
         check_positive("alpha.min_learning_rate", self.min_learning_rate)
         check_integer("alpha.iterations", self.iterations, 1)
         check_betas("alpha.betas", self.betas)
@@ -176,24 +182,15 @@ class AlphaPolicy:
     outcome: Outcome
     loss: torch.Tensor
     """The fit's, 0-d."""
+    next_rate: float
+    """Of the next epoch's first attempt."""
 
 
-def square_distances(
-    output: torch.Tensor, eps: torch.Tensor, goal: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """||g_theta(s, eps) - goal||^2 of each sample (B,), of the actor's output (B, 2 num_actions).
-
-    Returns:
-        Them and their gradient with respect to the output.
-    """
+@native_twin("square_distance")
+def square_distance(output: torch.Tensor, eps: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+    """||g_theta(s, eps) - goal||^2 of each sample (B,), for the output (B, 2 num_actions)."""
     mu, log_sigma = GaussianActor.split(output)
-    noise = torch.exp(log_sigma) * eps
-    error = mu + noise - goal
-    gradient = 2.0 * torch.cat([error, error * noise], dim=-1)
-    return (error * error).sum(-1), gradient
-
-
-SQUARE_DISTANCE = SampleLoss(square_distances, "square_distance")
+    return (mu + torch.exp(log_sigma) * eps - goal).square().sum(-1)
 
 
 class AlphaFit:
@@ -206,60 +203,50 @@ class AlphaFit:
             context.actor.mlp, context.parameters, context.helper, context.ranks
         )
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
-        self.learning_rate = config.learning_rate
-        """Of the next epoch's first attempt."""
+        self._control = RateControl(
+            self._optimizer,
+            "alpha-policy's loss",
+            Schedule(
+                config.schedule,
+                config.learning_rate,
+                config.final_learning_rate,
+                context.num_epochs,
+            ),
+            config.retry,
+            least=config.min_learning_rate,
+        )
 
-    def fit(self, samples: Samples, alpha: float) -> AlphaPolicy:
+    def fit(self, samples: Samples, alpha: float, epoch: int) -> AlphaPolicy:
         """Move the actor to its alpha-policy; it stays as it was if no attempt lowers the loss."""
-        config = self.config
         assert samples.action_gradient is not None
         goal = samples.action + alpha * samples.action_gradient
-        batch = self._network.batch(samples.obs, samples.eps, goal)
+        batch = Batch(samples.obs, (samples.eps, goal))
         policy = (samples.mu, samples.log_sigma)
         loss = torch.zeros(())
         # All attempts start alike
-        first, _, gradient = self._network.descent(batch, SQUARE_DISTANCE)
+        first, _, gradient = self._network.descent(batch, square_distance)
         first_gradient = gradient.clone()
 
-        def attempt(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-            """Descend; the loss before and after."""
+        def attempt(rate: float) -> Trial:
+            """Descend."""
             nonlocal loss, policy
             self._optimizer.step_along(first_gradient, rate)
-            for _ in range(config.iterations - 1):
-                _, _, gradient = self._network.descent(batch, SQUARE_DISTANCE)
+            for _ in range(self.config.iterations - 1):
+                _, _, gradient = self._network.descent(batch, square_distance)
                 self._optimizer.step_along(gradient, rate)
-            loss, output = self._network.evaluate(batch, SQUARE_DISTANCE)
+            loss, output = self._network.evaluate(batch, square_distance)
             policy = GaussianActor.split(output)
-            return first, loss
+            return Trial(first, loss)
 
-        outcome = update_with_retries(
-            attempt,
-            "alpha-policy's loss",
-            self._optimizer,
-            learning_rate=self.learning_rate,
-            base_rate=config.learning_rate,
-            config=config.retry,
-        )
+        outcome = self._control.update(attempt, epoch)
         if not outcome.succeeded:
             policy = (samples.mu, samples.log_sigma)
-        if outcome.problem is None:
-            self.learning_rate = self._next_rate(outcome)
-        return AlphaPolicy(*policy, outcome, loss)
-
-    def _next_rate(self, outcome: Outcome) -> float:
-        """The next epoch's first; the authors' falls with every epoch without a success."""
-        config, rate = self.config, self.learning_rate
-        if not outcome.succeeded:
-            return min(rate, max(rate / config.retry.factor, config.min_learning_rate))
-        if config.retry.rise is None:
-            return rate
-        return outcome.next_rate(config.learning_rate, config.retry)
+        return AlphaPolicy(*policy, outcome, loss, self._control.start(epoch + 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the optimiser's state and the next epoch's rate."""
-        return {"optimizer": self._optimizer.state_dict(), "learning_rate": self.learning_rate}
+        """A copy of the optimiser's state and the rate remembered."""
+        return self._control.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.learning_rate = float(state["learning_rate"])
+        self._control.load_state_dict(state)

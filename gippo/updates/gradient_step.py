@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from gippo.networks.adam import Optimizer, check_betas, scheduled_rate
-from gippo.updates.retries import step_once
+from gippo.networks.adam import Optimizer, Schedule, check_betas
+from gippo.updates.retries import RateControl, RetryConfig, Trial
 from gippo.updates.window import Context, UpdateReport
 from warp_envs.checks import check_choice, check_positive
 
@@ -40,11 +40,12 @@ class GradientStep:
 
     def __init__(self, context: Context, config: GradientStepConfig) -> None:
         """Prepare steps of the context's actor."""
-        self._config = config
         self._actor = context.actor
-        self._num_epochs = context.num_epochs
         self._ranks = context.ranks
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+        self._schedule = Schedule(
+            config.schedule, config.learning_rate, config.final_learning_rate, context.num_epochs
+        )
 
     def step(
         self, obs: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor, what: str, epoch: int
@@ -58,21 +59,25 @@ class GradientStep:
             what: names the loss in the report.
             epoch: counted from zero.
         """
-        config = self._config
-        rate = scheduled_rate(
-            config.schedule,
-            config.learning_rate,
-            config.final_learning_rate,
-            epoch,
-            self._num_epochs,
-        )
         dtype = gradient.dtype
         loss, gradient = self._ranks.means(loss.to(dtype), gradient)
         norm = torch.linalg.vector_norm(gradient)
-        problem = step_once(self._optimizer, loss, gradient, what, rate, lambda: self._outputs(obs))
-        metrics = {"actor_loss": loss, "actor_learning_rate": rate, "actor_gradient_norm": norm}
-        return UpdateReport(metrics, problem)
 
+        def attempt(rate: float) -> Trial:
+            self._optimizer.step_along(gradient, rate)
+            return Trial(loss, loss, outputs=self._outputs(obs))
+
+        # What the step does to the loss is not known, so there is nothing to retry for.
+        control = RateControl(self._optimizer, what, self._schedule, RetryConfig(retries=0))
+        outcome = control.update(attempt, epoch)
+        metrics = {
+            "actor_loss": loss,
+            "actor_learning_rate": outcome.rate,
+            "actor_gradient_norm": norm,
+        }
+        return UpdateReport(metrics, outcome.problem)
+
+    @torch.no_grad()
     def _outputs(self, obs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The policy's, of all processes' observations."""
         return tuple(self._ranks.joined(x.flatten(0, -2)) for x in self._actor.forward(obs))

@@ -1,14 +1,27 @@
-"""The rule of restoring and retrying an update."""
+"""The rule of rates and retries: where an update begins, when it is undone, what follows.
+
+An update begins at the rate that its schedule allows and its past has shown to work. If it has made
+things worse it is undone and tried again at lower rates; the rate that worked tells where the next
+epoch begins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
 
 import torch
 
-from gippo.networks.adam import Optimizer, ParameterVector
-from warp_envs.checks import check_flag, check_integer, check_number
+from gippo.networks.adam import Optimizer, Schedule
+from warp_envs.checks import check_choice, check_flag, check_integer, check_number
+
+ADAPTIVE = "adaptive"
+"""A kind of schedule whose attempts move the rate themselves."""
+STARTS = ("base", "lowered", "last", "above")
+ROUNDING = 1e-6
+"""Relative; what `factor` is taken to a power by may miss the floor."""
 
 
 @dataclass
@@ -18,150 +31,202 @@ class RetryConfig:
     retries: int = 8
     """Further attempts at most."""
     factor: float = 1.5
-    """The first retry takes the rate divided by this."""
-    compounding: bool = True
-    """Divide again for each further retry."""
-    rise: int | None = None
-    """Start the next epoch so many factors above the rate that has succeeded, one more if it did at
-    once, but never above the base rate: 0 tries a higher rate every second epoch, 1 every epoch.
-    null: at the base rate, as the authors' runs do."""
-    lowest: float = 0.0
-    """Share of the base rate below which no attempt goes: an update that fails there is left out of
-    its epoch. With `rise`, where rates otherwise may fall until a step is lost in rounding."""
+    """Each retry takes the rate before it divided by this."""
+    start: str = "base"
+    """Of the next epoch, after a success. "base": the base rate, as the authors' PPO; "lowered":
+    the base rate divided by `factor` for each failed epoch so far, as their alpha-policy; "last":
+    the rate that succeeded, which tries a higher one every second epoch; "above": one `factor`
+    above it, which tries one every epoch. The latter two rise by one factor more after a success at
+    once, and never above the base rate."""
+    floor: bool = False
+    """No attempt goes below the base rate divided by `factor` for each of the `retries`: an update
+    that fails there is left out of its epoch. With "last" and "above", where rates otherwise may
+    fall until a step is lost in rounding."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("retry.retries", self.retries, 0)
         check_number("retry.factor", self.factor, 1.0, open_low=True)
-        check_flag("retry.compounding", self.compounding)
-        if self.rise is not None:
-            check_integer("retry.rise", self.rise, 0)
-        check_number("retry.lowest", self.lowest, 0.0, 1.0)
+        check_choice("retry.start", self.start, STARTS)
+        check_flag("retry.floor", self.floor)
+
+
+class Verdict(Enum):
+    """What an attempt has come to."""
+
+    IMPROVED = "the loss has not risen"
+    WORSE = "the loss has risen"
+    TOO_FAR = "the update ends too far from its start"
+    NOT_FINITE = "a number at its end is not finite"
+    NOT_FINITE_BEFORE = "the loss was not finite to begin with, which no smaller step mends"
+
+
+class Trial(NamedTuple):
+    """What an attempt tells of itself."""
+
+    before: torch.Tensor
+    """The loss at its start, 0-d."""
+    after: torch.Tensor
+    """The loss at its end, 0-d."""
+    near: torch.Tensor | None = None
+    """Whether it ends near enough to its start, bool, 0-d; None: it may go anywhere."""
+    outputs: tuple[torch.Tensor, ...] = ()
+    """What the parameters lead to, to be finite as well; finite parameters may be too large."""
+    rate: float | None = None
+    """That it has arrived at, if it moves the rate itself."""
 
 
 @dataclass
 class Outcome:
-    """How an update that may be retried went."""
+    """How an update went, all its attempts together."""
 
-    succeeded: bool
+    verdict: Verdict
+    """On the last attempt."""
     retries: int
     rate: float
-    """Of the last attempt."""
+    """Of the last attempt, where it has arrived."""
     problem: str | None
     """A sentence on what was not finite in the last attempt, None if everything was."""
 
-    def next_rate(self, base: float, config: RetryConfig) -> float:
-        """Where the next epoch's first attempt starts after this success (`RetryConfig.rise`)."""
-        if config.rise is None:
+    @property
+    def succeeded(self) -> bool:
+        """Whether the parameters have moved."""
+        return self.verdict is Verdict.IMPROVED
+
+
+class RateControl:
+    """Makes attempts at an update, judges them, and keeps the rate from epoch to epoch."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        what: str,
+        schedule: Schedule,
+        retry: RetryConfig,
+        *,
+        least: float = 0.0,
+    ) -> None:
+        """Begin at the schedule's first rate.
+
+        Args:
+            optimizer: takes the attempts' steps.
+            what: names the loss in `Outcome.problem`.
+            schedule: of the base rate; of the kind "adaptive", a success hands on where it arrived.
+            retry: how many further attempts, at which rates.
+            least: failed epochs do not lower the next one's rate below this.
+        """
+        self._optimizer = optimizer
+        self._what = what
+        self._schedule = schedule
+        self._retry = retry
+        lowest = schedule.first / retry.factor**retry.retries
+        self._floor = lowest * (1.0 - ROUNDING) if retry.floor else 0.0
+        self._least = max(least, self._floor)
+        self._remembered = schedule.first
+
+    def start(self, epoch: int) -> float:
+        """The rate of an epoch's first attempt: the one remembered, or less by the schedule."""
+        if self._schedule.kind == ADAPTIVE:
+            return self._remembered
+        return min(self._schedule.rate(epoch), self._remembered)
+
+    def update(self, attempt: Callable[[float], Trial], epoch: int) -> Outcome:
+        """Update until the loss has not risen; go back to the old parameters after each failure.
+
+        Adam's moments are kept over attempts: an attempt that overshot has left large second
+        moments, and the next one's steps are shorter for it. Only numbers that are not finite take
+        the moments back with the parameters.
+
+        Args:
+            attempt: updates the parameters at the given rate.
+            epoch: counted from zero.
+        """
+        parameters = self._optimizer.parameters
+        weights, moments = parameters.vector.clone(), self._optimizer.state_dict()
+        first = self.start(epoch)
+        outcome = Outcome(Verdict.WORSE, 0, first, None)
+        for number, rate in enumerate(self._rates(first)):
+            trial = attempt(rate)
+            verdict, problem = self._judge(trial)
+            arrived = rate if trial.rate is None else trial.rate
+            outcome = Outcome(verdict, number, arrived, problem)
+            if verdict is Verdict.IMPROVED:
+                break
+            parameters.vector.copy_(weights)
+            if problem is not None:
+                self._optimizer.load_state_dict(moments)
+            if verdict is Verdict.NOT_FINITE_BEFORE:
+                break
+        if outcome.problem is None:
+            self._remembered = self._next(first, outcome)
+        return outcome
+
+    def _rates(self, first: float) -> Iterator[float]:
+        """Of an epoch's attempts, as many as it may take."""
+        yield first
+        for power in range(1, self._retry.retries + 1):
+            rate = first / self._retry.factor**power
+            if rate < self._floor:
+                return
+            yield rate
+
+    def _judge(self, trial: Trial) -> tuple[Verdict, str | None]:
+        """The verdict, and what was not finite."""
+        vector = self._optimizer.parameters.vector
+        finite = [torch.isfinite(x).all() for x in (trial.before, vector, trial.after)]
+        finite += [torch.isfinite(x).all() for x in trial.outputs]
+        improved = trial.after <= trial.before
+        near = torch.ones_like(improved) if trial.near is None else trial.near
+        # The attempt's only wait for the device
+        improved, near, *finite = torch.stack([improved, near, *finite]).tolist()
+        if not all(finite):
+            return self._problem(trial, *finite[:3])
+        if not near:
+            return Verdict.TOO_FAR, None
+        return (Verdict.IMPROVED if improved else Verdict.WORSE), None
+
+    def _problem(
+        self, trial: Trial, before: bool, parameters: bool, after: bool
+    ) -> tuple[Verdict, str]:
+        """The verdict on an attempt and the first that is not finite, given what is."""
+        what = self._what
+        if not before:
+            text = f"the {what} is {trial.before.item()} before its first step"
+            return Verdict.NOT_FINITE_BEFORE, text
+        if not parameters:
+            name = self._optimizer.parameters.nonfinite()
+            text = f"the parameter {name!r} is not finite after descending the {what}"
+        elif not after:
+            text = f"the {what} is {trial.after.item()} after its last step"
+        else:
+            text = f"the policy's output is not finite after descending the {what}"
+        return Verdict.NOT_FINITE, text
+
+    def _next(self, first: float, outcome: Outcome) -> float:
+        """The rate to remember. A failed epoch's falls, so that failures end.
+
+        The fall ends at the floor: a policy of standard deviation 1e-5, as De Jong's function ends
+        with, bears no step of 1e-6 in every weight.
+        """
+        retry, base = self._retry, self._schedule.first
+        if not outcome.succeeded:
+            if outcome.retries < retry.retries:
+                return outcome.rate  # the floor has ended it
+            return min(first, max(first / retry.factor, self._least))
+        if self._schedule.kind == ADAPTIVE:
+            return outcome.rate
+        if retry.start == "base":
             return base
-        rise = config.rise if self.retries else config.rise + 1
-        return min(base, max(self.rate * config.factor**rise, base * config.lowest))
+        if retry.start == "lowered":
+            return self._remembered
+        rise = int(retry.start == "above") + int(outcome.retries == 0)
+        return min(base, max(outcome.rate * retry.factor**rise, self._floor))
 
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the optimiser's state and the rate remembered."""
+        return {"optimizer": self._optimizer.state_dict(), "learning_rate": self._remembered}
 
-def update_with_retries(
-    attempt: Callable[[float], tuple[torch.Tensor, torch.Tensor]],
-    what: str,
-    optimizer: Optimizer,
-    *,
-    learning_rate: float,
-    base_rate: float,
-    config: RetryConfig,
-) -> Outcome:
-    """Update until the loss has not risen; go back to the old parameters after each failure.
-
-    The first retry takes ``learning_rate / factor``, the further ones the same or, compounding,
-    each the last one's divided again. Adam's moments are kept over attempts: an attempt that
-    overshot has left large second moments, and the next one's steps are shorter for it. Only
-    non-finite numbers take the moments back with the parameters.
-
-    Args:
-        attempt: updates the parameters at the given rate and returns the loss (0-d) before and
-            after.
-        what: names the loss in `Outcome.problem`.
-        optimizer: the attempt's.
-        learning_rate: of the first attempt.
-        base_rate: what `config.lowest` is a share of.
-        config: how many attempts, at which rates.
-    """
-    parameters = optimizer.parameters
-    weights_before = parameters.vector.clone()
-    moments_before = optimizer.state_dict()
-    problem, rate = None, learning_rate
-    for retry in range(config.retries + 1):
-        power = retry if config.compounding else min(retry, 1)
-        next_rate = learning_rate / config.factor**power
-        if retry and next_rate < base_rate * config.lowest * (1.0 - 1e-6):  # but for rounding
-            return Outcome(False, retry - 1, rate, problem)
-        rate = next_rate
-        first, last = attempt(rate)
-        weights_finite = torch.isfinite(parameters.vector).all()
-        first_finite, last_finite = torch.isfinite(first), torch.isfinite(last)
-        first_ok, last_ok, weights_ok, improved = torch.stack(
-            [first_finite, last_finite, weights_finite, last <= first]
-        ).tolist()  # the attempt's only wait for the device
-        if first_ok and last_ok and weights_ok:
-            if improved:
-                return Outcome(True, retry, rate, None)
-            problem = None
-            parameters.vector.copy_(weights_before)
-            continue
-        problem = _problem(what, first_ok, parameters, first, last)
-        parameters.vector.copy_(weights_before)
-        optimizer.load_state_dict(moments_before)
-        if not first_ok:  # the data are at fault, which no smaller step mends
-            return Outcome(False, retry, rate, problem)
-    return Outcome(False, config.retries, rate, problem)
-
-
-def step_once(
-    optimizer: Optimizer,
-    loss: torch.Tensor,
-    gradient: torch.Tensor,
-    what: str,
-    rate: float,
-    outputs: Callable[[], tuple[torch.Tensor, ...]],
-) -> str | None:
-    """One step along `gradient`, undone if the loss, a parameter or an output is not finite then.
-
-    Args:
-        optimizer: takes the step.
-        loss: what descends, 0-d, from before the step.
-        gradient: laid out as the parameter vector.
-        what: names the loss in the answer.
-        rate: of learning.
-        outputs: what the parameters lead to; finite parameters may be too large for it.
-
-    Returns:
-        A sentence that says what was not finite, None if everything was.
-    """
-    parameters = optimizer.parameters
-    weights_before = parameters.vector.clone()
-    moments_before = optimizer.state_dict()
-    optimizer.step_along(gradient, rate)
-    with torch.no_grad():
-        finite = [loss, parameters.vector, *outputs()]
-    loss_ok, *rest_ok = torch.stack([torch.isfinite(x).all() for x in finite]).tolist()
-    if loss_ok and all(rest_ok):
-        return None
-    if loss_ok and rest_ok[0]:
-        problem = f"the policy's output is not finite after descending the {what}"
-    else:
-        problem = _problem(what, loss_ok, parameters, loss, loss)
-    parameters.vector.copy_(weights_before)
-    optimizer.load_state_dict(moments_before)
-    return problem
-
-
-def _problem(
-    what: str,
-    first_ok: bool,
-    parameters: ParameterVector,
-    first: torch.Tensor,
-    last: torch.Tensor,
-) -> str:
-    if not first_ok:
-        return f"the {what} is {first.item()} before its first step"
-    name = parameters.nonfinite()
-    if name is not None:
-        return f"the parameter {name!r} is not finite after descending the {what}"
-    return f"the {what} is {last.item()} after its last step"
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._remembered = float(state["learning_rate"])

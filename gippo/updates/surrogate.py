@@ -10,10 +10,11 @@ import torch
 
 from gippo.distributed import SINGLE, Ranks
 from gippo.experience.advantages import normalized
-from gippo.networks.adam import Optimizer, check_betas, scheduled_rate
-from gippo.networks.batch_gradient import BatchGradient, SampleLoss
+from gippo.networks.adam import Optimizer, Schedule, check_betas
+from gippo.networks.batch_gradient import Batch, BatchGradient
+from gippo.networks.native import native_twin
 from gippo.networks.perceptron import GaussianActor, kl_divergence, log_prob
-from gippo.updates.retries import Outcome, RetryConfig, update_with_retries
+from gippo.updates.retries import ADAPTIVE, RateControl, RetryConfig, Trial
 from gippo.updates.window import Context, Metrics, Samples, UpdateReport
 from warp_envs.checks import check_choice, check_integer, check_number, check_positive
 
@@ -46,7 +47,7 @@ class PPOConfig:
     """Bound on the logarithm of a probability ratio."""
     kl_limit: float | None = None
     """An ascent whose end diverges further than this from its start, mean KL in nats, is undone and
-    retried as if its loss had risen; null: however far."""
+    retried; null: however far."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Adam's."""
     max_grad_norm: float | None = 1.0
@@ -59,7 +60,7 @@ class PPOConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_positive("ppo.learning_rate", self.learning_rate)
-        check_choice("ppo.schedule", self.schedule, ("constant", "linear", "adaptive"))
+        check_choice("ppo.schedule", self.schedule, ("constant", "linear", ADAPTIVE))
         check_positive("ppo.final_learning_rate", self.final_learning_rate)
         check_positive("ppo.kl_target", self.kl_target)
         check_positive("ppo.min_learning_rate", self.min_learning_rate)
@@ -126,22 +127,57 @@ def hybrid_log_prob(
     return torch.cat(choice), far.to(mixture.dtype).mean()
 
 
+@native_twin("clipped_surrogate")
+def clipped_surrogate(
+    output: torch.Tensor,
+    action: torch.Tensor,
+    reference_log_prob: torch.Tensor,
+    advantage: torch.Tensor,
+    clip: float,
+    log_ratio_clamp: float,
+) -> torch.Tensor:
+    """-min(rho A, clip(rho, 1 - clip, 1 + clip) A), rho = pi/pi_ref (Eq. 18), of each sample (B,).
+
+    Args:
+        output: of the actor, (B, 2 num_actions).
+        action: (B, num_actions).
+        reference_log_prob: of the action under the reference policy, (B,).
+        advantage: A, (B,).
+        clip: half-width of the interval about 1 that rho may use.
+        log_ratio_clamp: bound on |log rho|, beyond which the loss is constant.
+    """
+    mu, log_sigma = GaussianActor.split(output)
+    log_ratio = log_prob(action, mu, log_sigma) - reference_log_prob
+    ratio = torch.exp(log_ratio.clamp(-log_ratio_clamp, log_ratio_clamp))
+    clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
+    return -torch.minimum(ratio * advantage, clipped * advantage)
+
+
 class SurrogateAscent:
     """Several passes of clipped ascent, with PPO's own optimiser and learning rate."""
 
     def __init__(self, context: Context, config: PPOConfig) -> None:
         """Prepare ascents of the context's actor."""
         self.config = config
+        self.settings = (config.clip, config.log_ratio_clamp)
+        """Of the clipped surrogate."""
         self._network = BatchGradient(
             context.actor.mlp, context.parameters, context.helper, context.ranks
         )
-        self._loss = SampleLoss(
-            self.losses, "clipped_surrogate", (config.clip, config.log_ratio_clamp)
-        )
         self._ranks = context.ranks
-        self._num_epochs = context.num_epochs
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
-        self._rate = config.learning_rate
+        self._control = RateControl(
+            self._optimizer,
+            "surrogate loss",
+            Schedule(
+                config.schedule,
+                config.learning_rate,
+                config.final_learning_rate,
+                context.num_epochs,
+            ),
+            config.retry,
+            least=config.min_learning_rate if config.schedule == ADAPTIVE else 0.0,
+        )
 
     def update(self, samples: Samples, reference: Reference, epoch: int) -> UpdateReport:
         """Ascend, and once more from the start at a lower rate if the loss has risen.
@@ -158,79 +194,16 @@ class SurrogateAscent:
             reference: of the ratios, and the actor's present output.
             epoch: counted from zero.
         """
-        config = self.config
-        rate = self._initial_rate(epoch)
         attempt = _Attempt(self, samples, reference)
-        outcome = update_with_retries(
-            attempt.run,
-            "surrogate loss",
-            self._optimizer,
-            learning_rate=rate,
-            base_rate=config.learning_rate,
-            config=config.retry,
-        )
+        outcome = self._control.update(attempt.run, epoch)
         metrics: Metrics = {
             "actor_loss": attempt.last_loss,
-            "actor_learning_rate": attempt.rate,
+            "actor_learning_rate": outcome.rate,
             "actor_retries": float(outcome.retries),
             "actor_failed": float(not outcome.succeeded),
             "kl": attempt.kl,
         }
-        if outcome.problem is None:
-            self._rate = self._next_rate(rate, attempt.rate, outcome)
         return UpdateReport(metrics, outcome.problem)
-
-    def _initial_rate(self, epoch: int) -> float:
-        config = self.config
-        if config.schedule == "adaptive":
-            return self._rate
-        first, final = config.learning_rate, config.final_learning_rate
-        base = scheduled_rate(config.schedule, first, final, epoch, self._num_epochs)
-        return min(base, self._rate)
-
-    def _next_rate(self, initial: float, reached: float, outcome: Outcome) -> float:
-        """The next epoch's initial rate; a failed epoch's falls, so that failures end.
-
-        The adaptive schedule goes on with the rate it has reached. The others' fall only ends at
-        `retry.lowest`: a policy of standard deviation 1e-5, as De Jong's function ends with, bears
-        no step of 1e-6 in every weight.
-        """
-        config, factor = self.config, self.config.retry.factor
-        if config.schedule == "adaptive":
-            return reached if outcome.succeeded else max(initial / factor, config.min_learning_rate)
-        if not outcome.succeeded:
-            at_lowest = outcome.retries < config.retry.retries
-            lowest = config.learning_rate * config.retry.lowest
-            return outcome.rate if at_lowest else max(initial / factor, lowest)
-        return outcome.next_rate(config.learning_rate, config.retry)
-
-    def losses(
-        self,
-        output: torch.Tensor,
-        action: torch.Tensor,
-        reference_log_prob: torch.Tensor,
-        advantage: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """-min(rho A, clip(rho, 1 - clip, 1 + clip) A) of each sample, rho = pi/pi_ref (Eq. 18).
-
-        Returns:
-            Them, (B,), and their gradient with respect to the actor's output (B, 2 num_actions):
-            -A rho d(log pi), or none where the clipped term is the lesser or rho is bounded.
-        """
-        config = self.config
-        mu, log_sigma = GaussianActor.split(output)
-        inverse = torch.exp(-log_sigma)
-        z = (action - mu) * inverse
-        log_ratio = log_prob(action, mu, log_sigma) - reference_log_prob
-        bounded = log_ratio.clamp(-config.log_ratio_clamp, config.log_ratio_clamp)
-        ratio = torch.exp(bounded)
-        gain = ratio * advantage
-        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip) * advantage
-        counts = (gain <= clipped) & (bounded == log_ratio)
-        weight = (-gain * counts).unsqueeze(-1)
-        weighted = weight * z  # first, as z^2 may overflow where the weight is zero
-        gradient = torch.cat([weighted * inverse, weighted * z - weight], dim=-1)
-        return -torch.minimum(gain, clipped), gradient
 
     def adapted_rate(self, rate: float, kl: float) -> float:
         """Lower after a divergence of over twice the target, higher after one below half."""
@@ -242,13 +215,12 @@ class SurrogateAscent:
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the optimiser's state and the adaptive rate."""
-        return {"optimizer": self._optimizer.state_dict(), "learning_rate": self._rate}
+        """A copy of the optimiser's state and the rate remembered."""
+        return self._control.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._rate = float(state["learning_rate"])
+        self._control.load_state_dict(state)
 
 
 class _Attempt:
@@ -264,8 +236,8 @@ class _Attempt:
             normalized(samples.advantage, samples.obs.dtype, ascent._ranks),
         )
         self._minibatches = [
-            ascent._network.batch(*part)
-            for part in zip(*(c.tensor_split(parts) for c in columns), strict=True)
+            Batch(obs, tuple(own))
+            for obs, *own in zip(*(c.tensor_split(parts) for c in columns), strict=True)
         ]
         self._start = list(
             zip(
@@ -278,19 +250,18 @@ class _Attempt:
         # All attempts start alike
         loss, output, gradient = self._descent(0)
         self._first = (loss, output, gradient.clone())
-        self.rate = 0.0
         self.kl = torch.zeros(())
         self.last_loss = torch.zeros(())
 
-    def run(self, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def run(self, rate: float) -> Trial:
         """Ascend from the present parameters.
 
         Returns:
             The mean loss of the first pass, at most zero, and the greater of the last pass's and
-            that after it.
+            that after it; whether the ascent has stayed within `kl_limit`; the adaptive rate.
         """
         ascent, config = self._ascent, self._ascent.config
-        adaptive = config.schedule == "adaptive"
+        adaptive = config.schedule == ADAPTIVE
         visited = list(self._start)
         passes: list[torch.Tensor] = []
         for number in range(config.num_epochs):
@@ -307,22 +278,25 @@ class _Attempt:
                 if adaptive:
                     rate = ascent.adapted_rate(rate, self.kl.item())
             passes.append(torch.stack(losses).mean())
-        self.rate = rate
         self.last_loss = passes[-1]
         first, last = passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
-        if config.kl_limit is not None:
-            # Written so that a NaN counts as far.
-            last = torch.where(self._divergence() <= config.kl_limit, last, last.abs() + 1.0)
-        return first, last
+        near = None if config.kl_limit is None else self._divergence() <= config.kl_limit
+        return Trial(first, last, near, rate=rate)
 
     def _descent(self, minibatch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Loss, outputs and gradient, at the present parameters."""
-        return self._ascent._network.descent(self._minibatches[minibatch], self._ascent._loss)
+        ascent = self._ascent
+        return ascent._network.descent(
+            self._minibatches[minibatch], clipped_surrogate, *ascent.settings
+        )
 
     def _loss_now(self) -> torch.Tensor:
         """The loss after the last step; `self._end` are the policies there, as `self._start`."""
         ascent = self._ascent
-        results = [ascent._network.evaluate(batch, ascent._loss) for batch in self._minibatches]
+        results = [
+            ascent._network.evaluate(batch, clipped_surrogate, *ascent.settings)
+            for batch in self._minibatches
+        ]
         self._end = [GaussianActor.split(output) for _, output in results]
         return torch.stack([loss for loss, _ in results]).mean()
 

@@ -1,4 +1,4 @@
-"""Ant: observation, reward and start. Coordinates: free torso (7), eight hinges in leg order."""
+"""Ant: observation and reward. Coordinates: free torso (7), eight hinges in leg order."""
 
 from typing import Any
 
@@ -60,24 +60,3 @@ def reward(
     reward_terms_out[env, 2] = rotation[0, 0]
     reward_terms_out[env, 3] = height - least_height
     terminated_out[env] = height < least_height
-
-
-@wp.kernel(enable_backward=False)
-def tilt_torso(
-    # Model:
-    largest_angle: Any,
-    stream: wp.int32,
-    # In:
-    rng_in: wp.array(dtype=wp.uint32),  # [num_envs]
-    # Out:
-    joint_q_out: wp.array2d(dtype=Any),  # [num_envs, 15]
-):
-    """Turn the torso by U(-1, 1) * largest_angle about an axis drawn uniformly from the sphere."""
-    env = wp.tid()
-    rng = wp.rand_init(wp.int32(rng_in[env]), stream)
-    axis = wp.sample_unit_sphere_surface(rng)
-    half = type(largest_angle)(0.5 * (2.0 * wp.randf(rng) - 1.0)) * largest_angle
-    sine = wp.sin(half)
-    for i in range(3):
-        joint_q_out[env, 3 + i] = sine * type(largest_angle)(axis[i])
-    joint_q_out[env, 6] = wp.cos(half)

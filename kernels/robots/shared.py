@@ -80,3 +80,24 @@ def scatter_coordinates(
     for i in range(rows_out.shape[1]):
         draw = type(rest[i])(2.0) * type(rest[i])(wp.randf(rng)) - type(rest[i])(1.0)
         rows_out[env, i] = rest[i] + spread[i] * draw
+
+
+@wp.kernel(enable_backward=False)
+def tilt_root(
+    # Model:
+    largest_angle: Any,
+    stream: wp.int32,
+    # In:
+    rng_in: wp.array(dtype=wp.uint32),  # [num_envs]
+    # Out:
+    joint_q_out: wp.array2d(dtype=Any),  # [num_envs, nq], of a free first body
+):
+    """Turn the root by U(-1, 1) * largest_angle about an axis drawn uniformly from the sphere."""
+    env = wp.tid()
+    rng = wp.rand_init(wp.int32(rng_in[env]), stream)
+    axis = wp.sample_unit_sphere_surface(rng)
+    half = type(largest_angle)(0.5 * (2.0 * wp.randf(rng) - 1.0)) * largest_angle
+    sine = wp.sin(half)
+    for i in range(3):
+        joint_q_out[env, 3 + i] = sine * type(largest_angle)(axis[i])
+    joint_q_out[env, 6] = wp.cos(half)

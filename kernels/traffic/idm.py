@@ -15,6 +15,8 @@ from typing import Any
 
 import warp as wp
 
+from kernels.traffic.car_following import CarFollowing, Parameter
+
 
 @wp.func
 def power(base: wp.float32, exponent: wp.float32):
@@ -59,7 +61,7 @@ def adj_power_double(base: wp.float64, exponent: wp.float64, adj_ret: wp.float64
 
 
 @wp.func
-def acceleration(
+def acceleration_within(
     speed: Any,  # v [m/s]
     gap: Any,  # s [m], infinite without a leader
     speed_difference: Any,  # v - v_leader [m/s]
@@ -69,7 +71,7 @@ def acceleration(
     b: Any,  # [m/s^2]
     s0: Any,  # [m]
     delta: Any,  # [1]
-    min_desired_gap: Any,  # lower bound of s* [m]: 0 (the paper), s0 (SUMO), -inf (none)
+    min_desired_gap: Any,  # lower bound of s* [m]: 0 (the paper), s0 (SUMO), -inf (HighwayEnv)
 ):
     """The IDM's acceleration [m/s^2], with the clamps of this module."""
     two = type(speed)(2.0)
@@ -79,33 +81,49 @@ def acceleration(
     return a * (type(speed)(1.0) - power(speed / v0, delta) - interaction * interaction)
 
 
-@wp.kernel
-def accelerate(
-    # In, each [n]:
-    speed_in: wp.array(dtype=Any),
-    gap_in: wp.array(dtype=Any),
-    speed_difference_in: wp.array(dtype=Any),
-    v0_in: wp.array(dtype=Any),
-    T_in: wp.array(dtype=Any),
-    a_in: wp.array(dtype=Any),
-    b_in: wp.array(dtype=Any),
-    s0_in: wp.array(dtype=Any),
-    delta_in: wp.array(dtype=Any),
-    min_desired_gap_in: wp.array(dtype=Any),
-    # Out:
-    acceleration_out: wp.array(dtype=Any),  # [n]
+@wp.func
+def acceleration(
+    speed: Any,
+    gap: Any,
+    speed_difference: Any,
+    v0: Any,
+    T: Any,
+    a: Any,
+    b: Any,
+    s0: Any,
+    delta: Any,
 ):
-    """`acceleration`, element by element."""
-    i = wp.tid()
-    acceleration_out[i] = acceleration(
-        speed_in[i],
-        gap_in[i],
-        speed_difference_in[i],
-        v0_in[i],
-        T_in[i],
-        a_in[i],
-        b_in[i],
-        s0_in[i],
-        delta_in[i],
-        min_desired_gap_in[i],
-    )
+    """The paper's: s* >= 0."""
+    least = type(speed)(0.0)
+    return acceleration_within(speed, gap, speed_difference, v0, T, a, b, s0, delta, least)
+
+
+@wp.func
+def sumo_acceleration(
+    speed: Any,
+    gap: Any,
+    speed_difference: Any,
+    v0: Any,
+    T: Any,
+    a: Any,
+    b: Any,
+    s0: Any,
+    delta: Any,
+):
+    """SUMO's: s* >= s0."""
+    return acceleration_within(speed, gap, speed_difference, v0, T, a, b, s0, delta, s0)
+
+
+MODEL = CarFollowing(
+    "idm",
+    (  # Table I of the paper
+        Parameter("v0", 120.0 / 3.6, "m/s", "desired speed"),
+        Parameter("T", 1.6, "s", "time headway", may_be_zero=True),
+        Parameter("a", 0.73, "m/s^2", "maximum acceleration"),
+        Parameter("b", 1.67, "m/s^2", "comfortable deceleration"),
+        Parameter("s0", 2.0, "m", "gap at rest", may_be_zero=True),
+        Parameter("delta", 4.0, "1", "acceleration exponent"),
+    ),
+    acceleration,
+    sumo_acceleration,
+)

@@ -10,9 +10,13 @@ from typing import Any
 
 import warp as wp
 
-from kernels.traffic.road import FREE, bounded_speed, driver_acceleration
+from kernels.traffic.idm import MODEL as IDM
+from kernels.traffic.road import FREE, driver_acceleration, speed_bounds
 
 NO_LANE = wp.constant(-1)
+
+human_acceleration = driver_acceleration(IDM, sumo=False)
+bounded_speed = speed_bounds(IDM, sumo=False)
 
 
 @wp.func
@@ -68,7 +72,7 @@ def drive(
     heading_in: wp.array2d(dtype=Any),  # [rad]
     action_in: wp.array2d(dtype=Any),  # [num_envs, 2]: acceleration, steering, in [-1, 1]
     leader_in: wp.array2d(dtype=wp.int32),
-    driver: Any,  # the parameters of every human driver, as in kernels.traffic.road
+    driver: Any,  # the numbers of every human vehicle, as in kernels.traffic.road
     max_acceleration: Any,  # [m/s^2]
     max_steering: Any,  # [rad]
     lowest_speed: Any,  # of the autonomous car [m/s]
@@ -116,11 +120,11 @@ def drive(
             leader_speed = speed_in[env, ahead]
             if along_lane:
                 leader_speed = speed_in[env, ahead] * wp.cos(heading_in[env, ahead])
-        rate = driver_acceleration(v, gap, v - leader_speed, driver, False)
+        rate = human_acceleration(v, gap, v - leader_speed, driver)
         x_out[env, i] = x + v * dt
         y_out[env, i] = y
         heading_out[env, i] = psi
-        speed_out[env, i] = bounded_speed(v, wp.max(v + rate * dt, zero), driver, dt, False)
+        speed_out[env, i] = bounded_speed(v, wp.max(v + rate * dt, zero), driver, dt)
 
 
 @wp.kernel

@@ -4,17 +4,20 @@ Arrays are flat, [num_vehicles] over all roads, unless told otherwise: the vehic
 side by side, the same number on each, and an index is that of a vehicle among all. x is the
 position of a vehicle's centre along the road [m], `lane` the index of its lane in its road, -1 for
 a vehicle in no lane (or not on the road), `leader` the index of the vehicle it follows: `FREE`
-without one, `ABSENT` for a vehicle in no lane. `driver` holds the eight parameters of each
-vehicle's driver.
+without one, `ABSENT` for a vehicle in no lane. `driver` holds the numbers of each vehicle and its
+driver, in the order of `kernels.traffic.car_following.CarFollowing.numbers`.
+
+What depends on the car-following model is made for it, once for each: `plan_speed` and `move`.
 
 Who leads whom is discrete and carries no gradient; all else is differentiable.
 """
 
+from functools import cache
 from typing import Any
 
 import warp as wp
 
-from kernels.traffic import idm
+from kernels.traffic.car_following import EMERGENCY_DECEL, LENGTH, CarFollowing
 
 FREE = wp.constant(-1)
 ABSENT = wp.constant(-2)
@@ -23,17 +26,8 @@ EULER = wp.constant(0)
 SEMI_IMPLICIT = wp.constant(1)
 BALLISTIC = wp.constant(2)
 
-# A driver's parameters, in this order.
-V0 = wp.constant(0)  # desired speed [m/s]
-T = wp.constant(1)  # time headway [s]
-A = wp.constant(2)  # maximum acceleration [m/s^2]
-B = wp.constant(3)  # comfortable deceleration [m/s^2]
-S0 = wp.constant(4)  # gap at rest [m]
-DELTA = wp.constant(5)  # acceleration exponent [1]
-LENGTH = wp.constant(6)  # of the vehicle [m]
-EMERGENCY_DECEL = wp.constant(7)  # hardest braking [m/s^2], may be infinite
-
-PARAMETER_NAMES = ("v0", "T", "a", "b", "s0", "delta", "length", "emergency_decel")
+SUMO_NAMES = ("v0", "a", "b")
+"""Parameters that SUMO's speed bounds read."""
 
 
 # Who follows whom ---------------------------------------------------------------------------------
@@ -215,107 +209,153 @@ def measure_gap(
         leader_speed_out[i] = speed_in[ahead]
 
 
-@wp.func
-def driver_acceleration(speed: Any, gap: Any, speed_difference: Any, driver: Any, sumo: wp.bool):
-    """The IDM [m/s^2] with a desired gap of at least zero (the paper), or at least s0 (SUMO)."""
-    least = type(speed)(0.0)
-    if sumo:
-        least = driver[S0]
-    return idm.acceleration(
-        speed,
-        gap,
-        speed_difference,
-        driver[V0],
-        driver[T],
-        driver[A],
-        driver[B],
-        driver[S0],
-        driver[DELTA],
-        least,
-    )
+# What depends on the model ------------------------------------------------------------------------
 
 
-@wp.kernel
-def plan_speed(
-    # In:
-    speed_in: wp.array(dtype=Any),  # [m/s]
-    gap_in: wp.array(dtype=Any),
-    leader_speed_in: wp.array(dtype=Any),
-    driver_in: wp.array(dtype=Any),
-    sumo: wp.bool,
-    dt: Any,  # [s]
-    # Out:
-    speed_out: wp.array(dtype=Any),  # [m/s], never negative
-    gap_out: wp.array(dtype=Any),  # for a leader of constant speed; never wider (SUMO)
-):
-    """Where the IDM would take the speed in dt."""
-    i = wp.tid()
-    speed = speed_in[i]
-    gap = gap_in[i]
-    leader_speed = leader_speed_in[i]
-    zero = type(speed)(0.0)
-    rate = driver_acceleration(speed, gap, speed - leader_speed, driver_in[i], sumo)
-    planned = wp.max(speed + rate * dt, zero)
-    speed_out[i] = planned
-    gap_out[i] = gap - wp.max((planned - leader_speed) * dt, zero)
+@cache
+def driver_acceleration(model: CarFollowing, sumo: bool) -> wp.Function:
+    """The acceleration [m/s^2] of a model, or of SUMO's version of it, for a vector `driver`."""
+    function = model.function(sumo)
+
+    @wp.func
+    def accelerate(speed: Any, gap: Any, speed_difference: Any, driver: Any):
+        return function(speed, gap, speed_difference, *driver[2:])
+
+    return accelerate
 
 
-@wp.func
-def bounded_speed(speed: Any, planned: Any, driver: Any, dt: Any, sumo: wp.bool):
-    """The speed within the vehicle's means [m/s], never negative.
+@cache
+def accelerate(model: CarFollowing) -> wp.Kernel:
+    """The acceleration of a model, element by element."""
+    acceleration = model.acceleration
 
-    The paper: at least v - emergency_decel dt (infinite there). SUMO: at most v + a dt and v0, and
-    at least v - b dt; harder than b, up to the emergency deceleration, only if the plan brakes so.
+    @wp.kernel(module="unique")
+    def accelerate_each(
+        # In:
+        speed_in: wp.array(dtype=Any),  # [m/s]
+        gap_in: wp.array(dtype=Any),
+        speed_difference_in: wp.array(dtype=Any),  # own minus leader's [m/s]
+        parameters_in: wp.array(dtype=Any),  # of the driver, the vehicle's not among them
+        # Out:
+        acceleration_out: wp.array(dtype=Any),  # [m/s^2]
+    ):
+        i = wp.tid()
+        parameters = parameters_in[i]
+        acceleration_out[i] = acceleration(
+            speed_in[i], gap_in[i], speed_difference_in[i], *parameters
+        )
+
+    return accelerate_each
+
+
+@cache
+def speed_bounds(model: CarFollowing, sumo: bool) -> wp.Function:
+    """The speed within the vehicle's means [m/s], never negative: at least v - emergency_decel dt.
+
+    SUMO: also at most v + a dt and v0, and at least v - b dt; harder than b, up to the emergency
+    deceleration, only if the plan brakes so.
     """
-    hardest = wp.max(planned, speed - driver[EMERGENCY_DECEL] * dt)
-    if sumo:
-        upper = wp.min(planned, wp.min(speed + driver[A] * dt, driver[V0]))
-        lower = wp.min(speed - driver[B] * dt, hardest)
-        hardest = wp.max(upper, lower)
-    return wp.max(hardest, type(speed)(0.0))
+    if not sumo:
+
+        @wp.func
+        def bound(speed: Any, planned: Any, driver: Any, dt: Any):
+            hardest = wp.max(planned, speed - driver[EMERGENCY_DECEL] * dt)
+            return wp.max(hardest, type(speed)(0.0))
+
+        return bound
+
+    v0, a, b = (model.place(name) for name in SUMO_NAMES)
+
+    @wp.func
+    def bound_as_sumo(speed: Any, planned: Any, driver: Any, dt: Any):
+        hardest = wp.max(planned, speed - driver[EMERGENCY_DECEL] * dt)
+        upper = wp.min(planned, wp.min(speed + driver[a] * dt, driver[v0]))
+        lower = wp.min(speed - driver[b] * dt, hardest)
+        return wp.max(wp.max(upper, lower), type(speed)(0.0))
+
+    return bound_as_sumo
 
 
-@wp.kernel
-def move(
-    # In:
-    x_in: wp.array(dtype=Any),
-    speed_in: wp.array(dtype=Any),
-    planned_speed_in: wp.array(dtype=Any),
-    command_in: wp.array(dtype=Any),  # acceleration [m/s^2], NaN for the driver's own
-    leader_in: wp.array(dtype=wp.int32),
-    driver_in: wp.array(dtype=Any),
-    integrator: wp.int32,
-    ring_length: Any,
-    dt: Any,
-    # Out, may be x_in and speed_in where no gradient is wanted:
-    x_out: wp.array(dtype=Any),
-    speed_out: wp.array(dtype=Any),
-):
+@cache
+def plan_speed(model: CarFollowing, sumo: bool) -> wp.Kernel:
+    """Where the drivers of a model would take the speed in dt."""
+    acceleration = driver_acceleration(model, sumo)
+
+    @wp.kernel(module="unique")
+    def plan(
+        # In:
+        speed_in: wp.array(dtype=Any),  # [m/s]
+        gap_in: wp.array(dtype=Any),
+        leader_speed_in: wp.array(dtype=Any),
+        driver_in: wp.array(dtype=Any),
+        dt: Any,  # [s]
+        # Out:
+        speed_out: wp.array(dtype=Any),  # [m/s], never negative
+        gap_out: wp.array(dtype=Any),  # for a leader of constant speed; never wider (SUMO)
+    ):
+        i = wp.tid()
+        speed = speed_in[i]
+        gap = gap_in[i]
+        leader_speed = leader_speed_in[i]
+        zero = type(speed)(0.0)
+        rate = acceleration(speed, gap, speed - leader_speed, driver_in[i])
+        planned = wp.max(speed + rate * dt, zero)
+        speed_out[i] = planned
+        gap_out[i] = gap - wp.max((planned - leader_speed) * dt, zero)
+
+    return plan
+
+
+@cache
+def move(model: CarFollowing, sumo: bool) -> wp.Kernel:
     """Speed and position after dt; nobody reverses.
 
     euler: x + v dt; semi_implicit: x + v' dt; ballistic: x + (v + v') dt / 2.
     """
-    i = wp.tid()
-    x = x_in[i]
-    speed = speed_in[i]
-    zero = type(x)(0.0)
-    if leader_in[i] == ABSENT:
-        x_out[i] = x
-        speed_out[i] = speed
-    else:
-        command = command_in[i]
-        next_speed = wp.max(speed + command * dt, zero)
-        if wp.isnan(command):
-            next_speed = bounded_speed(
-                speed, planned_speed_in[i], driver_in[i], dt, integrator != EULER
-            )
-        mean_speed = speed
-        if integrator == SEMI_IMPLICIT:
-            mean_speed = next_speed
-        if integrator == BALLISTIC:
-            mean_speed = type(x)(0.5) * (speed + next_speed)
-        next_x = x + mean_speed * dt
-        if ring_length > zero and next_x >= ring_length:
-            next_x = next_x - ring_length
-        x_out[i] = next_x
-        speed_out[i] = next_speed
+    bounded_speed = speed_bounds(model, sumo)
+
+    @wp.kernel(module="unique")
+    def move_vehicle(
+        # In:
+        x_in: wp.array(dtype=Any),
+        speed_in: wp.array(dtype=Any),
+        planned_speed_in: wp.array(dtype=Any),
+        command_in: wp.array(dtype=Any),  # acceleration [m/s^2], NaN for the driver's own
+        leader_in: wp.array(dtype=wp.int32),
+        driver_in: wp.array(dtype=Any),
+        integrator: wp.int32,
+        ring_length: Any,
+        dt: Any,
+        # Out, may be x_in and speed_in where no gradient is wanted:
+        x_out: wp.array(dtype=Any),
+        speed_out: wp.array(dtype=Any),
+    ):
+        i = wp.tid()
+        x = x_in[i]
+        speed = speed_in[i]
+        zero = type(x)(0.0)
+        if leader_in[i] == ABSENT:
+            x_out[i] = x
+            speed_out[i] = speed
+        else:
+            command = command_in[i]
+            next_speed = wp.max(speed + command * dt, zero)
+            if wp.isnan(command):
+                next_speed = bounded_speed(speed, planned_speed_in[i], driver_in[i], dt)
+            mean_speed = speed
+            if integrator == SEMI_IMPLICIT:
+                mean_speed = next_speed
+            if integrator == BALLISTIC:
+                mean_speed = type(x)(0.5) * (speed + next_speed)
+            next_x = x + mean_speed * dt
+            if ring_length > zero and next_x >= ring_length:
+                next_x = next_x - ring_length * wp.floor(next_x / ring_length)
+                # Of more than one lap the product is rounded, either way.
+                if next_x < zero:
+                    next_x = next_x + ring_length
+                if next_x >= ring_length:
+                    next_x = next_x - ring_length
+            x_out[i] = next_x
+            speed_out[i] = next_speed
+
+    return move_vehicle

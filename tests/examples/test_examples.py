@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from gippo.studies.gradient_check import check_env_gradient
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -58,3 +60,64 @@ def test_the_ant_trains_with_rsl_rl(tmp_path):
     returns = load("ant_rsl_rl").train(str(tmp_path), iterations=1)
     assert len(returns) <= 100
     assert (tmp_path / "model_0.pt").exists()
+
+
+def test_drivers_of_ones_own_stop_and_go_and_are_differentiated():
+    drivers = load("fvdm_drivers")
+    gentle = drivers.make_ring(difference_gain=0.9).run(3000)["speed"]
+    assert gentle.std() < 0.01  # V' = 1.03 < kappa / 2 + lambda = 1.1: the flow is stable
+    waves = drivers.make_ring(difference_gain=0.2).run(3000)["speed"]
+    assert waves.min() < 0.1
+    assert waves.max() > 14.0
+    seconds, step = 10.0, 1e-6
+    gain = 0.2
+    _, gradient = drivers.spread_gradient(seconds)
+
+    def spread(value):
+        return drivers.make_ring(difference_gain=value).run(round(seconds / 0.1))["speed"].std()
+
+    difference = (spread(gain + step) - spread(gain - step)) / (2.0 * step)
+    assert gradient == pytest.approx(float(difference), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def cheetah():
+    return load("planar_cheetah").PlanarCheetah
+
+
+def test_the_cheetah_observes_and_earns_what_its_table_says(cheetah):
+    env = cheetah(num_envs=3, dtype=torch.float64)
+    assert (env.num_actions, env.num_obs, env.max_episode_steps) == (6, 17, 1000)
+    start = env.get_state()
+    bent = torch.tensor(cheetah.start_q, dtype=torch.float64)
+    assert 0.0 < (start["joint_q"] - bent).abs().max() <= 0.05
+    action = 2 * torch.rand(3, 6, dtype=torch.float64) - 1
+    obs, reward, terminated, *_ = env.step(action)
+    state = env.get_state()
+    assert torch.equal(obs, torch.cat([state["joint_q"][:, 1:], state["joint_qd"]], 1))
+    expected = state["joint_qd"][:, 0] - 0.1 * action.square().sum(1)
+    assert torch.allclose(reward, expected, rtol=1e-12)
+    assert not terminated.any()
+
+
+def test_the_cheetah_stays_finite_under_full_random_actions(cheetah):
+    env = cheetah(num_envs=16)
+    for _ in range(100):
+        obs, _, _, _, info = env.step(torch.randint(0, 2, (16, 6)) * 2.0 - 1.0)
+        assert not info["diverged"].any() and obs.abs().max() < 50.0
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_cheetahs_gradient_is_right(cheetah, compiled):
+    env = cheetah(num_envs=2, dtype=torch.float64, compiled=compiled)
+    checks = check_env_gradient(env, num_steps=4, action_scale=0.8, step_size=1e-6, seed=0)
+    assert all(check.magnitude > 1.0 and check.kinks == 0 for check in checks)
+    assert max(check.error for check in checks) < 1e-6
+
+
+def test_the_cheetahs_compiled_and_plain_kernels_agree(cheetah):
+    torch.manual_seed(0)
+    plain, fast = (cheetah(num_envs=4, dtype=torch.float64, compiled=c) for c in (False, True))
+    for _ in range(10):
+        action = 2 * torch.rand(4, 6, dtype=torch.float64) - 1
+        assert torch.allclose(plain.step(action)[0], fast.step(action)[0], rtol=1e-9, atol=1e-9)

@@ -9,10 +9,10 @@ from gippo.updates.window import Context, Samples
 NUM_OBS, NUM_ACTIONS = 3, 2
 
 
-def make_context(seed=0, num_epochs=100):
+def make_context(seed=0, num_epochs=100, native=True):
     generator = torch.Generator().manual_seed(seed)
     actor = GaussianActor(NUM_OBS, [16], NUM_ACTIONS, generator=generator, dtype=torch.float64)
-    return Context(actor, ParameterVector(actor), num_epochs, 0.95, seed)
+    return Context(actor, ParameterVector(actor, native=native), num_epochs, 0.95, seed)
 
 
 def make_samples(actor, batch=32, seed=1):

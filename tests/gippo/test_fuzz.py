@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_plays_nothing_or_as_before(a_run, draw, tmp_path):
     env = make_env(a_run.config.env, num_envs=2)
     try:
         state = read(_checkpoint(a_run.folder, "newest"))["learner"]
-        actions = Policy(env, a_run.config.learner, state, 0).act(env.reset(seed=0)[0])
+        actions = Policy(a_run.config.learner, state)(env.reset(seed=0)[0])
     except UserError as error:
         assert "\n" not in str(error)
     else:

@@ -7,7 +7,7 @@ import torch
 
 import warp_envs
 from gippo.experience.critic import CriticConfig
-from gippo.learner import LearnerConfig, NetworkConfig, NonFiniteError, make_learner
+from gippo.learner import Learner, LearnerConfig, NetworkConfig, NonFiniteError
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
@@ -17,6 +17,7 @@ from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.surrogate import PPOConfig
 from tests.gippo.toy import Particle
+from warp_envs.checks import ArgumentError
 
 METHODS = {
     "lr": LRConfig(),
@@ -71,7 +72,7 @@ def small_config(**options):
 def small_learner(method="gippo", seed=0, env=None, **options):
     env = env if env is not None else Particle(4, dtype=torch.float32, limit=10)
     config = small_config(**options)
-    return make_learner(env, config, METHODS[method], num_epochs=20, seed=seed)
+    return Learner(env, config, METHODS[method], num_epochs=20, seed=seed)
 
 
 def run(learner, epochs):
@@ -140,9 +141,22 @@ def test_a_state_dict_does_not_change_as_training_goes_on():
     assert repr(state) == text
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_without_native_passes_an_epoch_is_the_same_to_rounding(method):
+    native, plain = (
+        small_learner(method, env=Particle(4, limit=10), native=flag) for flag in (True, False)
+    )
+    for epoch in range(2):
+        for own, other in zip(run(native, 1), run(plain, 1), strict=True):
+            assert own.keys() == other.keys()
+            for name, value in own.items():
+                expected = pytest.approx(other[name], rel=1e-8, abs=1e-9, nan_ok=True)
+                assert value == expected, (epoch, name)
+
+
 def test_a_state_of_another_method_or_network_is_refused():
     state = small_learner("ppo").state_dict()
-    with pytest.raises(ValueError, match="state: of method 'ppo', 'gippo' accepted"):
+    with pytest.raises(ValueError, match="state: of method 'ppo' given, 'gippo' accepted"):
         small_learner("gippo").load_state_dict(state)
     other = small_learner("ppo", actor=NetworkConfig([16]))
     with pytest.raises(ValueError, match=r"parameters: shapes .* given, .* accepted"):
@@ -161,7 +175,7 @@ def test_a_state_of_another_method_or_network_is_refused():
 def test_bad_arguments_are_named(options, message):
     arguments = {"num_epochs": 5, "seed": 0, **options}
     with pytest.raises(ValueError, match=message):
-        make_learner(Particle(2), small_config(), PPOConfig(), **arguments)
+        Learner(Particle(2), small_config(), PPOConfig(), **arguments)
 
 
 def test_acting_squashes_and_does_not_disturb_training():
@@ -248,14 +262,14 @@ class Strict(Particle):
 
     def step(self, actions):
         if not bool(torch.isfinite(actions).all()):
-            raise ValueError("actions: nan at [0, 0] given, finite numbers accepted")
+            raise ArgumentError("actions", "nan at [0, 0]", "finite numbers")
         return super().step(actions)
 
 
 @pytest.mark.parametrize("method", [LRConfig(learning_rate=1e30), RPConfig(learning_rate=1e30)])
 def test_parameters_too_large_for_the_policy_are_taken_back(method):
     env = Strict(4, dtype=torch.float32)
-    learner = make_learner(env, small_config(max_skipped_updates=2), method, num_epochs=9, seed=0)
+    learner = Learner(env, small_config(max_skipped_updates=2), method, num_epochs=9, seed=0)
     before = learner.state_dict()
     run(learner, 2)
     assert same(before["actor"], learner.state_dict()["actor"])
@@ -284,7 +298,7 @@ def test_too_many_skipped_updates_end_the_run():
 def test_learning_by_gradients_improves_the_toys_return(method):
     env = Particle(16, dtype=torch.float32, limit=12)
     config = small_config(horizon=12, critic=CriticConfig(hidden=[8], iterations=4))
-    learner = make_learner(env, config, method, num_epochs=40, seed=0)
+    learner = Learner(env, config, method, num_epochs=40, seed=0)
     metrics = run(learner, 40)
     assert metrics[-1]["episode_return"] > metrics[0]["episode_return"] + 1.0
 
@@ -299,7 +313,7 @@ def test_learning_by_gradients_improves_the_toys_return(method):
 def test_mixed_and_enhanced_methods_climb_de_jongs_function(method):
     env = warp_envs.make("dejong", num_envs=64, device="cpu", seed=0, dim=8)
     config = small_config(horizon=1, normalize_value=True)
-    learner = make_learner(env, config, method, num_epochs=40, seed=0)
+    learner = Learner(env, config, method, num_epochs=40, seed=0)
     metrics = run(learner, 40)
     assert metrics[-1]["episode_return"] > 0.2 * metrics[0]["episode_return"]
 

@@ -57,7 +57,7 @@ def test_options_go_along():
     env = make("dejong", dim=5, dtype=torch.float64)
     assert env.single_action_space.shape == (5,)
     assert env.single_observation_space.dtype == np.float64
-    with pytest.raises(ValueError, match="num_lanez: not an option of 'pace_car'"):
+    with pytest.raises(ValueError, match="num_lanez: no option of 'pace_car' given"):
         make("pace_car", num_lanez=2)
     with pytest.raises(ValueError, match="asset: not given"):
         make("robot")

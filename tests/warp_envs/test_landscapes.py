@@ -1,11 +1,15 @@
 """De Jong and Ackley against their formulas, written once more in torch."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
+import warp as wp
 
 import warp_envs
+from warp_envs.checks import ArgumentError
+from warp_envs.landscapes import LandscapeEnv
 
 
 def dejong(x):
@@ -49,5 +53,42 @@ def test_optimum_is_zero_with_a_finite_gradient(name):
 
 @pytest.mark.parametrize("dim", [0, -1, 1.5, True])
 def test_dimension_out_of_range(dim):
-    with pytest.raises(ValueError, match=r"dim: .* given, a positive integer accepted"):
+    with pytest.raises(ValueError, match=r"dim: .* given, an integer of at least 1 accepted"):
         warp_envs.make("ackley", num_envs=2, dim=dim)
+
+
+@wp.func
+def ripples(x: wp.array2d(dtype=Any), env: wp.int32):
+    """A landscape of one's own: sum_i x_i^4 - cos x_i."""
+    height = type(x[env, 0])(0.0)
+    for i in range(x.shape[1]):
+        height += x[env, i] * x[env, i] * x[env, i] * x[env, i] - wp.cos(x[env, i])
+    return height
+
+
+class Ripples(LandscapeEnv):
+    name = "ripples"
+    half_width = 2.0
+    height = ripples
+
+
+def test_a_landscape_of_ones_own_is_one_function():
+    env = Ripples(num_envs=3, dim=4, dtype=torch.float64)
+    actions = (2 * torch.rand(3, 4, dtype=torch.float64) - 1).requires_grad_()
+    reward = env.step(actions)[1]
+    expected = -((2 * actions) ** 4 - torch.cos(2 * actions)).sum(1)
+    assert torch.allclose(reward, expected, rtol=1e-13)
+    gradients = [torch.autograd.grad(total.sum(), actions)[0] for total in (reward, expected)]
+    assert torch.allclose(*gradients, rtol=1e-12)
+
+
+def test_a_landscape_without_a_height_is_refused():
+    class Flat(LandscapeEnv):
+        name = "flat"
+        half_width = 1.0
+
+    with pytest.raises(ArgumentError, match=r"^Flat\.height: nothing given, a Warp function"):
+        Flat(num_envs=1)
+    Flat.height = dejong
+    with pytest.raises(ArgumentError, match=r"^height: .* given, a Warp function accepted"):
+        Flat(num_envs=1)

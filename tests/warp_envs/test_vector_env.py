@@ -1,11 +1,15 @@
 """The environment base: interface, windows, resets, divergence, state."""
 
+import inspect
+
 import gymnasium
 import pytest
 import torch
 
 import warp_envs
 from tests.warp_envs.toy import Spring
+from warp_envs.checks import ArgumentError
+from warp_envs.vector_env import DECLARED
 
 DOUBLE = torch.float64
 
@@ -35,6 +39,48 @@ def test_interface_is_gymnasiums():
     total = sum(info["reward_terms"].values())
     assert list(info["reward_terms"]) == ["position", "effort"]
     assert torch.allclose(total, reward)
+
+
+def test_a_class_lists_its_own_options_then_those_it_passes_on():
+    class Softer(Spring):
+        def __init__(self, *, stiffness, max_episode_steps=7, **options):
+            super().__init__(max_episode_steps=max_episode_steps, **options)
+
+    class Closed(Spring):
+        def __init__(self, *, num_envs):
+            super().__init__(num_envs=num_envs)
+
+    shared = ["num_envs", "max_episode_steps", "device", "dtype", "seed", "num_blocks"]
+    spring = inspect.signature(Spring).parameters
+    assert list(spring) == ["bound", *shared]
+    assert spring["max_episode_steps"].default == 20
+    softer = inspect.signature(Softer).parameters
+    assert list(softer)[:3] == ["stiffness", "max_episode_steps", "bound"]
+    assert sorted(softer) == sorted(["stiffness", "bound", *shared])
+    assert softer["max_episode_steps"].default == 7
+    assert softer["stiffness"].default is inspect.Parameter.empty
+    assert list(inspect.signature(Closed).parameters) == ["num_envs"]
+
+
+@pytest.mark.parametrize("declaration", DECLARED)
+def test_an_environment_without_a_declaration_is_refused_by_name(declaration, monkeypatch):
+    monkeypatch.delattr(Spring, declaration)
+    with pytest.raises(ArgumentError, match=rf"^Spring\.{declaration}: nothing given, .* accepted"):
+        Spring(num_envs=2)
+
+
+def test_an_environment_without_a_method_is_refused_by_name(monkeypatch):
+    monkeypatch.delattr(Spring, "record_outcome")
+    with pytest.raises(ArgumentError, match=r"^Spring\.record_outcome: nothing given"):
+        Spring(num_envs=2)
+
+
+def test_a_number_that_a_class_declares_is_checked():
+    class Blind(Spring):
+        num_obs = 0
+
+    with pytest.raises(ArgumentError, match="num_obs: 0 given"):
+        Blind(num_envs=2)
 
 
 def test_step_matches_the_equations():
@@ -287,7 +333,7 @@ def test_no_grad_records_nothing():
         ({"num_envs": 2, "seed": -1}, "seed: -1 given"),
         ({"num_envs": 2, "device": "tpu"}, "device: 'tpu' given, one of"),
         ({"num_envs": 2, "dtype": torch.int32}, "dtype: torch.int32 given"),
-        ({"num_envs": 2, "size": 3}, "size: not an option of 'dejong', which accepts"),
+        ({"num_envs": 2, "size": 3}, "size: no option of 'dejong' given, one of"),
     ],
 )
 def test_make_refuses(options, message):

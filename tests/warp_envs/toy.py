@@ -1,5 +1,6 @@
 """A mass on a nonlinear spring: small enough to check by hand what the base class does."""
 
+import types
 from typing import Any
 
 import warp as wp
@@ -61,17 +62,16 @@ def begin(
 class Spring(DifferentiableVectorEnv):
     """Observation q, qd; ends beyond `bound`; action pushes."""
 
-    def __init__(self, *, bound=1.5, max_episode_steps=20, **options):
+    name = "spring"
+    num_obs = 2
+    num_actions = 1
+    max_episode_steps = 20
+    state_layout = types.MappingProxyType({"q": 1, "qd": 1})
+    reward_terms = ("position", "effort")
+
+    def __init__(self, *, bound=1.5, **options):
         self.bound = bound
-        super().__init__(
-            "spring",
-            num_obs=2,
-            num_actions=1,
-            max_episode_steps=max_episode_steps,
-            state_layout={"q": 1, "qd": 1},
-            reward_terms=("position", "effort"),
-            **options,
-        )
+        super().__init__(**options)
 
     def record_step(self, program, state, action, next_state):
         inputs = [state["q"], state["qd"], action, next_state["q"], next_state["qd"]]

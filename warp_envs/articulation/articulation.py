@@ -77,8 +77,7 @@ class Articulation:
         bodies = self.description.bodies
         for body in bodies:
             if body.joint.kind == "free" and body.parent >= 0:
-                given = f"{body.joint.path}, which is free,"
-                raise ArgumentError("joint", given, "free ones on roots only")
+                raise ArgumentError(f"joint {body.joint.name}", "a free one", "free ones on roots")
         self.body_names = tuple(body.name for body in bodies)
         self.joint_names = tuple(body.joint.name for body in bodies)
         q_start, qd_start = start_indices(bodies)

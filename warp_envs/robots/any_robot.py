@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-import torch
 import warp as wp
 
 from kernels.robots import shared as robot
@@ -30,55 +29,44 @@ class RobotEnv(ArticulatedEnv):
     and slides scattered by ±0.1, velocities by ±0.1.
     """
 
+    name = "robot"
+    max_episode_steps = 1000
+    reward_terms = ("progress", "effort")
+    start_q_spread = 0.1
+    start_qd_spread = 0.1
+
     def __init__(
         self,
         *,
         asset: str | os.PathLike[str],
-        num_envs: int,
         gear: float = 1.0,
         actuated: Sequence[str] | None = None,
         substeps: int = 16,
         effort_weight: float = 0.1,
-        max_episode_steps: int = 1000,
-        compiled: bool | None = None,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
-        """Make `num_envs` copies of the robot in the file `asset`.
+        """Make copies of the robot in the file `asset`.
 
         Args:
             asset: path of a USD file with one UsdPhysics articulation.
-            num_envs: copies stepped together.
             gear: force or torque at full action on every driven joint [N or N m].
             actuated: names of the driven joints; None drives every hinge and slide.
             substeps: integration steps per control step of 1/60 s.
             effort_weight: weight of the squared action in the reward.
-            max_episode_steps: time limit of an episode.
-            compiled: as `ArticulatedEnv`.
-            device: "cpu" or "cuda:0".
-            dtype: torch.float32 or torch.float64.
-            seed: of the random initial states.
+            options: as `ArticulatedEnv`.
 
         Raises:
             ValueError: as `ArticulatedEnv`, or a negative `effort_weight`.
         """
         check_number("effort_weight", effort_weight)
-        self._effort_weight = float(effort_weight)
-        super().__init__(
-            "robot",
-            asset=asset,
-            num_envs=num_envs,
-            gear=gear,
-            actuated=actuated,
-            substeps=substeps,
-            max_episode_steps=max_episode_steps,
-            reward_terms=("progress", "effort"),
-            compiled=compiled,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-        )
+        self.asset, self.gear, self.actuated, self.substeps = asset, gear, actuated, substeps
+        self.effort_weight = effort_weight
+        super().__init__(**options)
+
+    @property
+    def num_obs(self) -> int:
+        """Numbers observed: all joint coordinates and velocities."""
+        return self.articulation.nq + self.articulation.nv
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """joint_q, then joint_qd."""
@@ -96,22 +84,9 @@ class RobotEnv(ArticulatedEnv):
         terminated: wp.array,
     ) -> None:
         """Progress along x less the effort; never terminated."""
-        weight = self.scalar(self._effort_weight)
+        weight = self.scalar(float(self.effort_weight))
         kinds = [body.joint.kind for body in self.articulation.description.bodies]
         free = kinds.index("free") if "free" in kinds else -1
         progress_dof = self.articulation.qd_start[free] if free >= 0 else -1
         inputs = [progress_dof, weight, next_state["joint_qd"], action, reward_terms, terminated]
         program.launch(robot.effort_and_progress, self.num_envs, inputs)
-
-    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
-        """The rest pose, hinges, slides and velocities scattered by ±0.1."""
-        articulation = self.articulation
-        q_spread = np.zeros(articulation.nq)
-        for body, start in zip(articulation.description.bodies, articulation.q_start, strict=True):
-            if body.joint.kind in ("revolute", "prismatic"):
-                q_spread[start] = 0.1
-        rest = articulation.default_joint_q
-        self.scatter(program, 0, rest, q_spread, rng, state["joint_q"])
-        nv = articulation.nv
-        still, qd_spread = np.zeros(nv), np.full(nv, 0.1)
-        self.scatter(program, 1, still, qd_spread, rng, state["joint_qd"])

@@ -6,7 +6,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import count
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +19,10 @@ from kernels.robots import shared as robot
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
 from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
-
-CONTROL_STEP = 1.0 / 60.0  # s
+from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
 
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
+_SINGLE = ("revolute", "prismatic")  # joints of one coordinate: hinges and slides
 
 
 def asset_path(name: str) -> Path:
@@ -36,84 +38,80 @@ def asset_path(name: str) -> Path:
 class ArticulatedEnv(DifferentiableVectorEnv):
     """A robot whose joints are driven by actions; what it observes and earns, a subclass says.
 
-    State: ``joint_q`` (nq) and ``joint_qd`` (nv), in the coordinates of `Articulation`, and what
-    the subclass adds.
+    The subclass declares the attributes below, of `DifferentiableVectorEnv`'s ``name``,
+    ``num_obs``, ``max_episode_steps`` and ``reward_terms``, and records the launches of observation
+    and outcome. The number of actions is that of its driven joints.
+
+    State: ``joint_q`` (nq) and ``joint_qd`` (nv), in the coordinates of `Articulation`, and
+    `extra_state`. An episode starts at ``start_q`` and at rest, scattered uniformly by the spreads;
+    a spread is one number, or one for each coordinate.
     """
 
-    control_step = CONTROL_STEP
+    asset: str | os.PathLike[str]
+    """Path of a USD file with one UsdPhysics articulation."""
+    gear: float
+    """Force or torque at full action on every driven joint [N or N m]."""
+    actuated: Sequence[str] | None = None
+    """Names of the driven joints; None drives every hinge and slide."""
+    substeps: int = 16
+    """Integration steps per control step."""
+    control_step: float = 1.0 / 60.0
+    """Time between two actions [s]."""
+    inertia: Mapping[str, np.ndarray] = MappingProxyType({})
+    """Body name -> inertia (3, 3) about its centre of mass [kg m^2], in place of the asset's."""
+    extra_state: Mapping[str, int] = MappingProxyType({})
+    """Further state, name -> numbers per environment; zero at the start of an episode."""
+    start_q: Sequence[float] | None = None
+    """joint_q (nq) about which episodes start; None: the asset's rest pose."""
+    start_q_spread: float | Sequence[float] = 0.0
+    """Either way about it [m, rad]; one number is that of every hinge and slide."""
+    start_qd_spread: float | Sequence[float] = 0.0
+    """Either way about rest [m/s, rad/s]; one number is that of every degree of freedom."""
+    start_tilt: float = 0.0
+    """Largest turn of a free first body about a random axis, instead of `start_q`'s [rad]."""
 
     def __init__(
         self,
-        env_id: str,
         *,
-        asset: str | os.PathLike[str],
         num_envs: int,
-        gear: float,
-        actuated: Sequence[str] | None,
-        substeps: int,
-        reward_terms: tuple[str, ...],
-        num_obs: int | None = None,
-        max_episode_steps: int = 1000,
-        extra_state: Mapping[str, int] | None = None,
-        inertia: Mapping[str, np.ndarray] | None = None,
         compiled: bool | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
         """Load the robot and make `num_envs` copies.
 
         Args:
-            env_id: the environment's name.
-            asset: path of a USD file with one UsdPhysics articulation.
             num_envs: copies stepped together.
-            gear: force or torque at full action on every driven joint [N or N m].
-            actuated: names of the driven joints; None drives every hinge and slide.
-            substeps: integration steps per control step of 1/60 s.
-            reward_terms: names of the terms whose sum is the reward.
-            num_obs: numbers observed; None for all joint coordinates and velocities.
-            max_episode_steps: time limit of an episode.
-            extra_state: further state, name -> numbers per environment.
-            inertia: body name -> inertia (3, 3) about its centre of mass, in place of the asset's.
             compiled: True for a kernel compiled for the robot, False for the plain ones, None for
                 the faster (see `Articulation.record_step`).
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64.
-            seed: of the random initial states.
+            options: as `DifferentiableVectorEnv`.
 
         Raises:
             ValueError: an unsupported asset (naming the prim and the reason), an unknown joint
-                name, or a value out of range.
+                name, a value out of range, or as `DifferentiableVectorEnv`.
         """
-        check_integer("substeps", substeps, 1)
-        check_number("gear", gear, -LARGEST)
+        check_declared(self, {"asset": "the path of a USD file", "gear": "a force or torque"})
+        check_integer("substeps", self.substeps, 1)
+        check_number("gear", self.gear, -LARGEST)
         if compiled not in (True, False, None):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
-        if not isinstance(asset, (str, os.PathLike)):
-            raise ArgumentError("asset", repr(asset), "the path of a USD file")
-        self.substeps = substeps
+        if not isinstance(self.asset, (str, os.PathLike)):
+            raise ArgumentError("asset", repr(self.asset), "the path of a USD file")
         self.compiled = compiled
-        self.gear = float(gear)
-        self.asset_path = Path(asset)
+        self.asset_path = Path(self.asset)
         self.articulation = Articulation.from_usd(
-            asset, num_envs, device=device, dtype=dtype, inertia=inertia
+            self.asset_path, num_envs, device=device, dtype=dtype, inertia=self.inertia
         )
-        self._driven = _driven_dofs(self.articulation, actuated)
         nq, nv = self.articulation.nq, self.articulation.nv
-        super().__init__(
-            env_id,
-            num_envs=num_envs,
-            num_obs=nq + nv if num_obs is None else num_obs,
-            num_actions=len(self._driven),
-            max_episode_steps=max_episode_steps,
-            state_layout={"joint_q": nq, "joint_qd": nv, **(extra_state or {})},
-            reward_terms=reward_terms,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
-            rows_per_block=math.ceil(50.0 / (0.4 + 0.01 * nv * substeps)),
-        )
+        self._driven = _driven_dofs(self.articulation, self.actuated)
+        self.num_actions = len(self._driven)
+        self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
+        # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
+        self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * self.substeps))
+        super().__init__(num_envs=num_envs, device=device, dtype=dtype, **options)
 
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
@@ -125,7 +123,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         joint_f = program.array((self.num_envs, nv), self.scalar)
         inputs = [
             wp.array(actuator, dtype=wp.int32, device=program.device),
-            wp.array(np.full(nv, self.gear), dtype=self.scalar, device=program.device),
+            wp.array(np.full(nv, float(self.gear)), dtype=self.scalar, device=program.device),
             action,
             joint_f,
         ]
@@ -137,27 +135,43 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             joint_f,
             next_state["joint_q"],
             next_state["joint_qd"],
-            dt=CONTROL_STEP,
+            dt=self.control_step,
             substeps=self.substeps,
             compiled=self.compiled,
         )
 
-    def scatter(
-        self,
-        program: Program,
-        stream: int,
-        rest: np.ndarray,
-        spread: np.ndarray,
-        rng: wp.array,
-        rows: wp.array,
-    ) -> None:
-        """Append the draw of `rows` (num_envs, n) from rest ± spread, uniformly."""
-        model = [
-            wp.array(np.asarray(values), dtype=self.scalar, device=program.device)
-            for values in (rest, spread)
-        ]
-        inputs = [*model, stream, rng, rows]
-        program.launch(robot.scatter_coordinates, self.num_envs, inputs)
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
+        """The start that the class declares; each draw takes a stream of its own."""
+        streams = count()
+
+        def scatter(rows: wp.array, rest: np.ndarray, spread: np.ndarray) -> None:
+            model = [wp.array(v, dtype=self.scalar, device=program.device) for v in (rest, spread)]
+            inputs = [*model, next(streams), rng, rows]
+            program.launch(robot.scatter_coordinates, self.num_envs, inputs)
+
+        scatter(state["joint_q"], *self._start_pose())
+        if self.start_tilt:
+            inputs = [self.scalar(self.start_tilt), next(streams), rng, state["joint_q"]]
+            program.launch(robot.tilt_root, self.num_envs, inputs)
+        nv = self.articulation.nv
+        spread = _per_coordinate("start_qd_spread", self.start_qd_spread, np.ones(nv))
+        scatter(state["joint_qd"], np.zeros(nv), spread)
+        for name, width in self.extra_state.items():
+            scatter(state[name], np.zeros(width), np.zeros(width))
+
+    def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
+        """joint_q (nq) about which episodes start, and its spread (nq)."""
+        articulation = self.articulation
+        kinds = [body.joint.kind for body in articulation.description.bodies]
+        single = np.zeros(articulation.nq)
+        for kind, start in zip(kinds, articulation.q_start, strict=True):
+            single[start : start + 1] = kind in _SINGLE
+        rest = articulation.default_joint_q
+        if self.start_q is not None:
+            rest = _per_coordinate("start_q", self.start_q, np.zeros(articulation.nq))
+        if self.start_tilt and kinds[0] != "free":
+            raise ArgumentError("start_tilt", repr(self.start_tilt), "0 without a free first body")
+        return rest, _per_coordinate("start_q_spread", self.start_q_spread, single)
 
     # What a recorder reads ----------------------------------------------------------------------
 
@@ -195,7 +209,7 @@ def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> 
     single = {
         body.joint.name: articulation.qd_start[index]
         for index, body in enumerate(articulation.description.bodies)
-        if body.joint.kind in ("revolute", "prismatic")
+        if body.joint.kind in _SINGLE
     }
     if actuated is None:
         return list(single.values())
@@ -203,3 +217,15 @@ def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> 
         if name not in single:
             raise ArgumentError("actuated", repr(name), f"hinges and slides {list(single)}")
     return [single[name] for name in actuated]
+
+
+def _per_coordinate(
+    attribute: str, values: float | Sequence[float], where: np.ndarray
+) -> np.ndarray:
+    """`values` (n) as they are, or one number times `where` (n)."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim == 0:
+        return numbers * where
+    if numbers.shape != where.shape:
+        raise ArgumentError(attribute, f"{len(numbers)} numbers", f"{len(where)}")
+    return numbers

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import torch
 import warp as wp
 
 from kernels.robots import cartpole
@@ -29,36 +27,17 @@ class CartpoleEnv(ArticulatedEnv):
     ``joint_qd``.
     """
 
-    def __init__(
-        self,
-        *,
-        num_envs: int,
-        max_episode_steps: int = 240,
-        compiled: bool | None = None,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        seed: int = 0,
-    ) -> None:
-        """Make `num_envs` cartpoles.
-
-        Raises:
-            ValueError: as `ArticulatedEnv`.
-        """
-        super().__init__(
-            "cartpole",
-            asset=asset_path("cartpole.usda"),
-            num_envs=num_envs,
-            gear=1000.0,
-            actuated=("slide",),
-            substeps=4,
-            num_obs=5,
-            max_episode_steps=max_episode_steps,
-            reward_terms=("angle", "spin", "position", "speed"),
-            compiled=compiled,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-        )
+    name = "cartpole"
+    asset = asset_path("cartpole.usda")
+    actuated = ("slide",)
+    gear = 1000.0
+    substeps = 4
+    num_obs = 5
+    max_episode_steps = 240
+    reward_terms = ("angle", "spin", "position", "speed")
+    start_q = (0.0, -math.pi)
+    start_q_spread = math.pi / 2
+    start_qd_spread = 0.25
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """x, x', sin theta, cos theta, theta'."""
@@ -77,10 +56,3 @@ class CartpoleEnv(ArticulatedEnv):
         """The four quadratic costs."""
         inputs = [next_state["joint_q"], next_state["joint_qd"], reward_terms, terminated]
         program.launch(cartpole.reward, self.num_envs, inputs)
-
-    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
-        """Hanging down: q += pi U(-1/2, 1/2), qd += 1/2 U(-1/2, 1/2)."""
-        hanging, spread = np.array([0.0, -math.pi]), np.full(2, math.pi / 2)
-        self.scatter(program, 0, hanging, spread, rng, state["joint_q"])
-        still, spread = np.zeros(2), np.full(2, 0.25)
-        self.scatter(program, 1, still, spread, rng, state["joint_qd"])

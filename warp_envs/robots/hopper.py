@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 import warp as wp
 
 from kernels.robots import hopper
@@ -32,36 +30,16 @@ class HopperEnv(ArticulatedEnv):
     ``joint_qd`` (6).
     """
 
-    def __init__(
-        self,
-        *,
-        num_envs: int,
-        max_episode_steps: int = 1000,
-        compiled: bool | None = None,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        seed: int = 0,
-    ) -> None:
-        """Make `num_envs` hoppers.
-
-        Raises:
-            ValueError: as `ArticulatedEnv`.
-        """
-        super().__init__(
-            "hopper",
-            asset=asset_path("hopper.usda"),
-            num_envs=num_envs,
-            gear=200.0,
-            actuated=("thigh", "leg", "foot"),
-            substeps=16,
-            num_obs=11,
-            reward_terms=("progress", "height", "pitch", "effort"),
-            max_episode_steps=max_episode_steps,
-            compiled=compiled,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-        )
+    name = "hopper"
+    asset = asset_path("hopper.usda")
+    actuated = ("thigh", "leg", "foot")
+    gear = 200.0
+    substeps = 16
+    num_obs = 11
+    max_episode_steps = 1000
+    reward_terms = ("progress", "height", "pitch", "effort")
+    start_q_spread = 0.05
+    start_qd_spread = 0.05
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """z, pitch, three hinges, six velocities."""
@@ -87,9 +65,3 @@ class HopperEnv(ArticulatedEnv):
             terminated,
         ]
         program.launch(hopper.reward, self.num_envs, inputs)
-
-    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
-        """Standing; all coordinates and velocities ±0.05."""
-        still, spread = np.zeros(6), np.full(6, 0.05)
-        self.scatter(program, 0, still, spread, rng, state["joint_q"])
-        self.scatter(program, 1, still, spread, rng, state["joint_qd"])

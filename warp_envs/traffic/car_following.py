@@ -1,4 +1,4 @@
-"""The IDM's acceleration as a function of torch tensors."""
+"""A car-following model's acceleration as a function of torch tensors."""
 
 from __future__ import annotations
 
@@ -8,83 +8,51 @@ import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
 
-from kernels.traffic import idm
+from kernels.traffic.car_following import CarFollowing
+from kernels.traffic.road import accelerate
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.checks import ArgumentError
-
-Number = float | torch.Tensor
-
-_MUST_BE_POSITIVE = ("v0", "a", "b", "delta")
+from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
 
 
-def idm_acceleration(
+def acceleration(
+    model: str | CarFollowing,
     speed: Number,
     gap: Number,
     speed_difference: Number,
-    *,
-    v0: Number,
-    T: Number,  # noqa: N803 (the literature's name)
-    a: Number,
-    b: Number,
-    s0: Number,
-    delta: Number,
-    min_desired_gap: Number = 0.0,
+    **parameters: Number,
 ) -> torch.Tensor:
-    """The acceleration [m/s^2] of the Intelligent Driver Model, elementwise.
-
-        a (1 - (v / v0)^delta - (max(s*, min_desired_gap) / max(gap, 1e-3))^2)
-        s* = s0 + v T + v dv / (2 sqrt(a b))                       (Treiber et al. 2000, Eqs. 3, 4)
+    """The acceleration [m/s^2] of a model's drivers, elementwise: the function that simulates them.
 
     Arguments broadcast against each other; float64 if any is a float64 tensor, else float32. The
-    result is differentiable once, in every argument; at a clamp the gradient is that of the
-    constant side, zero, and so it is for (v / v0)^delta at v <= 0, whose value is zero there.
+    result is differentiable once, in every argument; the model's file tells of its kinks.
 
     Args:
+        model: as `TrafficSim`'s.
         speed: own speed v [m/s].
         gap: bumper to bumper [m]; infinite without a leader.
-        speed_difference: own speed minus the leader's, dv [m/s]; without a leader any finite one.
-        v0: desired speed [m/s].
-        T: time headway [s].
-        a: maximum acceleration [m/s^2].
-        b: comfortable deceleration [m/s^2].
-        s0: gap at rest [m].
-        delta: acceleration exponent.
-        min_desired_gap: lower bound of s* [m]: 0 as in the paper, s0 as in SUMO, -inf for none
-            (then a much faster leader repels, as in HighwayEnv).
+        speed_difference: own speed minus the leader's [m/s]; without a leader any finite one.
+        parameters: the model's, its defaults where not given.
 
     Raises:
-        ValueError: v0, a, b or delta not positive, tensors on different devices or of other types
-            than float32 and float64, or shapes that do not broadcast.
+        ArgumentError: an unknown model or parameter, a parameter out of range, tensors on different
+            devices or of other types than float32 and float64, or shapes that do not broadcast.
     """
-    named: dict[str, Number] = {
-        "speed": speed,
-        "gap": gap,
-        "speed_difference": speed_difference,
-        "v0": v0,
-        "T": T,
-        "a": a,
-        "b": b,
-        "s0": s0,
-        "delta": delta,
-        "min_desired_gap": min_desired_gap,
-    }
-    tensors = _as_tensors(named)
-    for name in _MUST_BE_POSITIVE:
-        check_all_positive(name, tensors[name])
+    model = find_model(model)
+    check_names(parameters, model.parameters, model.name)
+    numbers = {p.name: parameters.get(p.name, p.default) for p in model.parameters}
+    state = {"speed": speed, "gap": gap, "speed_difference": speed_difference}
+    tensors = _as_tensors({**state, **numbers})
+    for parameter in model.parameters:
+        check_number_of(parameter, tensors[parameter.name])
     try:
-        shape = torch.broadcast_shapes(*[tensor.shape for tensor in tensors.values()])
+        rows = torch.broadcast_tensors(*tensors.values())
     except RuntimeError as error:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise ArgumentError("shapes", str(shapes), "shapes that broadcast") from error
-    flat = [tensor.expand(shape).reshape(-1) for tensor in tensors.values()]
-    return _Accelerate.apply(*flat).reshape(shape)
-
-
-def check_all_positive(name: str, value: torch.Tensor) -> None:
-    """Raise a ValueError naming an argument that holds a number <= 0, or NaN."""
-    if not bool((value > 0).all()):
-        worst = float(value.detach().min())
-        raise ArgumentError(name, str(worst), "positive numbers")
+    flat = [row.reshape(-1) for row in rows]
+    driver = torch.stack(flat[3:], dim=-1)
+    return _Accelerate.apply(model, *flat[:3], driver).reshape(rows[0].shape)
 
 
 def _as_tensors(named: dict[str, Number]) -> dict[str, torch.Tensor]:
@@ -104,13 +72,14 @@ def _as_tensors(named: dict[str, Number]) -> dict[str, torch.Tensor]:
 
 
 class _Accelerate(torch.autograd.Function):
-    """`kernels.traffic.idm.accelerate` on flat tensors of one length, type and device."""
+    """`kernels.traffic.road.accelerate` on [n], [n], [n] and [n, parameters] of one type."""
 
     @staticmethod
-    def forward(ctx: Any, *tensors: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, model: CarFollowing, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.model = model
         ctx.save_for_backward(*tensors)
         result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-        _launch(tensors, result, None, None)
+        _launch(model, tensors, result, None, None)
         return result
 
     @staticmethod
@@ -119,13 +88,14 @@ class _Accelerate(torch.autograd.Function):
         tensors = ctx.saved_tensors
         gradients = [
             torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device) if needed else None
-            for tensor, needed in zip(tensors, ctx.needs_input_grad, strict=True)
+            for tensor, needed in zip(tensors, ctx.needs_input_grad[1:], strict=True)
         ]
-        _launch(tensors, torch.empty_like(seed), gradients, seed.contiguous().clone())
-        return tuple(gradients)
+        _launch(ctx.model, tensors, torch.empty_like(seed), gradients, seed.contiguous().clone())
+        return (None, *gradients)
 
 
 def _launch(
+    model: CarFollowing,
     tensors: tuple[torch.Tensor, ...],
     result: torch.Tensor,
     gradients: list[torch.Tensor | None] | None,
@@ -137,10 +107,11 @@ def _launch(
     def view(tensor: torch.Tensor | None) -> wp.array | None:
         if tensor is None:
             return None
-        return wp.from_torch(tensor.detach(), dtype=scalar, requires_grad=False)
+        dtype = scalar if tensor.ndim == 1 else wp.types.vector(tensor.shape[1], scalar)
+        return wp.from_torch(tensor.detach().contiguous(), dtype=dtype, requires_grad=False)
 
     wp.launch(
-        idm.accelerate,
+        accelerate(model),
         result.numel(),
         inputs=[view(tensor) for tensor in tensors],
         outputs=[view(result)],

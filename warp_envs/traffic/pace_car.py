@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import warp as wp
 
 from kernels.traffic import pace_car
-from kernels.traffic.road import PARAMETER_NAMES
+from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
 from warp_envs.checks import check_choice, check_flag, check_integer
+from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.traffic.programs import driver_type
-from warp_envs.traffic.simulator import TREIBER_2000
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 # The IDM of the authors' runs: a = 1.75 v0, b = 1.25 v0, s0 = 0.3 length.
@@ -79,32 +80,29 @@ class PaceCarEnv(DifferentiableVectorEnv):
     ``heading`` [rad]. The gradient through lane membership and the choice of the leader is zero.
     """
 
+    name = "pace_car"
+    num_actions = 2
+    max_episode_steps = 1000
+    reward_terms = ("speed", "terminated")
+
     def __init__(
         self,
         *,
-        num_envs: int,
         num_lanes: int = 1,
         num_vehicles: int = 1,
         realistic: bool = False,
         reward_clip: str = "each",
-        max_episode_steps: int = 1000,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
-        """Make `num_envs` roads.
+        """Make roads.
 
         Args:
-            num_envs: roads, stepped together.
             num_lanes: lanes of a road.
             num_vehicles: human vehicles of a road, spread evenly over its lanes.
             realistic: the physically plausible preset `REALISTIC` in place of `PAPER`'s.
             reward_clip: "each" clips every vehicle's deviation at 1 (the paper), "mean" their mean
                 (the authors' code).
-            max_episode_steps: time limit of an episode.
-            device: as `warp_envs.make`.
-            dtype: the same.
-            seed: the same.
+            options: as `DifferentiableVectorEnv`.
 
         Raises:
             ValueError: an option out of range.
@@ -117,19 +115,10 @@ class PaceCarEnv(DifferentiableVectorEnv):
         self.reward_clip = reward_clip
         self.physics = REALISTIC if realistic else PAPER
         cars = num_vehicles + 1
-        super().__init__(
-            "pace_car",
-            num_envs=num_envs,
-            num_obs=4 * cars,
-            num_actions=2,
-            max_episode_steps=max_episode_steps,
-            state_layout={"x": cars, "y": cars, "speed": cars, "heading": cars},
-            reward_terms=("speed", "terminated"),
-            rows_per_block=math.ceil(50.0 / (0.2 * cars)),
-            device=device,
-            dtype=dtype,
-            seed=seed,
-        )
+        self.num_obs = 4 * cars
+        self.state_layout = dict.fromkeys(("x", "y", "speed", "heading"), cars)
+        self.rows_per_block = math.ceil(50.0 / (0.2 * cars))
+        super().__init__(**options)
 
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
@@ -140,7 +129,7 @@ class PaceCarEnv(DifferentiableVectorEnv):
         leader = program.array(shape, wp.int32, requires_grad=False)
         inputs = [state["x"], state["y"], scalar(physics.lane_width), self.num_lanes, leader]
         program.launch(pace_car.find_leaders, shape, inputs)
-        driver = driver_type(scalar)(*[physics.idm[name] for name in PARAMETER_NAMES])
+        driver = driver_type(IDM, scalar)(*[physics.idm[n.name] for n in IDM.numbers])
         limits = [physics.max_acceleration, physics.max_steering]
         limits += [physics.lowest_speed, physics.highest_speed, physics.idm["length"]]
         inputs = [

@@ -12,6 +12,7 @@ import warp as wp
 
 from kernels.traffic import mobil
 from kernels.traffic import road as traffic
+from kernels.traffic.car_following import CarFollowing
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
@@ -51,23 +52,41 @@ class Mobil:
             raise ArgumentError("bias", str(self.bias), "a finite number")
 
 
-def driver_type(scalar: type) -> Any:
-    """The Warp type of one vehicle's parameters, in the order of `PARAMETER_NAMES`."""
-    return wp.types.vector(len(traffic.PARAMETER_NAMES), scalar)
+@dataclass(frozen=True)
+class Advance:
+    """How vehicles move in one step.
+
+    Attributes:
+        model: of the drivers.
+        sumo: whether its acceleration and the bounds of the speed are SUMO's.
+        integrator: EULER, SEMI_IMPLICIT or BALLISTIC of `kernels.traffic.road`.
+        parts: into how many parts the drivers' planning splits dt.
+        ring_length: [m], 0 for an open road.
+        dt: [s].
+    """
+
+    model: CarFollowing
+    sumo: bool
+    integrator: int
+    parts: int
+    ring_length: float
+    dt: float
+
+
+def driver_type(model: CarFollowing, scalar: type) -> Any:
+    """The Warp type of one vehicle's numbers, in the order of `CarFollowing.numbers`."""
+    return wp.types.vector(len(model.numbers), scalar)
 
 
 def record_advance(
     program: Program,
+    advance: Advance,
     *,
     x: wp.array,
     speed: wp.array,
     command: wp.array,
     leader: wp.array,
     driver: wp.array,
-    integrator: int,
-    parts: int,
-    ring_length: float,
-    dt: float,
     next_x: wp.array,
     next_speed: wp.array,
 ) -> None:
@@ -75,43 +94,36 @@ def record_advance(
 
     Args:
         program: takes them.
+        advance: how.
         x: flat, (num_roads * num_vehicles,), read; so are all arrays here.
         speed: read.
         command: accelerations [m/s^2], NaN for a driver's own.
         leader: as `kernels.traffic.road.order_vehicles` names them.
-        driver: parameters, of `driver_type`.
-        integrator: EULER, SEMI_IMPLICIT or BALLISTIC of `kernels.traffic.road`.
-        parts: into how many parts the drivers' planning splits dt.
-        ring_length: [m], 0 for an open road.
-        dt: [s].
+        driver: numbers, of `driver_type`.
         next_x: written; may be x where no gradient is wanted.
         next_speed: written; may be speed where no gradient is wanted.
     """
     scalar, shape = x.dtype, x.shape
     grad = x.requires_grad
+    ring_length, dt = scalar(advance.ring_length), scalar(advance.dt)
 
     def rows() -> wp.array:
         return program.array(shape, scalar, requires_grad=grad)
 
     gap, leader_speed = rows(), rows()
-    inputs = [x, speed, leader, driver, scalar(ring_length), gap, leader_speed]
+    inputs = [x, speed, leader, driver, ring_length, gap, leader_speed]
     program.launch(traffic.measure_gap, shape, inputs)
     planned = speed
-    sumo = integrator != traffic.EULER
-    for _ in range(parts):
+    plan = traffic.plan_speed(advance.model, advance.sumo)
+    part = scalar(advance.dt / advance.parts)
+    for _ in range(advance.parts):
         later, later_gap = rows(), rows()
-        program.launch(
-            traffic.plan_speed,
-            shape,
-            [planned, gap, leader_speed, driver, sumo, scalar(dt / parts), later, later_gap],
-        )
+        inputs = [planned, gap, leader_speed, driver, part, later, later_gap]
+        program.launch(plan, shape, inputs)
         planned, gap = later, later_gap
-    settings = [driver, integrator, scalar(ring_length), scalar(dt)]
-    program.launch(
-        traffic.move,
-        shape,
-        [x, speed, planned, command, leader, *settings, next_x, next_speed],
-    )
+    settings = [driver, advance.integrator, ring_length, dt]
+    inputs = [x, speed, planned, command, leader, *settings, next_x, next_speed]
+    program.launch(traffic.move(advance.model, advance.sumo), shape, inputs)
 
 
 class LeaderSearch:
@@ -126,17 +138,18 @@ class LeaderSearch:
         self,
         shape: tuple[int, int],
         num_lanes: int,
+        advance: Advance,
         *,
         scalar: type,
         device: str,
-        ring_length: float,
     ) -> None:
-        """Allocate for `shape` roads and vehicles; `ring_length` is 0 for open roads."""
+        """Allocate for `shape` roads and vehicles that move by `advance`."""
         self._program = Program(device)
         self._shape, self._num_lanes = shape, num_lanes
-        self._ring_length, self._scalar = ring_length, scalar
+        self._advance, self._scalar = advance, scalar
+        ring = advance.ring_length > 0.0
         self.x_array, self.speed_array = self._flat(scalar), self._flat(scalar)
-        self.driver_array = self._flat(driver_type(scalar))
+        self.driver_array = self._flat(driver_type(advance.model, scalar))
         self._lane_array, self._order = self._flat(wp.int32), self._flat(wp.int32)
         self._lane_order, self.leader_array = self._flat(wp.int32), self._flat(wp.int32)
         self._lane_start = self._program.array((shape[0], num_lanes + 2), wp.int32, False)
@@ -148,30 +161,32 @@ class LeaderSearch:
         self._sort_by_torch = self._program.device.is_cuda and (
             shape[1] > _LARGEST_ROAD_OF_A_GPU_THREAD
         )
-        settings = [shape[1], ring_length > 0.0, self._order, self._flat(wp.int32)]
+        settings = [shape[1], ring, self._order, self._flat(wp.int32)]
         outputs = [self._lane_start, self._lane_order, self.leader_array]
         inputs = [self.x_array, self._lane_array, *settings, *outputs]
         self._program.launch(traffic.order_vehicles, shape[0], inputs)
         self._changes: list[Program] = []
 
-    def record_lane_changes(self, rule: Mobil, sumo: bool) -> None:
+    def record_lane_changes(self, rule: Mobil) -> None:
         """Prepare `change_lanes`."""
+        kernel = mobil.change_lanes(self._advance.model, self._advance.sumo)
+        ring_length = self._scalar(self._advance.ring_length)
         for side, turn in itertools.product((1, -1), (0, 1)):
             program = Program(str(self._program.device))
             vehicles = [self.x_array, self.speed_array, self.driver_array]
             neighbours = [self._lane_start, self._lane_order, self.leader_array]
-            settings = [self._shape[1], self._scalar(self._ring_length), sumo, side, turn]
+            settings = [self._shape[1], ring_length, side, turn]
             weights = [rule.politeness, rule.safe_decel, rule.threshold, rule.bias]
             weights = [self._scalar(weight) for weight in weights]
             inputs = [*vehicles, *neighbours, *settings, *weights, self._lane_array]
-            program.launch(mobil.change_lanes, self.x.numel(), inputs)
+            program.launch(kernel, self.x.numel(), inputs)
             self._changes.append(program)
 
     def find_leaders(self) -> None:
         """Write `leader` from `x` and `lane`."""
         if self._sort_by_torch:
             lane_start, lane_order, leader = order_in_parallel(
-                self.x, self.lane, self._num_lanes, self._ring_length > 0.0
+                self.x, self.lane, self._num_lanes, self._advance.ring_length > 0.0
             )
             wp.to_torch(self._lane_start).copy_(lane_start)
             self._view(self._lane_order).copy_(lane_order)
@@ -228,29 +243,22 @@ class DifferentiableAdvance:
         shape: tuple[int, int],
         dtype: torch.dtype,
         device: str,
-        *,
-        integrator: int,
-        parts: int,
-        ring_length: float,
-        dt: float,
+        advance: Advance,
     ) -> None:
         """Record the step."""
         scalar, number = scalar_type(dtype), shape[0] * shape[1]
         program = Program(device)
         x, speed, command, next_x, next_speed = (program.array(number, scalar) for _ in range(5))
-        driver = program.array(number, driver_type(scalar))
+        driver = program.array(number, driver_type(advance.model, scalar))
         leader = program.array(number, wp.int32, requires_grad=False)
         record_advance(
             program,
+            advance,
             x=x,
             speed=speed,
             command=command,
             leader=leader,
             driver=driver,
-            integrator=integrator,
-            parts=parts,
-            ring_length=ring_length,
-            dt=dt,
             next_x=next_x,
             next_speed=next_speed,
         )
@@ -267,7 +275,7 @@ class DifferentiableAdvance:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions and speeds after a step; `driver` and `leader` must not change until backward.
 
-        All (num_roads, num_vehicles), `driver` with the eight parameters in a third dimension.
+        All (num_roads, num_vehicles), `driver` with the vehicle's numbers in a third dimension.
         """
         rows = [tensor.reshape(-1) for tensor in (x, speed, command)]
         next_x, next_speed = self._function(

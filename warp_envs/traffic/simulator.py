@@ -1,15 +1,16 @@
-"""A differentiable microscopic traffic simulator: IDM car-following on multi-lane roads.
+"""A differentiable microscopic traffic simulator: car-following on multi-lane roads.
 
     traffic = TrafficSim(num_envs=64, num_lanes=2, num_vehicles=40, ring_length=1000.0, dt=0.1)
     for _ in range(600):
         state = traffic.step()
 
-The equations are in `kernels.traffic.idm`, `kernels.traffic.road` and `kernels.traffic.mobil`;
-docs/traffic.md tells what the gradients mean.
+The equations are in `kernels.traffic`: `idm`, `ovm`, `road`, `mobil`; docs/traffic.md tells what
+the gradients mean.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ import torch
 import warp as wp
 
 from kernels.traffic import road as traffic
+from kernels.traffic.car_following import CarFollowing, Parameter
 from warp_envs.bridge.devices import check_device, scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.checks import (
@@ -26,15 +28,16 @@ from warp_envs.checks import (
     check_positive,
     check_tensor,
 )
-from warp_envs.traffic.car_following import Number, check_all_positive, idm_acceleration
+from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
 from warp_envs.traffic.programs import (
+    Advance,
     DifferentiableAdvance,
     LeaderSearch,
     Mobil,
     record_advance,
 )
 
-__all__ = ["TREIBER_2000", "Mobil", "TrafficSim", "idm_acceleration"]
+__all__ = ["Mobil", "TrafficSim"]
 
 State = dict[str, torch.Tensor]
 
@@ -44,23 +47,12 @@ INTEGRATORS = {
     "ballistic": int(traffic.BALLISTIC),
 }
 
-# Treiber, Hennecke and Helbing (2000), Table I; they do not bound emergency braking.
-TREIBER_2000: dict[str, float] = {
-    "v0": 120.0 / 3.6,
-    "T": 1.6,
-    "a": 0.73,
-    "b": 1.67,
-    "s0": 2.0,
-    "delta": 4.0,
-    "length": 5.0,
-    "emergency_decel": math.inf,
-}
-
-_MAY_BE_ZERO = ("T", "s0")
+DRIVING = {"plain": None, "sumo": 0.25}
+"""How vehicles are driven, and the longest part of a step that is planned at once [s]."""
 
 
 class TrafficSim:
-    """Batches of straight multi-lane roads on which human vehicles follow the IDM.
+    """Batches of straight multi-lane roads with human drivers, who follow a car-following model.
 
     State (`get_state`, `set_state`), (num_envs, num_vehicles) where not told otherwise:
 
@@ -74,7 +66,7 @@ class TrafficSim:
     The vehicle of a free slot stands still, and nobody sees it.
 
     `x` and `speed` are differentiable in the `x` and `speed` handed to `set_state`, in commanded
-    accelerations and in IDM parameters that require a gradient, through any number of steps. Lane
+    accelerations and in parameters that require a gradient, through any number of steps. Lane
     membership and the choice of the leader are discrete: no gradient passes through them. Where no
     gradient is asked for, steps run in place and record nothing.
     """
@@ -87,14 +79,16 @@ class TrafficSim:
         *,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        model: str | CarFollowing = "idm",
+        driving: str = "plain",
+        planning_step: float | None = None,
         integrator: str = "euler",
         dt: float = 0.1,
         ring_length: float | None = None,
         road_length: float | None = None,
         lane_width: float = 4.0,
         mobil: Mobil | None = None,
-        idm_stepping: float = 0.25,
-        **idm: Number,
+        **parameters: Number,
     ) -> None:
         """Put `num_vehicles` at rest on each of `num_envs` roads, spread evenly over the lanes.
 
@@ -107,16 +101,23 @@ class TrafficSim:
             num_vehicles: slots for vehicles on each road; all are taken at first.
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64. Positions beyond some 50 km want float64.
+            model: of car-following: "idm", "ovm", one's own as "module:NAME", or the
+                `kernels.traffic.car_following.CarFollowing` itself.
+            driving: "plain", or "sumo": speeds also at most v + a dt and v0, and at least v - b dt
+                unless the model brakes harder; the IDM's desired gap at least s0; planned in parts.
+                The model must have parameters v0, a and b.
+            planning_step: a step is planned in round(dt / this) parts [s], for a leader of constant
+                speed; None for a plan of one part, with "sumo" for 0.25 (its `idm_stepping`).
             integrator: "euler" (position with the old speed), "semi_implicit" (with the new) or
-                "ballistic" (with their mean); the latter two with SUMO's speed bounds.
+                "ballistic" (with their mean).
             dt: step [s].
             ring_length: length of a ring road [m]; None for an open road.
             road_length: on an open road, where vehicles leave it [m]; None for an endless one.
             lane_width: [m].
             mobil: lane changes of human vehicles; None for none.
-            idm_stepping: with SUMO's integrators, plans are made in round(dt / this) parts [s].
-            idm: v0, T, a, b, s0, delta, length, emergency_decel, each a number or a tensor of
-                `dtype` that broadcasts to (num_envs, num_vehicles); `TREIBER_2000` where not given.
+            parameters: the model's and the vehicle's (length, emergency_decel), each a number or a
+                tensor of `dtype` that broadcasts to (num_envs, num_vehicles); the model's defaults
+                where not given.
 
         Raises:
             ValueError: any of these out of range, or an unknown name.
@@ -125,22 +126,37 @@ class TrafficSim:
         for name, count in counts.items():
             check_integer(name, count, 1)
         check_choice("integrator", integrator, INTEGRATORS)
+        check_choice("driving", driving, DRIVING)
+        self.model = find_model(model)
+        self._check_parameter_names(driving, parameters)
         if ring_length is not None and road_length is not None:
             raise ArgumentError("road_length", str(road_length), "None", " on a ring")
-        lengths = {"ring_length": ring_length, "road_length": road_length}
-        given = {name: length for name, length in lengths.items() if length is not None}
-        sizes = {"dt": dt, "lane_width": lane_width, "idm_stepping": idm_stepping, **given}
-        for name, size in sizes.items():
+        optional = {
+            "ring_length": ring_length,
+            "road_length": road_length,
+            "planning_step": planning_step,
+        }
+        given = {name: size for name, size in optional.items() if size is not None}
+        for name, size in {"dt": dt, "lane_width": lane_width, **given}.items():
             check_positive(name, size)
         scalar_type(dtype)
         device = check_device(device)
         self.num_envs, self.num_lanes, self.num_vehicles = num_envs, num_lanes, num_vehicles
         self.shape = (num_envs, num_vehicles)
         self.dtype, self.device = dtype, torch.device(device)
-        self.integrator, self.dt, self.lane_width = integrator, dt, lane_width
+        self.driving, self.integrator = driving, integrator
+        self.dt, self.lane_width = dt, lane_width
         self.ring_length, self.road_length, self.mobil = ring_length, road_length, mobil
-        self._parameters = self._read_parameters(idm)
-        self._parts = 1 if integrator == "euler" else max(1, int(dt / idm_stepping + 0.5))
+        self._parameters = self._read_parameters(parameters)
+        planned = planning_step or DRIVING[driving] or dt
+        self._movement = Advance(
+            self.model,
+            sumo=driving == "sumo",
+            integrator=INTEGRATORS[integrator],
+            parts=max(1, int(dt / planned + 0.5)),
+            ring_length=ring_length or 0.0,
+            dt=dt,
+        )
         self._step_count = 0
         self._differentiable: DifferentiableAdvance | None = None
         self._build()
@@ -175,7 +191,7 @@ class TrafficSim:
 
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
-        """The IDM parameters by name, each (num_envs, num_vehicles)."""
+        """The vehicles' and drivers' numbers by name, each (num_envs, num_vehicles)."""
         return dict(self._parameters)
 
     @property
@@ -254,7 +270,7 @@ class TrafficSim:
         """Advance all roads by dt: lane changes, leaders, accelerations, speeds and positions.
 
         Args:
-            acceleration: (num_envs, num_vehicles) [m/s^2]: drives a vehicle in the IDM's place
+            acceleration: (num_envs, num_vehicles) [m/s^2]: drives a vehicle in its driver's place
                 where it is not NaN. It does not reverse, whatever is asked of it.
 
         Returns:
@@ -336,7 +352,7 @@ class TrafficSim:
     def _advance_differentiably(self, command: torch.Tensor) -> None:
         if self._differentiable is None:
             self._differentiable = DifferentiableAdvance(
-                self.shape, self.dtype, str(self.device), **self._settings
+                self.shape, self.dtype, str(self.device), self._movement
             )
         driver = self._pack_parameters() if self._learned else self._search.driver
         leader = self._search.leader.clone()
@@ -357,28 +373,22 @@ class TrafficSim:
     def _build(self) -> None:
         """Allocate, and record the step in place."""
         scalar = scalar_type(self.dtype)
-        ring_length = self.ring_length or 0.0
-        self._settings = {
-            "integrator": INTEGRATORS[self.integrator],
-            "parts": self._parts,
-            "ring_length": ring_length,
-            "dt": self.dt,
-        }
         search = LeaderSearch(
             self.shape,
             self.num_lanes,
+            self._movement,
             scalar=scalar,
             device=str(self.device),
-            ring_length=ring_length,
         )
         self._learned = [value for value in self._parameters.values() if value.requires_grad]
         search.driver.copy_(self._pack_parameters().detach())
         if self.mobil is not None:
-            search.record_lane_changes(self.mobil, self.integrator != "euler")
+            search.record_lane_changes(self.mobil)
         self._in_place = Program(str(self.device))
         command = self._in_place.array(search.x.numel(), scalar, requires_grad=False)
         record_advance(
             self._in_place,
+            self._movement,
             x=search.x_array,
             speed=search.speed_array,
             command=command,
@@ -386,7 +396,6 @@ class TrafficSim:
             driver=search.driver_array,
             next_x=search.x_array,
             next_speed=search.speed_array,
-            **self._settings,
         )
         self._search = search
         self._command = wp.to_torch(command, requires_grad=False).view(self.shape)
@@ -395,8 +404,8 @@ class TrafficSim:
         self._x, self._speed = search.x, search.speed
 
     def _pack_parameters(self) -> torch.Tensor:
-        """(num_envs, num_vehicles, 8), in the order of `kernels.traffic.road.PARAMETER_NAMES`."""
-        return torch.stack([self._parameters[name] for name in traffic.PARAMETER_NAMES], dim=-1)
+        """(num_envs, num_vehicles, numbers), in the order of the model's `numbers`."""
+        return torch.stack([self._parameters[n.name] for n in self.model.numbers], dim=-1)
 
     def _place_vehicles(self) -> None:
         """Vehicles evenly over lanes, the remainder to the first; in a row from x = 0, at rest."""
@@ -411,23 +420,34 @@ class TrafficSim:
         self._x.copy_(place.to(self.device) * spacing)
         self._search.lane.copy_(lane.to(torch.int32))
 
-    def _read_parameters(self, given: Mapping[str, Number]) -> dict[str, torch.Tensor]:
-        for name in given:
-            if name not in TREIBER_2000:
-                raise ArgumentError("parameter", repr(name), f"any of {list(TREIBER_2000)}")
-        parameters = {}
-        for name, default in TREIBER_2000.items():
-            parameters[name] = self._read_parameter(name, given.get(name, default))
-        return parameters
+    def _check_parameter_names(self, driving: str, given: Mapping[str, Number]) -> None:
+        """Every name is the model's, and the model has what is asked of it."""
+        check_names(given, self.model.numbers, self.model.name)
+        names = [number.name for number in self.model.numbers]
+        taken = set(names) & set(inspect.signature(TrafficSim).parameters)
+        if taken:
+            raise ArgumentError(
+                f"model {self.model.name}", f"parameters {sorted(taken)}", "names not TrafficSim's"
+            )
+        if driving == "sumo" and not set(traffic.SUMO_NAMES) <= set(names):
+            accepted = f"a model with {', '.join(traffic.SUMO_NAMES)}"
+            raise ArgumentError("driving", f"'sumo' of {self.model.name!r}", accepted)
 
-    def _read_parameter(self, name: str, value: Number) -> torch.Tensor:
+    def _read_parameters(self, given: Mapping[str, Number]) -> dict[str, torch.Tensor]:
+        return {
+            number.name: self._read_parameter(number, given.get(number.name, number.default))
+            for number in self.model.numbers
+        }
+
+    def _read_parameter(self, number: Parameter, value: Number) -> torch.Tensor:
+        name = number.name
         if not isinstance(value, torch.Tensor):
             value = torch.tensor(value, dtype=self.dtype, device=self.device)
         if value.dtype != self.dtype or value.device != self.device:
             raise ArgumentError(
                 name, f"{value.dtype} on {value.device}", f"{self.dtype} on {self.device}"
             )
-        _check_parameter(name, value)
+        check_number_of(number, value)
         try:
             return value.expand(self.shape)
         except RuntimeError as error:
@@ -487,13 +507,3 @@ class TrafficSim:
         if not bool(fine.all()):
             wrong = value.detach()[~fine][0].item()
             raise ArgumentError(name, str(wrong), accepted)
-
-
-def _check_parameter(name: str, value: torch.Tensor) -> None:
-    if name in _MAY_BE_ZERO:
-        if not bool((value >= 0.0).all()):
-            raise ArgumentError(name, str(float(value.min())), "numbers >= 0")
-    else:
-        check_all_positive(name, value)
-    if name != "emergency_decel" and not bool(torch.isfinite(value).all()):
-        raise ArgumentError(name, str(float(value.max())), "finite numbers")

@@ -59,8 +59,8 @@ def import_newton() -> ModuleType:
     try:
         import newton  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        accepted = "an installation, which pip install 'gippo[newton]' brings,"
-        raise ArgumentError("newton", f"none that imports ({error})", accepted) from error
+        hint = f"not installed ({error}); pip install 'gippo[newton]' brings it"
+        raise ArgumentError("newton", hint) from error
     return newton
 
 
@@ -110,8 +110,7 @@ def _read(source: Path) -> Any:
         else:
             builder.add_mjcf(str(source.resolve()), up_axis=newton.Axis.Z)
     except (ValueError, KeyError, TypeError, OSError, ImportError, ET.ParseError) as error:
-        given = f"what Newton cannot read ({error})"
-        raise ArgumentError(str(source), given, "MJCF or URDF") from error
+        raise ArgumentError(str(source), f"Newton cannot read it: {error}") from error
     if not urdf:
         _refuse_joints_apart(source, tree)
     if builder.body_count == 0:

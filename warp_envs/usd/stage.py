@@ -59,12 +59,12 @@ _TRIAL_BYTES = 4 << 30
 _HARMLESS_BRACKETS = 4_000
 
 
-def refuse(prim: Usd.Prim, reason: str) -> ValueError:
+def refuse(prim: Usd.Prim, reason: str) -> ArgumentError:
     """The error for content that cannot be simulated: the prim's path, then the reason."""
-    return ValueError(f"{prim.GetPath()}: {reason}")
+    return ArgumentError(str(prim.GetPath()), reason)
 
 
-def unreadable(path: Path, report: str | Exception) -> ValueError:
+def unreadable(path: Path, report: str | Exception) -> ArgumentError:
     """The error for a damaged file, with the gist of what USD's reader says of it."""
     try:
         report = str(report)
@@ -72,7 +72,7 @@ def unreadable(path: Path, report: str | Exception) -> ValueError:
         report = "its text is not UTF-8"
     found = re.findall(r"Error in .*? : '(.*)", report)  # the first is the cause of the others
     reason = found[0] if found else report.strip().splitlines()[-1]
-    return ValueError(f"{path}: not a readable USD file: {reason.strip(chr(39))[:300]}")
+    return ArgumentError(str(path), f"not a readable USD file: {reason.strip(chr(39))[:300]}")
 
 
 class Frame(NamedTuple):
@@ -196,8 +196,7 @@ def _open(path: Path) -> Usd.Stage:
     except (Tf.ErrorException, RuntimeError, OSError) as error:
         raise unreadable(path, error) from None
     if errors:
-        given = f"a part that cannot be read ({errors[0]})"
-        raise ArgumentError(str(path), given, "a whole USD stage")
+        raise ArgumentError(str(path), f"a part of it cannot be read: {errors[0]}")
     return stage
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env
-from gippo.learner import Learner, make_learner
+from gippo.learner import Learner
 from gippo.studies.reproduction.paper import METHODS, Problem
 from gippo.studies.reproduction.tables import NEAR
 
@@ -75,7 +75,7 @@ def measure(
 
 def _learner(config: TrainConfig) -> Learner:
     env = make_env(config.env, device=config.device, seed=config.seed)
-    return make_learner(
+    return Learner(
         env, config.learner, config.method_config, num_epochs=config.num_epochs, seed=config.seed
     )
 

@@ -5,11 +5,11 @@ from gippo.experience.critic import Critic, CriticConfig
 from gippo.networks.perceptron import ValueNetwork
 
 
-def make_critic(normalize_value=False, **options):
+def make_critic(normalize_value=False, native=True, **options):
     generator = torch.Generator().manual_seed(0)
     network = ValueNetwork(2, [16], 1.4, generator=generator, dtype=torch.float64)
     config = CriticConfig(**{"learning_rate": 1e-2, **options})
-    return Critic(network, config, normalize_value=normalize_value, num_epochs=10)
+    return Critic(network, config, normalize_value=normalize_value, num_epochs=10, native=native)
 
 
 def make_data(horizon=8, num_envs=4):
@@ -33,26 +33,25 @@ def test_the_fit_approaches_its_target(normalize_value):
 
 
 def test_minibatches_are_contiguous_in_time_and_in_order():
-    critic = make_critic(iterations=2, num_minibatches=4)
+    critic = make_critic(native=False, iterations=2, num_minibatches=4)
     obs, target = make_data()
     seen = []
     descent = critic._gradient.descent
 
-    def spy(batch, loss):
-        seen.append(torch.cat([inputs for inputs, _ in batch.parts]))
-        return descent(batch, loss)
+    def spy(batch, *loss):
+        seen.append(batch.inputs)
+        return descent(batch, *loss)
 
     critic._gradient.descent = spy
-    critic._descend_in_steps(obs.flatten(0, 1), target.flatten(), 1e-2)
+    critic._descend(obs.flatten(0, 1), target.flatten(), 1e-2)
     expected = [obs[2 * i : 2 * i + 2].flatten(0, 1) for i in range(4)] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
 
 
 @pytest.mark.parametrize("normalize_value", [False, True])
 @pytest.mark.parametrize("horizon", [8, 7])  # 28 rows make minibatches of 7, 32 of 8
-def test_one_task_descends_as_step_after_step(normalize_value, horizon):
-    at_once, in_steps = make_critic(normalize_value), make_critic(normalize_value)
-    in_steps._descend = in_steps._descend_in_steps
+def test_a_native_fit_descends_as_torchs_step_after_step(normalize_value, horizon):
+    at_once, in_steps = (make_critic(normalize_value, native) for native in (True, False))
     obs, target = make_data(horizon)
     for epoch in range(3):
         losses = [

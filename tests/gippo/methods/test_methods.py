@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gippo.experience.advantages import normalized
-from gippo.learner import make_learner
+from gippo.learner import Learner
 from gippo.methods import config_classes, method_of, methods
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
@@ -20,7 +20,7 @@ class Reconstruction:
     """A learner's next update's window, recomputed with the whole graph from the weights on."""
 
     def __init__(self, method_config, gae_lambda=0.95):
-        self.learner = make_learner(
+        self.learner = Learner(
             Particle(3, ends=ENDS), small_config(), method_config, num_epochs=10, seed=2
         )
         learner = self.learner
@@ -99,7 +99,7 @@ def test_an_unknown_config_is_refused():
 
 def test_ppo_needs_no_gradient_and_the_others_say_which():
     def wanted(config):
-        learner = make_learner(Particle(2), small_config(), config, num_epochs=5, seed=0)
+        learner = Learner(Particle(2), small_config(), config, num_epochs=5, seed=0)
         return learner.method.gradient_lambda
 
     assert wanted(PPOConfig()) is None

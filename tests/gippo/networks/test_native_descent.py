@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import elu, layer_norm, linear
 
-from gippo.networks.native_descent import MlpDescent
+from gippo.networks.native import NativeDescent
 from kernels.perceptron.passes import COLUMNS, plan_pass
 
 TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-10}, torch.float32: {}}
@@ -43,8 +43,8 @@ class Network:
 
     def descent(self, rows, loss="square_distance", num_columns=None, num_settings=0):
         columns = self.sizes[-1] if num_columns is None else num_columns
-        return MlpDescent(
-            self.sizes, rows, columns, loss, num_settings, self.vector, self.totals, 1e-5
+        return NativeDescent(
+            self.sizes, rows, columns, loss, num_settings, self.vector, self.totals
         )
 
 

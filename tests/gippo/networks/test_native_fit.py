@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import elu, layer_norm, linear
 
-from gippo.networks.native_adam import AdamSettings
-from gippo.networks.native_fit import MlpFit
+from gippo.networks.native import AdamSettings, NativeFit
 
 ADAM = {"betas": (0.7, 0.95), "eps": 1e-8}
 
@@ -40,7 +39,7 @@ class Fit:
         self.parts, self.iterations, self.steps = parts, iterations, 0
         self.vector = torch.cat([p.detach().flatten() for p in self.leaves]).to(dtype)
         moments = [torch.zeros_like(self.vector) for _ in range(2)]
-        self.own = MlpFit(sizes, rows, parts, iterations, self.vector, *moments, 1e-5)
+        self.own = NativeFit(sizes, rows, parts, iterations, self.vector, *moments)
 
     def run(self, x, y, rate, max_norm, unit, offset):
         adam = AdamSettings(rate, self.steps, *ADAM["betas"], 1e-8, max_norm, 1e-6)

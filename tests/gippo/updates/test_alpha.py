@@ -11,7 +11,6 @@ from gippo.updates.alpha import (
     alpha_statistics,
     determinant_ratio,
 )
-from gippo.updates.retries import Outcome, RetryConfig
 from tests.gippo.policies import make_context, make_samples
 
 
@@ -121,7 +120,7 @@ def test_the_fit_moves_the_actor_towards_the_alpha_policy():
     context = make_context()
     samples = make_samples(context.actor)
     fit = AlphaFit(context, AlphaConfig(learning_rate=1e-2, iterations=64))
-    policy = fit.fit(samples, alpha=0.1)
+    policy = fit.fit(samples, alpha=0.1, epoch=0)
     assert policy.outcome.succeeded
     with torch.no_grad():
         mu, log_sigma = context.actor.forward(samples.obs)
@@ -144,33 +143,37 @@ def test_a_failed_fit_leaves_the_actor_and_lowers_the_base_rate():
     before = context.parameters.vector.clone()
     rates = []
     for _ in range(3):
-        policy = fit.fit(samples, alpha=0.5)
+        policy = fit.fit(samples, alpha=0.5, epoch=0)
         assert not policy.outcome.succeeded
-        rates.append(fit.learning_rate)
+        rates.append(policy.next_rate)
     assert policy.mu is samples.mu
     assert policy.log_sigma is samples.log_sigma
     assert torch.equal(context.parameters.vector, before)
     assert rates == pytest.approx([0.1 / 1.5, 0.05, 0.05])
 
 
-@pytest.mark.parametrize("rise", [None, 1])
-def test_a_fit_starts_near_the_rate_that_has_succeeded_before(monkeypatch, rise):
-    context = make_context()
+def test_the_fits_rate_may_fall_over_training():
+    context = make_context(num_epochs=10)
     samples = make_samples(context.actor)
-    retry = RetryConfig(rise=rise)
-    fit = AlphaFit(context, AlphaConfig(learning_rate=0.9, min_learning_rate=0.3, retry=retry))
-    late, failed = Outcome(True, 2, 0.1, None), Outcome(False, 8, 0.1, None)
-    rates = []
-    for outcome in (late, Outcome(True, 0, 0.15, None), failed, Outcome(True, 0, 0.5, None)):
-        monkeypatch.setattr(
-            "gippo.updates.alpha.update_with_retries", lambda *_, o=outcome, **__: o
-        )
-        fit.fit(samples, alpha=0.1)
-        rates.append(fit.learning_rate)
-    # 1.5 times what succeeded after retries, 2.25 times what did at once, at most the base; after
-    # failures a third less, and the authors' stays there
-    expected = [0.9, 0.9, 0.6, 0.6] if rise is None else [0.15, 0.3375, 0.3, 0.9]
-    assert rates == pytest.approx(expected)
+    config = AlphaConfig(learning_rate=1e-3, schedule="linear", final_learning_rate=1e-4)
+    fit = AlphaFit(context, config)
+    rates = [fit.fit(samples, 0.1, epoch).outcome.rate for epoch in (0, 5, 10)]
+    assert rates == pytest.approx([1e-3, 5.5e-4, 1e-4])
+
+
+def test_native_fits_are_torchs():
+    policies, vectors = [], []
+    for native in (True, False):
+        context = make_context(native=native)
+        samples = make_samples(context.actor)
+        fit = AlphaFit(context, AlphaConfig(learning_rate=3e-2))
+        policies.append([fit.fit(samples, 0.1, epoch) for epoch in range(2)])
+        vectors.append(context.parameters.vector)
+    for mine, plain in zip(*policies, strict=True):
+        assert mine.outcome == plain.outcome
+        torch.testing.assert_close(mine.loss, plain.loss, rtol=1e-10, atol=1e-10)
+    assert any(policy.outcome.retries for policy in policies[0]), "retries agree as well"
+    torch.testing.assert_close(*vectors, rtol=1e-10, atol=1e-10)
 
 
 def test_a_non_finite_gradient_is_reported_and_changes_nothing():
@@ -179,7 +182,7 @@ def test_a_non_finite_gradient_is_reported_and_changes_nothing():
     samples.action_gradient[3, 1] = torch.inf
     fit = AlphaFit(context, AlphaConfig(learning_rate=0.1))
     before = context.parameters.vector.clone()
-    policy = fit.fit(samples, alpha=0.5)
+    policy = fit.fit(samples, alpha=0.5, epoch=0)
     assert policy.outcome.problem == "the alpha-policy's loss is inf before its first step"
     assert torch.equal(context.parameters.vector, before)
-    assert fit.learning_rate == 0.1
+    assert policy.next_rate == 0.1

@@ -2,17 +2,41 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import warp as wp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warp_envs.traffic.simulator import idm_acceleration
+from kernels.traffic import idm
+from kernels.traffic.car_following import CarFollowing
+from warp_envs.traffic.car_following import acceleration
 
 DATA = Path(__file__).parents[2] / "data"
 TREIBER = {"v0": 120.0 / 3.6, "T": 1.6, "a": 0.73, "b": 1.67, "s0": 2.0, "delta": 4.0}
+
+
+@wp.func
+def highway_acceleration(
+    speed: Any,
+    gap: Any,
+    speed_difference: Any,
+    v0: Any,
+    T: Any,  # noqa: N803
+    a: Any,
+    b: Any,
+    s0: Any,
+    delta: Any,
+):
+    """HighwayEnv's: no s* >= 0."""
+    least = type(speed)(-wp.inf)
+    return idm.acceleration_within(speed, gap, speed_difference, v0, T, a, b, s0, delta, least)
+
+
+HIGHWAY_IDM = CarFollowing("highway_idm", idm.MODEL.parameters, highway_acceleration)
 
 
 def double(*values: float) -> torch.Tensor:
@@ -32,9 +56,9 @@ def test_highway_env():
         "s0": float(data["d0_centre"]),
         "delta": float(data["delta"]),
     }
-    found = idm_acceleration(speed, gap, difference, **parameters, min_desired_gap=-math.inf)
+    found = acceleration(HIGHWAY_IDM, speed, gap, difference, **parameters)
     assert ((found / expected - 1.0).abs() <= 1e-9).all()
-    clamped = idm_acceleration(speed, gap, difference, **parameters)
+    clamped = acceleration("idm", speed, gap, difference, **parameters)
     same = (clamped / expected - 1.0).abs() <= 1e-9
     assert int((~same).sum()) == 3  # where s* < 0, which HighwayEnv squares
     assert (clamped[~same] > expected[~same]).all()
@@ -42,14 +66,14 @@ def test_highway_env():
 
 def test_by_hand():
     # s* = 2 + 10 * 1.5 + 10 * 2 / (2 sqrt(1 * 4)) = 22; 1 - (1/2)^4 - (22/44)^2 = 0.6875
-    found = idm_acceleration(10.0, 44.0, 2.0, v0=20.0, T=1.5, a=1.0, b=4.0, s0=2.0, delta=4.0)
+    found = acceleration("idm", 10.0, 44.0, 2.0, v0=20.0, T=1.5, a=1.0, b=4.0, s0=2.0, delta=4.0)
     assert found.dtype == torch.float32
     assert found.item() == 0.6875
 
 
 def test_arguments_broadcast_and_keep_the_larger_type():
-    found = idm_acceleration(
-        torch.ones(3, 1), 20.0, double(0.0, 1.0), **{**TREIBER, "a": torch.ones(2, 1, 1)}
+    found = acceleration(
+        "idm", torch.ones(3, 1), 20.0, double(0.0, 1.0), **{**TREIBER, "a": torch.ones(2, 1, 1)}
     )
     assert found.shape == (2, 3, 2)
     assert found.dtype == torch.float64
@@ -74,7 +98,7 @@ def test_gradients_in_every_argument(seed, delta):
         "delta": double(delta).requires_grad_(),
     }
     assert torch.autograd.gradcheck(
-        lambda v, s, dv, *p: idm_acceleration(v, s, dv, **dict(zip(parameters, p, strict=True))),
+        lambda v, s, dv, *p: acceleration("idm", v, s, dv, **dict(zip(parameters, p, strict=True))),
         (speed, gap, difference, *parameters.values()),
         rtol=1e-6,
         atol=1e-6,
@@ -88,7 +112,7 @@ def test_finite_at_rest_at_zero_gap_and_without_a_leader(dtype, delta):
     gap = torch.tensor([0.0, math.inf, -3.0, 10.0, 10.0], dtype=dtype, requires_grad=True)
     exponent = torch.tensor(delta, dtype=dtype, requires_grad=True)
     parameters = {**TREIBER, "delta": exponent}
-    found = idm_acceleration(speed, gap, torch.zeros(5, dtype=dtype), **parameters)
+    found = acceleration("idm", speed, gap, torch.zeros(5, dtype=dtype), **parameters)
     gradients = torch.autograd.grad(found.sum(), (speed, gap, exponent))
     assert torch.isfinite(found).all()
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
@@ -102,7 +126,7 @@ def test_subgradients_at_the_clamps():
     parameters = {"v0": 20.0, "T": 0.1, "a": 1.0, "b": 1.0, "s0": 2.0, "delta": 4.0}
     free = 1.0 - 0.5**4
     for difference in (-0.6, -5.0):
-        found = idm_acceleration(speed, double(10.0), double(difference), **parameters)
+        found = acceleration("idm", speed, double(10.0), double(difference), **parameters)
         (gradient,) = torch.autograd.grad(found.sum(), speed)
         assert found.item() == pytest.approx(free, abs=1e-12)
         assert gradient.item() == pytest.approx(-4.0 * 0.5**3 / 20.0, abs=1e-12)
@@ -120,4 +144,4 @@ def test_subgradients_at_the_clamps():
 )
 def test_what_it_refuses(change, message):
     with pytest.raises(ValueError, match=message):
-        idm_acceleration(torch.ones(3), torch.ones(3), torch.zeros(3), **{**TREIBER, **change})
+        acceleration("idm", torch.ones(3), torch.ones(3), torch.zeros(3), **{**TREIBER, **change})

@@ -79,5 +79,5 @@ def test_points_that_coincide_are_one_contact():
 
 def test_a_robot_that_cannot_move_is_refused():
     weld = robots.body("rock", -1, Joint("weld", kind="fixed"), ARM)
-    with pytest.raises(ValueError, match="rock_garden has no joint that moves"):
+    with pytest.raises(ValueError, match="rock_garden without a joint that moves"):
         mechanism_of(RobotDescription("rock_garden", "", (weld,)))

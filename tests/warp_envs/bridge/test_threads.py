@@ -23,9 +23,7 @@ def test_torch_decides_unless_told():
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
 def test_wrong_numbers_are_refused(wrong):
-    with pytest.raises(
-        ValueError, match=r"num_threads: .* given, an integer of at least 1 accepted"
-    ):
+    with pytest.raises(ValueError, match=r"num_threads: .* given, an integer of at least 1"):
         warp_envs.set_num_threads(wrong)
 
 

@@ -519,7 +519,7 @@ def test_single_precision_and_part_of_the_environments(tmp_path):
 
 def test_nothing_to_record(tmp_path):
     env = warp_envs.make("dejong", num_envs=1)
-    with pytest.raises(ValueError, match="dejong given, which has no bodies or vehicles"):
+    with pytest.raises(ValueError, match="dejong given, one with bodies or vehicles to record"):
         RolloutRecorder(env, tmp_path / "out.usdc")
 
 
@@ -531,7 +531,7 @@ def test_nothing_to_record(tmp_path):
         ("out.usdc", {"env_indices": [2]}, r"env_indices: \[2\] given, different numbers from 0"),
         ("out.usdc", {"env_indices": []}, r"env_indices: \[\] given"),
         ("out.usdc", {"env_indices": [0, 0]}, r"env_indices: \[0, 0\] given"),
-        ("out.usdc", {"fps": 0}, "fps: 0 given, a positive number accepted"),
+        ("out.usdc", {"fps": 0}, "fps: 0 given, a number in"),
     ],
 )
 def test_arguments_out_of_range(puppet, tmp_path, path, options, said):
@@ -540,7 +540,7 @@ def test_arguments_out_of_range(puppet, tmp_path, path, options, said):
 
 
 def test_nothing_captured(puppet, tmp_path):
-    said = "nothing captured, one frame or more accepted"
+    said = "nothing captured given, one frame or more accepted"
     with pytest.raises(ValueError, match=said), RolloutRecorder(puppet(), tmp_path / "out.usdc"):
         pass
     with pytest.raises(ZeroDivisionError), RolloutRecorder(puppet(), tmp_path / "out.usdc"):
@@ -551,6 +551,6 @@ def test_nothing_captured(puppet, tmp_path):
 def test_pose_that_is_not_finite(puppet, tmp_path):
     env = puppet()
     env.joint_q[5, 0, 0] = math.nan
-    with pytest.raises(ValueError, match="poses: not finite in frame 5"):
+    with pytest.raises(ValueError, match="poses: frame 5 given, finite numbers accepted"):
         record(env, tmp_path / "out.usdc")
     assert stage_of(tmp_path / "out.usdc").GetEndTimeCode() == 4

@@ -53,7 +53,7 @@ def test_a_robot_without_a_free_body_makes_no_progress():
         ({"asset": HOPPER, "effort_weight": -1.0}, "effort_weight: -1.0 given"),
         ({"asset": HOPPER, "compiled": "yes"}, "compiled: 'yes' given"),
         ({"asset": 7}, "asset: 7 given, the path of a USD file accepted"),
-        ({"asset": HOPPER, "legs": 2}, "legs: not an option of 'robot'"),
+        ({"asset": HOPPER, "legs": 2}, "legs: no option of 'robot' given"),
     ],
 )
 def test_refused_by_name(options, message):

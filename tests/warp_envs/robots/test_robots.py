@@ -9,6 +9,8 @@ import torch
 import warp_envs
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.resimulation import Resimulation
+from warp_envs.checks import ArgumentError
+from warp_envs.robots.hopper import HopperEnv
 
 DOUBLE = torch.float64
 ROBOTS = ["cartpole", "hopper", "ant", "ant_dflex"]
@@ -247,3 +249,32 @@ def test_environment_agrees_with_a_second_simulation(name, compiled):
                 error = np.abs(ours[i].numpy() - theirs).max() / max(1.0, np.abs(theirs).max())
                 assert error <= 1e-6
     assert name == "cartpole" or other.touched > 100
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("start_q", (0.0,) * 5, "start_q: 5 numbers given, 6 accepted"),
+        ("start_q_spread", (0.1,) * 7, "start_q_spread: 7 numbers given, 6 accepted"),
+        ("start_qd_spread", (0.1,) * 7, "start_qd_spread: 7 numbers given, 6 accepted"),
+        ("start_tilt", 0.1, "start_tilt: 0.1 given, 0 without a free first body accepted"),
+        ("gear", "strong", "gear: 'strong' given"),
+    ],
+)
+def test_a_robot_that_declares_what_does_not_fit_is_refused(attribute, value, message):
+    wrong = type("Wrong", (HopperEnv,), {attribute: value})
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        wrong(num_envs=1)
+
+
+@pytest.mark.parametrize("attribute", ["asset", "gear"])
+def test_a_robot_without_a_declaration_is_refused_by_name(attribute, monkeypatch):
+    monkeypatch.delattr(HopperEnv, attribute)
+    with pytest.raises(ArgumentError, match=rf"^HopperEnv\.{attribute}: nothing given"):
+        HopperEnv(num_envs=1)
+
+
+def test_a_robot_starts_at_its_assets_rest_pose_unless_told():
+    still = type("Still", (HopperEnv,), {"start_q_spread": 0.0, "start_qd_spread": (0.0,) * 6})
+    state = still(num_envs=2).get_state()
+    assert not state["joint_q"].any() and not state["joint_qd"].any()

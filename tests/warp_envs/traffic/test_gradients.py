@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from warp_envs.traffic.simulator import INTEGRATORS, TrafficSim
+from warp_envs.traffic.simulator import DRIVING, INTEGRATORS, TrafficSim
 
 
 def double(*values: float) -> torch.Tensor:
@@ -25,12 +25,14 @@ def simulate(x, speed, *, steps=8, command=None, lane=None, **options):
 X = double(1.0, 13.0, 30.0, 41.0, 3.0, 22.0)
 SPEED = double(8.0, 7.0, 9.0, 6.0, 5.0, 7.5)
 LANE = torch.tensor([[0, 0, 0, 0, 1, 1]])
+CHOICES = [{"driving": d, "integrator": i} for d in DRIVING for i in INTEGRATORS]
 
 
 @pytest.mark.parametrize("ring_length", [None, 60.0])
 @pytest.mark.parametrize("integrator", INTEGRATORS)
-def test_along_the_lane_against_central_differences(integrator, ring_length):
-    dt = 0.1 if integrator == "euler" else 0.6  # SUMO plans 0.6 s in two parts
+@pytest.mark.parametrize("driving", DRIVING)
+def test_along_the_lane_against_central_differences(driving, integrator, ring_length):
+    dt = 0.6 if driving == "sumo" else 0.1  # SUMO plans 0.6 s in two parts
     command = torch.full_like(X, math.nan)
     command[0, 2] = -0.5
 
@@ -44,6 +46,7 @@ def test_along_the_lane_against_central_differences(integrator, ring_length):
             v0=v0,
             T=T,
             dt=dt,
+            driving=driving,
             integrator=integrator,
             ring_length=ring_length,
         )
@@ -57,14 +60,14 @@ def test_along_the_lane_against_central_differences(integrator, ring_length):
 
 
 def test_steps_with_and_without_gradient_agree_bit_for_bit():
-    for integrator in INTEGRATORS:
-        plain = simulate(X, SPEED, lane=LANE, integrator=integrator)
+    for options in CHOICES:
+        plain = simulate(X, SPEED, lane=LANE, **options)
         x, speed = X.clone().requires_grad_(), SPEED.clone().requires_grad_()
-        recorded = simulate(x, speed, lane=LANE, integrator=integrator)
+        recorded = simulate(x, speed, lane=LANE, **options)
         assert recorded[0].requires_grad
         assert all(torch.equal(p, r) for p, r in zip(plain, recorded, strict=True))
         with torch.no_grad():
-            silent = simulate(x, speed, lane=LANE, integrator=integrator)
+            silent = simulate(x, speed, lane=LANE, **options)
         assert not silent[0].requires_grad
 
 
@@ -95,11 +98,11 @@ def test_the_gradient_does_not_see_a_change_of_leader():
 
 
 def test_no_nan_at_rest_at_zero_gap_and_without_a_leader():
-    for integrator in INTEGRATORS:
+    for options in CHOICES:
         x = double(0.0, 5.0, 5.0, 9.0).requires_grad_()  # touching, overlapping, free
         speed = double(0.0, 0.0, 0.0, 0.0).requires_grad_()
         lane = torch.zeros(1, 4, dtype=torch.int32)
-        outputs = simulate(x, speed, lane=lane, integrator=integrator)
+        outputs = simulate(x, speed, lane=lane, **options)
         gradients = torch.autograd.grad(sum(o.sum() for o in outputs), (x, speed))
         assert all(torch.isfinite(value).all() for value in (*outputs, *gradients))
 

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warp_envs.traffic.simulator import TREIBER_2000, Mobil, TrafficSim, idm_acceleration
+from warp_envs.traffic.car_following import acceleration
+from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 
 def road(x, speed, lane, *, lanes=2, rule=None, v0=TREIBER_2000["v0"], **options):
@@ -27,13 +29,8 @@ def road(x, speed, lane, *, lanes=2, rule=None, v0=TREIBER_2000["v0"], **options
 
 
 def idm(speed: float, gap: float, leader_speed: float) -> float:
-    names = ("v0", "T", "a", "b", "s0", "delta")
-    parameters = {name: TREIBER_2000[name] for name in names}
-    return float(
-        idm_acceleration(
-            torch.tensor(speed, dtype=torch.float64), gap, speed - leader_speed, **parameters
-        )
-    )
+    own = torch.tensor(speed, dtype=torch.float64)
+    return float(acceleration("idm", own, gap, speed - leader_speed))
 
 
 def test_a_fast_car_overtakes_a_slow_one():
@@ -80,6 +77,14 @@ def test_the_bias_keeps_to_the_lowest_lane():
     assert state["lane"].tolist() == [[0]]
     state = road([0.0], [20.0], [2], lanes=3, rule=Mobil(threshold=0.1)).run(8)
     assert state["lane"].tolist() == [[2]]
+
+
+def test_a_lone_car_on_a_ring_sees_its_own_gap_in_either_lane():
+    traffic = TrafficSim(1, 2, 1, ring_length=100.0, mobil=Mobil(), dtype=torch.float64)
+    lanes = [traffic.step()["lane"].item() for _ in range(2000)]
+    assert lanes == [0] * 2000
+    one_lane = TrafficSim(1, 1, 1, ring_length=100.0, dtype=torch.float64)
+    assert torch.equal(one_lane.run(2000)["x"], traffic.x)
 
 
 @settings(max_examples=6, deadline=None)

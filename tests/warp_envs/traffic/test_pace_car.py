@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.traffic.pace_car import PaceCarEnv
-from warp_envs.traffic.simulator import TREIBER_2000, TrafficSim
+from warp_envs.traffic.simulator import TrafficSim
 
 
 def make(num_lanes=2, num_vehicles=4, num_envs=1, dtype=torch.float64, **options):

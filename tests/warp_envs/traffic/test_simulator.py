@@ -10,14 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gippo.studies.traffic_bench import measure_traffic
+from warp_envs.traffic.car_following import acceleration
+from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.traffic.programs import order_in_parallel
-from warp_envs.traffic.simulator import (
-    INTEGRATORS,
-    TREIBER_2000,
-    Mobil,
-    TrafficSim,
-    idm_acceleration,
-)
+from warp_envs.traffic.simulator import INTEGRATORS, Mobil, TrafficSim
 
 DATA = Path(__file__).parents[2] / "data"
 SUMO_RUNS = [
@@ -41,6 +37,7 @@ def test_sumo(integrator, dt, position, speed):
         1,
         cars,
         dtype=torch.float64,
+        driving="sumo",
         integrator=integrator,
         dt=dt,
         **{name: float(data[name]) for name in names},
@@ -149,9 +146,9 @@ def feasible_roads(seed, roads, cars, dt, parameters):
 def test_nobody_passes_its_leader(seed, integrator, dt, v0, T, a, b, s0):  # noqa: N803
     parameters = {**TREIBER_2000, "v0": v0, "T": T, "a": a, "b": b, "s0": s0}
     x, speed = feasible_roads(seed, 10_000, 5, dt, parameters)
-    traffic = TrafficSim(
-        10_000, 1, 5, dtype=torch.float64, integrator=integrator, dt=dt, **parameters
-    )
+    driving = "plain" if integrator == "euler" else "sumo"
+    options = {"integrator": integrator, "driving": driving, "dt": dt, **parameters}
+    traffic = TrafficSim(10_000, 1, 5, dtype=torch.float64, **options)
     traffic.set_state({"x": x, "speed": speed})
     for _ in range(50):
         state = traffic.step()
@@ -162,11 +159,10 @@ def test_nobody_passes_its_leader(seed, integrator, dt, v0, T, a, b, s0):  # noq
 def equilibrium_speed(gap: float) -> float:
     """Where the IDM neither accelerates nor brakes behind a leader of the same speed; bisection."""
     low, high = 0.0, TREIBER_2000["v0"]
-    parameters = {n: TREIBER_2000[n] for n in ("v0", "T", "a", "b", "s0", "delta")}
     for _ in range(60):
         middle = 0.5 * (low + high)
         speed = torch.tensor(middle, dtype=torch.float64)
-        if idm_acceleration(speed, gap, 0.0, **parameters) > 0.0:
+        if acceleration("idm", speed, gap, 0.0) > 0.0:
             low = middle
         else:
             high = middle
@@ -177,7 +173,7 @@ def string_stability(gap: float) -> float:
     """Positive where long waves die out: (a_l - a_v) / 2 - v_e'(s), v_e' = -a_s / (a_l + a_v).
 
     The criterion of Treiber and Kesting, Traffic Flow Dynamics (2013), section 15.4, for an
-    acceleration a(s, v, v_l), whose derivatives come from `idm_acceleration`.
+    acceleration a(s, v, v_l), whose derivatives come from `acceleration`.
     """
     state = torch.tensor(
         [gap, equilibrium_speed(gap), equilibrium_speed(gap)],
@@ -185,8 +181,7 @@ def string_stability(gap: float) -> float:
         requires_grad=True,
     )
     s, v, leader = state
-    parameters = {n: TREIBER_2000[n] for n in ("v0", "T", "a", "b", "s0", "delta")}
-    rate = idm_acceleration(v, s, v - leader, **parameters)
+    rate = acceleration("idm", v, s, v - leader)
     a_s, a_v, a_l = torch.autograd.grad(rate, state)[0].tolist()
     return 0.5 * (a_l - a_v) + a_s / (a_l + a_v)
 
@@ -195,7 +190,7 @@ def disturbed_ring(cars: int) -> TrafficSim:
     """2 km of ring at equilibrium, one car out of place."""
     length = 2000.0
     traffic = TrafficSim(
-        1, 1, cars, ring_length=length, integrator="ballistic", dtype=torch.float64
+        1, 1, cars, ring_length=length, integrator="ballistic", driving="sumo", dtype=torch.float64
     )
     x = traffic.x
     x[0, 0] += 2.0
@@ -211,7 +206,7 @@ def test_a_ring_below_the_critical_density_finds_its_equilibrium(cars):
     state = disturbed_ring(cars).run(6000)
     assert (state["speed"] - equilibrium_speed(gap)).abs().max() < 0.005
     started_at_rest = TrafficSim(
-        1, 1, cars, ring_length=2000.0, integrator="ballistic", dtype=torch.float64
+        1, 1, cars, ring_length=2000.0, integrator="ballistic", driving="sumo", dtype=torch.float64
     )
     speed = started_at_rest.run(3000)["speed"]
     assert (speed - equilibrium_speed(gap)).abs().max() < 1e-3
@@ -246,12 +241,24 @@ def test_integrators_by_hand():
     for integrator, x in expected.items():
         traffic = TrafficSim(
             1, 1, 1, dtype=torch.float64, integrator=integrator, dt=0.5, v0=20.0, a=2.0, delta=1.0,
-            idm_stepping=0.5,
         )  # fmt: skip
         traffic.set_state({"speed": torch.full((1, 1), 10.0, dtype=torch.float64)})
         state = traffic.step()
         assert state["speed"].item() == 10.5
         assert state["x"].item() == x
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_longer_than_the_ring_stays_on_it(dtype):
+    traffic = TrafficSim(1, 1, 1, ring_length=30.0, dt=1.0, dtype=dtype, v0=100.0)
+    speed = torch.full((1, 1), 80.0, dtype=dtype, requires_grad=True)
+    traffic.set_state({"speed": speed})
+    x = traffic.step()["x"]
+    assert x.item() == 20.0
+    assert torch.autograd.grad(x.sum(), speed)[0].item() == 1.0
+    for _ in range(50):
+        x = traffic.step()["x"]
+        assert 0.0 <= x.item() < 30.0
 
 
 # Slots, state and refusals ------------------------------------------------------------------------
@@ -273,7 +280,7 @@ def test_vehicles_enter_and_leave():
     assert len({(int(r), int(s)) for r, s in zip(roads, slots, strict=True)}) == 4
     assert traffic.active.sum(dim=1).tolist() == [1, 3]
     assert traffic.leader[1, slots[0]] == slots[2]
-    with pytest.raises(ValueError, match="road: 1 given more vehicles"):
+    with pytest.raises(ValueError, match="road: more vehicles for road 1 than"):
         traffic.enter(torch.tensor([1, 1]), torch.tensor([0, 0]), double(0, 0), double(0, 0))
     assert traffic.active.sum() == 4
     traffic.run(200)
@@ -350,7 +357,11 @@ def test_states_that_it_refuses(state, message):
         ({"v0": -3.0}, "v0: -3.0 given"),
         ({"T": torch.ones(3)}, "T: shape"),
         ({"a": torch.ones(1, dtype=torch.float64)}, "a: torch.float64"),
-        ({"v1": 3.0}, "v1: not a parameter"),
+        ({"v1": 3.0}, "parameter of idm: 'v1' given"),
+        ({"emergency_brake": 3.0}, "'emergency_brake' given.* did you mean 'emergency_decel'"),
+        ({"planning_step": 0.0}, "planning_step: 0.0 given"),
+        ({"driving": "krauss"}, "driving: 'krauss' given"),
+        ({"driving": "sumo", "model": "ovm"}, "driving: 'sumo' of 'ovm' given, a model with v0, a"),
         ({"ring_length": 100.0, "road_length": 50.0}, "road_length: 50.0 given"),
     ],
 )

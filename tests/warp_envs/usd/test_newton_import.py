@@ -164,18 +164,18 @@ def test_what_is_left_out_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("robot.xml", "<mujoco><worldbody/></mujoco>", "no bodies in it"),
+        ("robot.xml", "<mujoco><worldbody/></mujoco>", "no bodies given"),
         ("robot.xml", "<mujoco>", "Newton cannot read it"),
         ("robot.obj", "", r"a file ending in \('.xml', '.mjcf', '.urdf'\) accepted"),
         (
             "robot.xml",
             CRAWLER.replace('name="hip_pitch"', 'name="hip_pitch" pos="0 0.1 0"'),
-            "'thigh' has joints at several places",
+            "'thigh' with joints at several places",
         ),
         (
             "robot.xml",
             CRAWLER.replace('<joint name="hip_pitch" axis', '<joint type="slide" axis'),
-            "'thigh' slides after it turns",
+            "'thigh' that slides after it turns",
         ),
     ],
 )

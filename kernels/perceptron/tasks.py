@@ -1,8 +1,8 @@
-"""Fits of a multilayer perceptron of one output by mean squared error, in one task: for a CPU.
+"""What is done with a multilayer perceptron in one task each: for a CPU.
 
-All descents over all minibatches, with the networks' passes of `kernels.perceptron.passes` and
-Adam's steps. Besides saving what some thirty calls per descent cost, a thread that fits so never
-asks for Python's lock, and whatever runs beside it never waits for that.
+A descent: losses and their gradient. A fit of one output by mean squared error: all descents over
+all minibatches, with Adam's steps; besides saving what some thirty calls per descent cost, a thread
+that fits so never asks for Python's lock, and whatever runs beside it never waits for that.
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ from kernels.perceptron.losses import sample_loss
 from kernels.perceptron.native_task import C_TYPES, NativeTask, native_task
 from kernels.perceptron.passes import prelude, sweep
 
-SETTINGS = (
+FIT_SETTINGS = (
     *AdamSettings._fields,
     "unit",  # prediction = unit * output + offset
     "offset",
@@ -22,8 +22,48 @@ SETTINGS = (
 """Of a fit, in double precision."""
 
 
+@cache
+def mlp_descent_task(scalar: type, loss: str) -> NativeTask:
+    """Losses and, if wanted, their gradient, for networks of any sizes.
+
+    Arguments: plan and workspace as `plan_pass` says; epsilon of the normalisation; whether to
+    descend (1), or to leave `totals` as they are (0); settings: the factor of the gradient, then
+    the loss's; parameters (P,); inputs (rows, num_inputs); columns (rows, any) of the loss; output
+    (rows, num_outputs); losses (rows,); totals (P,), the factor times the gradient of the losses'
+    sum.
+
+    Args:
+        scalar: wp.float32 or wp.float64.
+        loss: of `kernels.perceptron.losses`, its name.
+    """
+    name = C_TYPES[scalar]
+    matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
+    code = f"""{prelude(name)}{sweep()}{sample_loss(loss)}
+    const int width = columns.shape[1];
+    sweep(inputs.data, inputs.shape[0], output.data, descend ? totals.data : (T*)0,
+          [&](int row, const T* out, T* gradient) {{
+              losses.data[row] = sample_loss(out, output.shape[1], columns.data + row * width,
+                                             settings.data + 1, T(settings.data[0]), gradient);
+          }});
+"""
+    arguments = {
+        "plan": wp.array2d(dtype=int),
+        "epsilon": scalar,
+        "descend": int,
+        "settings": wp.array(dtype=wp.float64),
+        "parameters": vector,
+        "inputs": matrix,
+        "columns": matrix,
+        "output": matrix,
+        "losses": vector,
+        "totals": vector,
+        "workspace": vector,
+    }
+    return native_task(f"mlp_descent_{loss}_{name}", code, arguments)
+
+
 def _fit(scalar: str) -> str:
-    columns = ", ".join(f"{name} = settings.data[{i}]" for i, name in enumerate(SETTINGS))
+    columns = ", ".join(f"{name} = settings.data[{i}]" for i, name in enumerate(FIT_SETTINGS))
     return f"""{prelude(scalar)}{sweep()}{sample_loss("square_error")}
     const double {columns};
     {adam_step()}
@@ -53,8 +93,8 @@ def _fit(scalar: str) -> str:
 def mlp_fit_task(scalar: type) -> NativeTask:
     """A fit, for networks of any sizes and one output.
 
-    Arguments: plan and workspace as `kernels.perceptron.passes.plan_pass` says; epsilon of the
-    normalisation; settings (`SETTINGS`); number of iterations; parameters (P,); Adam's mean and
+    Arguments: plan and workspace as `plan_pass` says; epsilon of the
+    normalisation; settings (`FIT_SETTINGS`); number of iterations; parameters (P,); Adam's mean and
     mean square (P,), continued; inputs (rows, num_inputs) and target (rows,); losses
     (minibatches,), those of the last iteration, each before its step; output (rows of a minibatch,
     1) and totals (P,) to work in. Minibatches are contiguous rows, of equal size but for the last.

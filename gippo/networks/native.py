@@ -1,0 +1,407 @@
+"""The optional native passes: what torch's operations do, in one call each, on a CPU.
+
+A small network on a few thousand samples spends half of torch's time in allocation, bookkeeping and
+one sweep through memory per operation. Here an Adam step is one call, a loss with its gradient
+through the network is one call, and so is a whole fit of squares. Everything works without:
+`ParameterVector.native` says whether it is used, and the tests hold each call against torch's
+operations. A loss takes part where `native_twin` names its twin in `kernels.perceptron.losses`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+import warp as wp
+
+from kernels.perceptron.adam import AdamSettings, adam_task
+from kernels.perceptron.native_task import NativeTask
+from kernels.perceptron.passes import plan_pass
+from kernels.perceptron.tasks import FIT_SETTINGS, mlp_descent_task, mlp_fit_task
+from warp_envs.bridge.devices import scalar_type
+
+__all__ = [
+    "AdamSettings",
+    "NativeAdam",
+    "NativeDescent",
+    "NativeFit",
+    "NativeGradient",
+    "Part",
+    "native_twin",
+    "split_in_parts",
+    "twin_of",
+]
+
+LAYER_NORM_EPS = 1e-5
+"""Added to the variance in a normalisation; torch's default."""
+
+Settings = Sequence[float | torch.Tensor]
+"""Of a loss, from call to call."""
+Loss = TypeVar("Loss", bound=Callable[..., torch.Tensor])
+
+_TWINS: dict[Callable[..., torch.Tensor], str] = {}
+
+
+def native_twin(name: str) -> Callable[[Loss], Loss]:
+    """Say that a loss has the same equations, columns and settings as one of the native losses.
+
+    Args:
+        name: of the latter, in `kernels.perceptron.losses`.
+    """
+
+    def named(loss: Loss) -> Loss:
+        _TWINS[loss] = name
+        return loss
+
+    return named
+
+
+def twin_of(loss: Callable[..., torch.Tensor]) -> str | None:
+    """The name of a loss's native twin, None if it has none."""
+    return _TWINS.get(loss)
+
+
+_PREPARING = threading.Lock()
+"""Warp's compiler keeps global state, and tasks are prepared on the threads that use them."""
+
+
+class PreparedTask:
+    """A launch that may be repeated on any thread."""
+
+    def __init__(self, task: NativeTask, **arguments: Any) -> None:
+        """Compile, at the first use on a machine, and bind the arguments.
+
+        Args:
+            task: what to launch.
+            arguments: by name: torch tensors, contiguous, which must not move, and numbers.
+        """
+        with _PREPARING:
+            self._arguments = task.arguments()
+            for name, value in arguments.items():
+                if isinstance(value, torch.Tensor):
+                    value = wp.from_torch(value.detach(), requires_grad=False)
+                setattr(self._arguments, name, value)
+            self._launch: Any = wp.launch(
+                task.kernel, 1, inputs=[self._arguments], device="cpu", record_cmd=True
+            )
+
+    def launch(self) -> None:
+        """Do the task."""
+        self._launch.launch()
+
+
+class NativeAdam:
+    """Steps of parameters along gradients."""
+
+    def __init__(self, parameters: torch.Tensor, mean: torch.Tensor, square: torch.Tensor) -> None:
+        """Compile, at the first use on a machine, and bind the tensors, which must not move.
+
+        Args:
+            parameters: (P,), changed in place.
+            mean: Adam's, (P,), likewise.
+            square: Adam's mean square, (P,), likewise.
+        """
+        self._gradient = torch.empty_like(parameters)
+        self._settings = torch.empty(len(AdamSettings._fields), dtype=torch.float64)
+        self._step = PreparedTask(
+            adam_task(scalar_type(parameters.dtype)),
+            settings=self._settings,
+            gradient=self._gradient,
+            parameters=parameters,
+            means=mean,
+            squares=square,
+        )
+
+    def step(self, gradient: torch.Tensor, settings: AdamSettings) -> None:
+        """Descend once along `gradient`, (P,)."""
+        self._gradient.copy_(gradient)
+        self._settings.copy_(torch.tensor(settings, dtype=torch.float64))
+        self._step.launch()
+
+
+class NativeDescent:
+    """Losses of a multilayer perceptron over a fixed number of rows, and their gradient.
+
+    Hidden layers are Linear -> ELU -> LayerNorm, the last one is linear. It may run on any thread;
+    torch's autograd does not see it.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        rows: int,
+        num_columns: int,
+        loss: str,
+        num_settings: int,
+        parameters: torch.Tensor,
+        totals: torch.Tensor,
+    ) -> None:
+        """Compile, at the first use on a machine, and bind the tensors, which must not move.
+
+        Args:
+            sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
+            rows: of the inputs.
+            num_columns: that the loss needs beside the network's output.
+            loss: the name of one of `kernels.perceptron.losses`.
+            num_settings: the loss's.
+            parameters: (P,): the layers' weights (outputs, inputs), their biases, the
+                normalisations' weights, their biases; as they are at each call.
+            totals: (P,), where gradients are written.
+        """
+        plan, size = plan_pass(sizes)
+        dtype = parameters.dtype
+        self._inputs = torch.empty(rows, sizes[0], dtype=dtype)
+        self._columns = torch.empty(rows, num_columns, dtype=dtype)
+        self._output = torch.empty(rows, sizes[-1], dtype=dtype)
+        self._losses = torch.empty(rows, dtype=dtype)
+        self._settings = torch.empty(1 + num_settings, dtype=torch.float64)
+        self.workspace = torch.empty(size, dtype=dtype)
+        """What blocks leave for the next; `passes.plan_pass` tells where it lies."""
+        self._evaluate, self._descend = (
+            PreparedTask(
+                mlp_descent_task(scalar_type(dtype), loss),
+                plan=torch.tensor(plan, dtype=torch.int32),
+                epsilon=LAYER_NORM_EPS,
+                descend=flag,
+                settings=self._settings,
+                parameters=parameters,
+                inputs=self._inputs,
+                columns=self._columns,
+                output=self._output,
+                losses=self._losses,
+                totals=totals,
+                workspace=self.workspace,
+            )
+            for flag in (0, 1)
+        )
+
+    def evaluate(
+        self, x: torch.Tensor, columns: torch.Tensor, settings: Settings
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Losses (rows,) and outputs (rows, num_outputs), which the next call overwrites.
+
+        Args:
+            x: (rows, num_inputs).
+            columns: (rows, num_columns).
+            settings: of the loss.
+        """
+        return self._run(self._evaluate, x, columns, (0.0, *settings))
+
+    def descend(
+        self, x: torch.Tensor, columns: torch.Tensor, settings: Settings, factor: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and `factor` times the gradient of the losses' sum to `totals`."""
+        return self._run(self._descend, x, columns, (factor, *settings))
+
+    def _run(
+        self,
+        task: PreparedTask,
+        x: torch.Tensor,
+        columns: torch.Tensor,
+        settings: Settings,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._inputs.copy_(x)
+        self._columns.copy_(columns)
+        numbers = [float(setting) for setting in settings]
+        self._settings.copy_(torch.tensor(numbers, dtype=torch.float64))
+        task.launch()
+        return self._losses, self._output
+
+
+SPLIT = 2048
+"""Samples that are worth two threads."""
+
+Part = tuple[torch.Tensor, torch.Tensor]
+"""Some samples' inputs, and all columns that their loss needs side by side."""
+Evaluated = tuple[torch.Tensor, torch.Tensor]
+"""Losses (n,) and outputs (n, num_outputs)."""
+Work = Callable[["_Worker", Part], Evaluated]
+
+
+def split_in_parts(inputs: torch.Tensor, columns: Sequence[torch.Tensor]) -> list[Part]:
+    """Lay a batch out as `NativeGradient` takes it: (B, num_inputs), and (B, ...) each."""
+    size = len(inputs)
+    side_by_side = torch.cat([column.reshape(size, -1) for column in columns], dim=1)
+    count = 2 if size >= SPLIT else 1
+    return list(zip(inputs.tensor_split(count), side_by_side.tensor_split(count), strict=True))
+
+
+class _Worker:
+    """Works on a part of a batch at a time; the next call may overwrite what it returns."""
+
+    def __init__(self, sizes: Sequence[int], parameters: torch.Tensor) -> None:
+        self._sizes = sizes
+        self._parameters = parameters
+        self.gradient = torch.zeros_like(parameters)
+        """What `descend` leaves."""
+        self._descents: dict[tuple[int, str], NativeDescent] = {}
+
+    def evaluate(self, part: Part, twin: str, settings: Settings) -> Evaluated:
+        """Of the part's samples."""
+        return self._descent(part, twin, settings).evaluate(*part, settings)
+
+    def descend(self, part: Part, twin: str, settings: Settings, share: float) -> Evaluated:
+        """The same, and the gradient, to which each sample gives its `share`."""
+        return self._descent(part, twin, settings).descend(*part, settings, share)
+
+    def _descent(self, part: Part, twin: str, settings: Settings) -> NativeDescent:
+        inputs, columns = part
+        key = (len(inputs), twin)
+        if key not in self._descents:
+            self._descents[key] = NativeDescent(
+                self._sizes,
+                len(inputs),
+                columns.shape[1],
+                twin,
+                len(settings),
+                self._parameters,
+                self.gradient,
+            )
+        return self._descents[key]
+
+
+class NativeGradient:
+    """Mean losses over batches and their gradients, by two threads if there is another.
+
+    A large batch is split into the same halves, which are summed in the same order, whether a
+    second thread had time to help or not.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], parameters: torch.Tensor, helper: ThreadPoolExecutor | None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            sizes: the network's, as `NativeDescent` takes them.
+            parameters: (P,), likewise.
+            helper: one more thread, asked for half of the work if it is idle.
+        """
+        self._workers = [_Worker(sizes, parameters) for _ in range(2)]
+        self._helper = helper
+
+    def evaluate(self, parts: list[Part], twin: str, settings: Settings) -> Evaluated:
+        """The mean loss (0-d) and the network's outputs (B, num_outputs)."""
+        return self._share(lambda worker, part: worker.evaluate(part, twin, settings), parts)
+
+    def descent(
+        self, parts: list[Part], twin: str, settings: Settings
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same and the mean loss's gradient (P,), which the next call overwrites."""
+        share = 1.0 / sum(len(inputs) for inputs, _ in parts)
+        mean, outputs = self._share(
+            lambda worker, part: worker.descend(part, twin, settings, share), parts
+        )
+        gradient = self._workers[0].gradient
+        if len(parts) > 1:
+            gradient.add_(self._workers[1].gradient)
+        return mean, outputs, gradient
+
+    def _share(self, work: Work, parts: list[Part]) -> Evaluated:
+        """Do the first half here, and the second on the helper unless it is busy elsewhere.
+
+        Returns:
+            The mean loss, and all outputs, a new tensor.
+        """
+        if len(parts) == 1:
+            losses, output = work(self._workers[0], parts[0])
+            return losses.mean(), output.clone()
+        (here, other), (first, second) = self._workers, parts
+        if self._helper is None:
+            halves = work(here, first), work(other, second)
+        else:
+            future = self._helper.submit(work, other, second)
+            try:
+                own = work(here, first)
+            except BaseException:
+                future.cancel()
+                raise
+            halves = own, work(other, second) if future.cancel() else future.result()
+        losses, outputs = zip(*halves, strict=True)
+        return torch.cat(losses).mean(), torch.cat(outputs)
+
+
+class NativeFit:
+    """Fits of a multilayer perceptron by mean squared error, over a fixed number of rows.
+
+    Hidden layers are Linear -> ELU -> LayerNorm, the last one is linear, of one output. Fits may
+    run on any thread.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        rows: int,
+        num_minibatches: int,
+        iterations: int,
+        parameters: torch.Tensor,
+        mean: torch.Tensor,
+        square: torch.Tensor,
+    ) -> None:
+        """Compile, at the first use on a machine, and bind the tensors, which must not move.
+
+        Args:
+            sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
+            rows: of the inputs.
+            num_minibatches: of contiguous rows, equally many but in the last; less if there are
+                not as many.
+            iterations: over all of them.
+            parameters: (P,), as `NativeDescent` takes them; changed in place.
+            mean: Adam's, (P,), which every fit goes on with.
+            square: Adam's mean square, likewise.
+        """
+        most = -(-rows // num_minibatches)
+        plan, size = plan_pass(sizes)
+        dtype = parameters.dtype
+        self.num_descents = -(-rows // most) * iterations
+        """Of a fit."""
+        self._settings = torch.zeros(len(FIT_SETTINGS), dtype=torch.float64)
+        self._inputs = torch.empty(rows, sizes[0], dtype=dtype)
+        self._target = torch.empty(rows, dtype=dtype)
+        self._losses = torch.empty(-(-rows // most), dtype=dtype)
+        self._fit = PreparedTask(
+            mlp_fit_task(scalar_type(dtype)),
+            plan=torch.tensor(plan, dtype=torch.int32),
+            epsilon=LAYER_NORM_EPS,
+            settings=self._settings,
+            iterations=iterations,
+            parameters=parameters,
+            means=mean,
+            squares=square,
+            inputs=self._inputs,
+            target=self._target,
+            losses=self._losses,
+            output=torch.empty(most, 1, dtype=dtype),
+            totals=torch.empty_like(parameters),
+            workspace=torch.empty(size, dtype=dtype),
+        )
+
+    def fit(
+        self,
+        inputs: torch.Tensor,
+        target: torch.Tensor,
+        adam: AdamSettings,
+        unit: float,
+        offset: float,
+    ) -> torch.Tensor:
+        """Descend.
+
+        Args:
+            inputs: (rows, num_inputs).
+            target: (rows,), of ``unit * output + offset``.
+            adam: settings of the first step.
+            unit: of the network's output.
+            offset: of the network's output.
+
+        Returns:
+            Each minibatch's loss before its step of the last iteration, (minibatches,).
+        """
+        self._inputs.copy_(inputs)
+        self._target.copy_(target)
+        settings = (*adam, unit, offset)
+        self._settings.copy_(torch.tensor(settings, dtype=torch.float64))
+        self._fit.launch()
+        return self._losses.clone()

@@ -1,0 +1,125 @@
+"""How well a trained policy does: whole episodes, each from its own start."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.environment import make_env
+from gippo.runs.checkpoint import read
+from gippo.runs.plots import half_width
+from gippo.runs.policy import Policy, chosen_checkpoint
+from warp_envs.checks import check_flag, check_integer
+
+AT_ONCE = 1024
+"""Copies of the environment, at most."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy's episodes gave, in the order of their starts."""
+
+    returns: list[float]
+    """Undiscounted."""
+    lengths: list[int]
+    """In control steps."""
+    reward_terms: dict[str, float]
+    """Each term's sum over an episode, mean over episodes."""
+    num_diverged: int
+    """Episodes that ended because the simulation was no longer finite."""
+
+    @property
+    def mean(self) -> float:
+        """Of the returns."""
+        return statistics.fmean(self.returns)
+
+    @property
+    def std(self) -> float:
+        """Of the returns, with n - 1; NaN of one episode."""
+        return statistics.stdev(self.returns) if len(self.returns) > 1 else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The mean's 95 % confidence interval, by Student's t; NaN of one episode."""
+        half = half_width(statistics.pstdev(self.returns), len(self.returns))
+        return self.mean - half, self.mean + half
+
+
+def evaluate(
+    run_dir: str | Path,
+    *,
+    num_episodes: int = 100,
+    deterministic: bool = True,
+    checkpoint: str = "best",
+    seed: int = 0,
+    device: str | None = None,
+) -> Evaluation:
+    """Let a run's policy act for whole episodes of the environment it was trained on.
+
+    Every episode has a copy of its own and is counted once: counted as they end, in a fixed number
+    of steps, short episodes would weigh more.
+
+    Args:
+        run_dir: the run's folder.
+        num_episodes: how many.
+        deterministic: act by the policy's mean instead of sampling.
+        checkpoint: "best", "newest" or a file's path.
+        seed: of initial states and, if asked for, exploration.
+        device: instead of the run's.
+
+    Raises:
+        UserError: no run there, or a checkpoint that is damaged or does not fit.
+        ArgumentError: `num_episodes` below one, `seed` out of range.
+    """
+    check_integer("num_episodes", num_episodes, 1)
+    check_integer("seed", seed, 0, 2**31 - 1)
+    check_flag("deterministic", deterministic)
+    folder = Path(run_dir)
+    config = load_config(folder)
+    state = read(chosen_checkpoint(folder, checkpoint))["learner"]
+    policy = Policy(config.learner, state, device=device or config.device, seed=seed)
+    parts = [
+        _episodes(config, policy, min(AT_ONCE, num_episodes - start), start, seed, deterministic)
+        for start in range(0, num_episodes, AT_ONCE)
+    ]
+    names = parts[0].reward_terms
+    weights = [len(part.returns) / num_episodes for part in parts]
+    return Evaluation(
+        [value for part in parts for value in part.returns],
+        [value for part in parts for value in part.lengths],
+        {n: sum(w * p.reward_terms[n] for w, p in zip(weights, parts, strict=True)) for n in names},
+        sum(part.num_diverged for part in parts),
+    )
+
+
+@torch.no_grad()
+def _episodes(
+    config: TrainConfig, policy: Policy, count: int, first: int, seed: int, deterministic: bool
+) -> Evaluation:
+    """One episode of each of `count` copies, the copies of numbers from `first` on."""
+    env = make_env(config.env, num_envs=count, device=str(policy.device), seed=seed)
+    policy.check_fits(env)
+    env.number_from(first)
+    obs, _ = env.reset(seed=seed)
+    total = torch.zeros(count, dtype=torch.float64, device=policy.device)
+    terms = {name: torch.zeros_like(total) for name in env.reward_terms}
+    length = torch.zeros(count, dtype=torch.int64, device=policy.device)
+    under_way = torch.ones(count, dtype=torch.bool, device=policy.device)
+    diverged = torch.zeros_like(under_way)
+    for _ in range(env.max_episode_steps):
+        obs, reward, terminated, truncated, info = env.step(policy(obs, deterministic))
+        total += torch.where(under_way, reward, 0.0)
+        for name, term in info["reward_terms"].items():
+            terms[name] += torch.where(under_way & ~info["diverged"], term, 0.0)
+        length += under_way
+        diverged |= under_way & info["diverged"]
+        under_way &= ~(terminated | truncated)
+        if not bool(under_way.any()):
+            break
+    means = {name: float(values.mean()) for name, values in terms.items()}
+    return Evaluation(total.tolist(), length.tolist(), means, int(diverged.sum()))
