@@ -19,13 +19,12 @@ from hypothesis import strategies as st
 from pxr import Usd
 
 from gippo.cli import main
-from gippo.commands.play import _checkpoint
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig, keys_of, to_omegaconf
 from gippo.distributed import SINGLE
 from gippo.environment import make_env
 from gippo.errors import UserError
-from gippo.runs.checkpoint import CheckpointFolder, difference, read
+from gippo.runs.checkpoint import CheckpointFolder, checkpoint_of, difference, read
 from gippo.runs.policy import Policy
 from gippo.runs.trainer import CHECKPOINTS, Trainer
 from gippo.runs.training import _make_learner
@@ -197,7 +196,7 @@ def test_a_damaged_checkpoint_plays_nothing_or_as_before(a_run, draw, tmp_path):
     a_run.newest.write_bytes(damaged(draw, a_run, trap)[0])
     env = make_env(a_run.config.env, num_envs=2)
     try:
-        state = read(_checkpoint(a_run.folder, "newest"))["learner"]
+        state = read(checkpoint_of(a_run.folder, "newest"))["learner"]
         actions = Policy(a_run.config.learner_config, state)(env.reset(seed=0)[0])
     except UserError as error:
         assert "\n" not in str(error)

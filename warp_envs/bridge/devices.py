@@ -47,10 +47,10 @@ def check_tensor(
     device: torch.device | str,
 ) -> None:
     """Raise ArgumentError unless `value` is a tensor of this shape and type on this device."""
-    if not isinstance(value, torch.Tensor):
-        given = f"a {type(value).__name__}"
-    elif value.shape == shape and value.dtype == dtype and value.device == torch.device(device):
-        return
-    else:
+    given = f"a {type(value).__name__}"
+    if isinstance(value, torch.Tensor):
+        where = torch.device(device) if isinstance(device, str) else device
+        if value.shape == shape and value.dtype == dtype and value.device == where:
+            return  # every step comes by here: no words before there is something to refuse
         given = f"{tuple(value.shape)}, {value.dtype} on {value.device}"
     raise ArgumentError(key, given, f"a tensor {tuple(shape)}, {dtype} on {device}")

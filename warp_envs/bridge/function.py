@@ -65,8 +65,7 @@ def _tell_autograd(
     """Save the inputs; outputs without a gradient array have none, and no gradient is None."""
     ctx.save_for_backward(*tensors)
     ctx.set_materialize_grads(False)
-    pairs = zip(outputs, ctx.slot.output_gradients, strict=True)
-    ctx.mark_non_differentiable(*[output for output, gradient in pairs if gradient is None])
+    ctx.mark_non_differentiable(*[outputs[i] for i in ctx.slot.constants])
 
 
 def _seed(slot: Slot, seeds: Sequence[torch.Tensor | None]) -> None:

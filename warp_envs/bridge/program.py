@@ -229,7 +229,7 @@ class Program:
     ) -> Slot:
         """A slot with `twins` in place of recorded arrays, by their identity."""
 
-        def part(recorded: wp.array, rows: Rows) -> wp.array:
+        def part(recorded: wp.array, rows: Rows) -> Any:
             array = twins.get(id(recorded), recorded)
             whole = rows is None or id(recorded) not in self._shared_out
             return array if whole else cast("wp.array", array[rows])

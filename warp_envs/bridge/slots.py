@@ -74,6 +74,8 @@ class Slot:
         self.outputs = [_view(array) for array in outputs]
         self.input_gradients = [_gradient_view(array) for array in inputs]
         self.output_gradients = [_gradient_view(array) for array in outputs]
+        self.constants = [i for i, array in enumerate(outputs) if not array.requires_grad]
+        """Which outputs have no gradient."""
         self.inner_gradients = [_view(grad) for grad in gradients if id(grad) not in seeded]
         """Gradients of everything but the outputs: what a backward pass accumulates into."""
 
@@ -150,16 +152,16 @@ class Slot:
         stream = None
         if self._device.is_cuda:
             stream = wp.stream_from_torch(torch.device(wp.device_to_torch(self._device)))
-
-        def run(stretches: _Stretches) -> None:
-            for graph, flags in stretches:
-                if flags is None or flags.any():
-                    wp.capture_launch(graph, stream)
-
-        others = [thread_pool().submit(run, stretches) for stretches in blocks[1:]]
-        run(blocks[0])
+        others = [thread_pool().submit(_launch_graphs, block, stream) for block in blocks[1:]]
+        _launch_graphs(blocks[0], stream)
         for other in others:
             other.result()
+
+
+def _launch_graphs(stretches: _Stretches, stream: wp.Stream | None) -> None:
+    for graph, flags in stretches:
+        if flags is None or np.count_nonzero(flags):  # a fifth of the time of flags.any()
+            wp.capture_launch(graph, stream)
 
 
 def _view(array: wp.array) -> torch.Tensor:
