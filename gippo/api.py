@@ -14,6 +14,7 @@ from gippo.configuration.run_config import TrainConfig
 from gippo.runs.metrics import read_metrics
 from gippo.runs.training import new_folder
 from gippo.runs.training import train as train_run
+from gippo.terminal.progress import make_console
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def train(
     """
     given = {**(settings or {}), **more}
     overrides = [override_text(key, value) for key, value in given.items()]
-    config = configure("train", TrainConfig, overrides)
+    console = Console(quiet=True) if quiet else make_console()
+    config = configure("train", TrainConfig, overrides, console.print)
     config.run_dir = config.run_dir or new_folder(config)
-    outcome = train_run(config, overrides, Console(quiet=True) if quiet else None)
+    outcome = train_run(config, overrides, console)
     return Trained(Path(config.run_dir), outcome.best_return, outcome.status)
