@@ -1,7 +1,8 @@
 """Drivers of one's own in one file: python examples/fvdm_drivers.py.
 
 The Full Velocity Difference Model (Jiang, Wu and Zhu 2001, Phys. Rev. E 64, 017101) on a ring: a
-car a metre out of place grows into a stop-and-go wave. Then the gradient of the wave's size.
+car a metre out of place grows into a stop-and-go wave. Then the gradient of the wave's size. The
+optimal speed's numbers are those of Helbing and Tilch (1998, Phys. Rev. E 58, 133).
 """
 
 # --8<-- [start:model]
