@@ -108,6 +108,8 @@ def register(command: str, schema: type) -> None:
     else:
         store.store(name=command, node=schema)
     store.store(group="preset", name="none", node={}, package="_global_")
+    for group in ("env", "algo"):  # launchers send the store to their jobs: nothing of other runs
+        store.repo.pop(group, None)
     for name in method_names():
         store.store(group="algo", name=name, node=algo_schema(name))
 
