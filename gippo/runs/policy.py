@@ -17,6 +17,9 @@ from gippo.networks.perceptron import GaussianActor
 from gippo.runs.checkpoint import checkpoint_of, difference, read
 from warp_envs.bridge.devices import check_device, check_tensor
 
+LAYER = "mlp.weights."
+"""What a checkpoint calls a layer's weights, before its number."""
+
 
 class Policy:
     """Actions for observations, with the observation normaliser inside; it needs no environment."""
@@ -119,13 +122,23 @@ def load_policy(
 
 
 def _ends(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first and the last layer's weights, (outputs, inputs) each."""
+    """The first and the last layer's weights, (outputs, inputs) each, as a checkpoint gives them.
+
+    Raises:
+        UserError: there are none, or they are not matrices of floating-point numbers.
+    """
     named = parameters if isinstance(parameters, Mapping) else {}
-    weights = {
-        int(name.rpartition(".")[2]): value
-        for name, value in named.items()
-        if isinstance(name, str) and name.startswith("mlp.weights.")
-    }
-    if not weights:
-        raise UserError("checkpoint: no policy in it")
-    return weights[min(weights)], weights[max(weights)]
+    layers = sum(isinstance(name, str) and name.startswith(LAYER) for name in named)
+    return _matrix(named.get(f"{LAYER}0")), _matrix(named.get(f"{LAYER}{layers - 1}"))
+
+
+def _matrix(weights: Any) -> torch.Tensor:
+    if (
+        isinstance(weights, torch.Tensor)
+        and weights.layout == torch.strided
+        and weights.ndim == 2
+        and weights.dtype in (torch.float32, torch.float64)
+        and weights.is_contiguous()  # else it may claim a size that no memory stands behind
+    ):
+        return weights
+    raise UserError("checkpoint: no policy in it")

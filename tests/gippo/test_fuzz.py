@@ -95,7 +95,10 @@ WRONG = (
     torch.zeros(()),
     torch.zeros(3, 3),
     torch.zeros(1).expand(1 << 40),
+    torch.zeros(1, 1).expand(1 << 40, 4),
     torch.zeros(2).to_sparse(),
+    torch.zeros(4, 4).to_sparse(),
+    torch.zeros(4, 4, dtype=torch.int64),
     torch.full((5056,), 255, dtype=torch.uint8),
     torch.tensor([1 + 2j]),
 )
