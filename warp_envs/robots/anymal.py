@@ -28,7 +28,7 @@ class AnymalEnv(WalkerEnv):
     | obs 1-4 | orientation of the base (x, y, z, w) | 1 |
     | obs 5-7, 8-10 | its origin's velocity and its angular velocity, world axes | m/s, rad/s |
     | obs 11-22, 23-34 | hinge angles, 0.1 * hinge velocities | rad, rad/s |
-    | obs 35, 36 | vertical part of its up axis; forward's cosine with the way to (10,000, 0) m | 1 |
+    | obs 35, 36 | up axis' vertical part; forward's cosine with the way to (10,000, 0) m | 1 |
     | obs 37-48 | the action just applied, clipped; zero after a reset | 1 |
     | reward: progress | velocity along x | m/s |
     | reward: up, heading, height | 0.1 * obs 35, obs 36, height - 0.25 m | |

@@ -27,7 +27,7 @@ class WalkerEnv(ArticulatedEnv):
     | 1-4 | orientation of the base (x, y, z, w) | 1 |
     | 5-7, 8-10 | its origin's velocity and its angular velocity, world axes | m/s, rad/s |
     | n, n | hinge angles, 0.1 * hinge velocities | rad, rad/s |
-    | 1, 1 | vertical part of its up axis; its forward axis' cosine with the way to (target, 0) | 1 |
+    | 1, 1 | up axis' vertical part; forward axis' cosine with the way to (target, 0) | 1 |
     | n | the action just applied, clipped; zero after a reset | 1 |
 
     Episodes start scattered: position by ±0.1 m, a tilt of up to pi/24, hinges by ±0.2 rad,
