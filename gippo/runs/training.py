@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -20,6 +21,7 @@ from gippo.configuration.compose import written
 from gippo.configuration.run_config import (
     CONFIG_FILE,
     TrainConfig,
+    keys_of,
     load_config,
     save_config,
     to_omegaconf,
@@ -110,6 +112,7 @@ def _lead(
                 checkpoint_every=config.checkpoint_every,
                 keep_last=config.keep_last,
                 tensorboard=config.tensorboard,
+                settings=_settings(config),
             )
             if config.resume:
                 for line in trainer.resume():
@@ -196,6 +199,17 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
             )
     config.resume = True
     return config
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """Dotted key -> value of all that a run's numbers up to any epoch depend on."""
+    values = to_omegaconf(config)
+    plain = OmegaConf.to_container(values)
+    assert isinstance(plain, dict)
+    free = (*RESUMABLE, "num_epochs")
+    kept = {name: value for name, value in plain.items() if name not in free}
+    found = ((key, OmegaConf.select(values, key)) for key in keys_of(kept))
+    return {key: str(value) for key, value in found if not OmegaConf.is_dict(value)}
 
 
 def _says_the_same(key: str, config: TrainConfig, given: TrainConfig) -> bool:
