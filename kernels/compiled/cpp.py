@@ -15,14 +15,27 @@ from functools import cache
 
 import warp as wp
 
+from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
 from kernels.compiled.tracer import Node, Op, live
 from kernels.vector_width import widest_lanes
 
 LANES = 16  # at most, whichever the processor
 
+# products and sums in separate statements fuse too, where the processor can
+FUSED = """
+#if !defined(__CUDA_ARCH__)
+    #pragma clang fp contract(fast)
+#endif"""
+
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
-_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine"}
+_CALLS = {op: f"Elementary::{name}" for op, name in [(Op.SQRT, "root"), (Op.SIN, "sine"), (Op.COS, "cosine")]}
+
+
+LONGEST = 12_000
+"""Nodes of a block up to which it is one function."""
+PIECE = 1_000
+"""Operations of each piece of a longer one."""
 
 
 def statements(block: Block, suffix: str) -> str:
@@ -32,20 +45,58 @@ def statements(block: Block, suffix: str) -> str:
         block: the program.
         suffix: of a literal, "f" in single precision, else empty.
     """
+    nodes = live(block.values)
+    if len(nodes) > LONGEST:
+        return _in_pieces(block, suffix)
+    lines, names = _operations(nodes, suffix, {})
+    return _indented([*lines, *_stored(block, names)])
+
+
+def _operations(
+    nodes: list[tuple[int, Node]], suffix: str, names: dict[int, str]
+) -> tuple[list[str], dict[int, str]]:
+    """A statement for each node, and what each is called; `names` are those known before."""
     lines: list[str] = []
-    names: dict[int, str] = {}
-    for index, node in live(block.values):
+    names = dict(names)
+    for index, node in nodes:
         code = _code(node, [names[operand] for operand in node.operands], suffix)
         if node.op is Op.CONSTANT:
             names[index] = code
         else:
             names[index] = f"v{index}"
             lines.append(f"const auto v{index} = {code};")
-    lines += [
+    return lines, names
+
+
+def _stored(block: Block, names: dict[int, str]) -> list[str]:
+    return [
         f"{array}[{element}] = {names[value.index]};"
         for (array, element), value in zip(block.targets, block.values, strict=True)
     ]
-    return "\n".join(f"        {line}" for line in lines)
+
+
+def _in_pieces(block: Block, suffix: str) -> str:
+    """The same as functions of a local struct, called one after the other."""
+    pieces, slots = cut(block.values, PIECE)
+    inputs = {node.payload[0] for _, node in live(block.values) if node.op is Op.INPUT}  # type: ignore[index]
+    arrays = sorted(inputs | {array for array, _ in block.targets})
+    parameters = ", ".join(f"V* {array}" for array in [*arrays, "between"])
+    lines = ["struct Pieces {"]
+    for number, piece in enumerate(pieces):
+        known = {index: f"between[{slot}]" for index, slot in piece.loads}
+        body, names = _operations(piece.nodes, suffix, known)
+        body += [f"between[{slot}] = {names[index]};" for index, slot in piece.stores]
+        if number == len(pieces) - 1:
+            body += _stored(block, names)
+        lines += [f"static PIECE void piece{number}({parameters}) {{", FUSED, *body, "}"]
+    arguments = ", ".join([*arrays, "between"])
+    lines += ["};", f"V between[{max(slots, 1)}];"]
+    lines += [f"Pieces::piece{number}({arguments});" for number in range(len(pieces))]
+    return _indented(lines)
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(line if line.startswith("#") else f"        {line}" for line in lines)
 
 
 def _code(node: Node, operands: list[str], suffix: str) -> str:
@@ -118,33 +169,39 @@ def _prelude(scalar: str, lanes: int | None) -> str:
     typedef {scalar} T;
     typedef T V;
     enum {{ LANES = 1 }};
-    auto root = [](V x) -> V {{ return sqrt{f}(x); }};
-    auto sine = [](V x) -> V {{ return sin{f}(x); }};
-    auto cosine = [](V x) -> V {{ return cos{f}(x); }};
+    #define PIECE __device__ __noinline__
+    struct Elementary {{
+        static __device__ V root(V x) {{ return sqrt{f}(x); }}
+        static __device__ V sine(V x) {{ return sin{f}(x); }}
+        static __device__ V cosine(V x) {{ return cos{f}(x); }}
+    }};
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
 #else
-    // products and sums in separate statements fuse too, where the processor can
     #pragma clang fp contract(fast)
     typedef {scalar} T;{chosen}
     typedef T V __attribute__((ext_vector_type(LANES)));
     typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
-    auto root = [](V x) -> V {{ return __builtin_elementwise_sqrt(x); }};
-    // sine of x + quarters pi/2; a number that is not finite gives NaN
-    auto turn = [](V x, T quarters) -> V {{
-        const V k = __builtin_elementwise_roundeven(x * V(0.63661977236758134308{f}));
-        const V r = ((x - k * V({parts[0]})) - k * V({parts[1]})) - k * V({parts[2]});
-        const V r2 = r * r;
-        const V s = r + r * r2 * ({_polynomial(sine)});
-        const V c = V(1.0{f}) - V(0.5{f}) * r2 + r2 * r2 * ({_polynomial(cosine)});
-        const V half = (k + V(quarters)) * V(0.5{f});  // odd quarters end in .5
-        const V whole = __builtin_elementwise_floor(half);
-        const V y = (half != whole) ? c : s;
-        const V quarter = whole * V(0.5{f});
-        return (quarter != __builtin_elementwise_floor(quarter)) ? -y : y;
+    #define PIECE __attribute__((noinline))
+    struct Elementary {{
+        static V root(V x) {{ return __builtin_elementwise_sqrt(x); }}
+        // sine of x + quarters pi/2; a number that is not finite gives NaN
+        static V turn(V x, T quarters) {{
+            {FUSED}
+            const V k = __builtin_elementwise_roundeven(x * V(0.63661977236758134308{f}));
+            const V r = ((x - k * V({parts[0]})) - k * V({parts[1]})) - k * V({parts[2]});
+            const V r2 = r * r;
+            const V s = r + r * r2 * ({_polynomial(sine)});
+            const V c = V(1.0{f}) - V(0.5{f}) * r2 + r2 * r2 * ({_polynomial(cosine)});
+            const V half = (k + V(quarters)) * V(0.5{f});  // odd quarters end in .5
+            const V whole = __builtin_elementwise_floor(half);
+            const V y = (half != whole) ? c : s;
+            const V quarter = whole * V(0.5{f});
+            return (quarter != __builtin_elementwise_floor(quarter)) ? -y : y;
+        }}
+        static V sine(V x) {{ return turn(x, 0.0{f}); }}
+        static V cosine(V x) {{ return turn(x, 1.0{f}); }}
     }};
-    auto sine = [turn](V x) -> V {{ return turn(x, 0.0{f}); }};
-    auto cosine = [turn](V x) -> V {{ return turn(x, 1.0{f}); }};
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V x) {{ *(Unaligned*)p = x; }};
 #endif
