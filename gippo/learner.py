@@ -426,14 +426,17 @@ def _nonfinite_input(window: Window) -> str | None:
     }
     if gradients is not None:
         tensors["advantage's action gradient"] = gradients.of_own
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            return name
-    return None
+    # The device is waited for once.
+    finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
+    return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
 
 def _as_floats(metrics: Metrics) -> dict[str, float]:
-    """All at once, so that the device is waited for once."""
-    tensors = [torch.as_tensor(value, dtype=torch.float64) for value in metrics.values()]
-    values = torch.stack([tensor.detach().cpu() for tensor in tensors]).tolist()
-    return dict(zip(metrics, values, strict=True))
+    """All that lie on a device at once, so that it is waited for once."""
+    tensors = {name: torch.as_tensor(value) for name, value in metrics.items()}
+    values = dict.fromkeys(metrics, 0.0)
+    for device in {tensor.device for tensor in tensors.values()}:
+        there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
+        stacked = torch.stack([tensor.detach().double() for tensor in there.values()])
+        values.update(zip(there, stacked.tolist(), strict=True))
+    return values
