@@ -18,8 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from gippo.methods.base import Method
-from gippo.updates.window import Context, UpdateReport, Window
+from gippo import Context, Method, UpdateReport, Window
 from warp_envs.checks import check_integer, check_positive
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 import warp as wp
 
-from gippo.learner import Learner, LearnerConfig
+from gippo import Learner, LearnerConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.studies.gradient_check import check_env_gradient
 from gippo.updates.surrogate import PPOConfig
-from warp_envs.vector_env import DifferentiableVectorEnv
+from warp_envs import DifferentiableVectorEnv
 
 # --8<-- [end:imports]
 # --8<-- [start:kernels]

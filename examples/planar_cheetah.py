@@ -10,9 +10,7 @@ from typing import Any
 
 import warp as wp
 
-from warp_envs.bridge.program import Program
-from warp_envs.robots.base import ArticulatedEnv
-from warp_envs.vector_env import Arrays
+from warp_envs import Arrays, ArticulatedEnv, Program
 
 
 @wp.kernel

@@ -26,17 +26,21 @@ if TYPE_CHECKING:
     from warp_envs.articulation.articulation import Articulation
     from warp_envs.bridge.program import Program
     from warp_envs.bridge.threads import get_num_threads, set_num_threads
+    from warp_envs.checks import ArgumentError
     from warp_envs.recording.recorder import RolloutRecorder
     from warp_envs.robots.base import ArticulatedEnv
-    from warp_envs.traffic.simulator import TrafficSim
-    from warp_envs.vector_env import DifferentiableVectorEnv
+    from warp_envs.traffic.simulator import Mobil, TrafficSim
+    from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 register_all_with_gymnasium()  # what gymnasium.make_vec("warp_envs:gippo/Ant-v0") waits for
 
 __all__ = [
+    "ArgumentError",
+    "Arrays",
     "ArticulatedEnv",
     "Articulation",
     "DifferentiableVectorEnv",
+    "Mobil",
     "Program",
     "RolloutRecorder",
     "TrafficSim",
@@ -48,9 +52,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ArgumentError": "checks",
+    "Arrays": "vector_env",
     "ArticulatedEnv": "robots.base",
     "Articulation": "articulation.articulation",
     "DifferentiableVectorEnv": "vector_env",
+    "Mobil": "traffic.simulator",
     "Program": "bridge.program",
     "RolloutRecorder": "recording.recorder",
     "TrafficSim": "traffic.simulator",

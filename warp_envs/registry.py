@@ -27,6 +27,10 @@ _ENVS: dict[str, str | type[DifferentiableVectorEnv]] = {
     "ant": "warp_envs.robots.ant:AntEnv",
     "ant_dflex": "warp_envs.robots.ant:AntDflexEnv",
     "hopper": "warp_envs.robots.hopper:HopperEnv",
+    "half_cheetah": "warp_envs.robots.half_cheetah:HalfCheetahEnv",
+    "humanoid": "warp_envs.robots.humanoid:HumanoidEnv",
+    "humanoid_dflex": "warp_envs.robots.humanoid:HumanoidDflexEnv",
+    "anymal": "warp_envs.robots.anymal:AnymalEnv",
     "pace_car": "warp_envs.traffic.pace_car:PaceCarEnv",
     "robot": "warp_envs.robots.any_robot:RobotEnv",
 }

@@ -7,7 +7,9 @@ v is the speed, V the optimal speed at the gap s to the leader (bumper to bumper
 wide gap, kappa the sensitivity (their a, the inverse of an adaptation time), width the range of
 gaps over which V rises, beta where it does: V' is largest at s = beta width, and V(0) = 0. This
 is their V in units of metres and seconds; with v0 = 1 + tanh 2, width = 1 and beta = 2 it is
-theirs, V(h) = tanh(h - 2) + tanh 2, whose h is the distance of vehicles of no length.
+theirs, V(h) = tanh(h - 2) + tanh 2, whose h is the distance of vehicles of no length. The form and
+its numbers for a motorway are those of Treiber and Kesting (Traffic Flow Dynamics, Springer 2013,
+chapter 10).
 
 A uniform flow on a long ring is unstable if and only if V' > kappa / 2, they find. The
 model does not look at the leader's speed: where it is very unstable, vehicles collide.
@@ -48,7 +50,7 @@ def acceleration(
 
 MODEL = CarFollowing(
     "ovm",
-    (  # of a motorway
+    (
         Parameter("kappa", 1.0 / 0.65, "1/s", "sensitivity"),
         Parameter("v0", 120.0 / 3.6, "m/s", "desired speed"),
         Parameter("width", 15.0, "m", "range of gaps over which the optimal speed rises"),

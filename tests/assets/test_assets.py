@@ -8,11 +8,12 @@ import usd_validation_nvidia
 from numpy.testing import assert_allclose
 from pxr import Kind, Usd, UsdGeom, UsdPhysics, UsdShade, UsdValidation
 
+from tests.kernels.articulation import published_robots
 from warp_envs.usd.description import rotation_matrix
 from warp_envs.usd.loader import load_robot
 
 ASSETS = Path(__file__).parents[2] / "assets"
-ROBOTS = ("cartpole", "ant", "hopper")
+ROBOTS = ("cartpole", "ant", "hopper", "half_cheetah", "humanoid", "anymal")
 # Gains and angles are authored in float32 and degrees: about eight digits.
 CLOSE = 1e-7
 
@@ -158,6 +159,81 @@ def test_hopper():
         diagonal = (along, across, across) if body.name == "foot" else (across, across, along)
         assert_allclose(body.inertia, np.diag(diagonal), atol=1e-12)
         assert_allclose(body.position + body.com, centres[body.name], atol=1e-12)
+
+
+PUBLISHED = {  # body -> mass, centre of mass, inertia xx, yy, zz, xy, xz, yz; the specification's
+    "half_cheetah": {
+        "torso": (9.457333, (0.152390, 0, 0.025398), {"yy": 1.357449}),
+        "back_thigh": (2.335527, (0.1, 0, -0.13), {"yy": 0.025488}),
+        "back_shin": (2.402003, (-0.14, 0, -0.07), {"yy": 0.027641}),
+        "back_foot": (1.657471, (0.03, 0, -0.097), {"yy": 0.009612}),
+        "front_thigh": (2.175984, (-0.07, 0, -0.12), {"yy": 0.020790}),
+        "front_shin": (1.817013, (0.065, 0, -0.09), {"yy": 0.012441}),
+        "front_foot": (1.338385, (0.045, 0, -0.07), {"yy": 0.005340}),
+    },
+    "humanoid": {
+        "torso": (
+            *(8.907462, (-0.002539, 0, 0.034663)),
+            {"xx": 0.173149, "yy": 0.154010, "zz": 0.041212, "xz": -0.003498},
+        ),
+        "waist": (2.261947, (0, 0, -0.065), {"xx": 0.009853, "yy": 0.003746, "zz": 0.009853}),
+        "pelvis": (6.616194, (-0.02, 0, -0.1), {"xx": 0.052318, "yy": 0.024322, "zz": 0.052318}),
+        "right_thigh": (
+            *(4.751751, (0, 0.005, -0.17)),
+            {"xx": 0.074952, "yy": 0.074894, "zz": 0.008285, "yz": 0.001961},
+        ),
+        "left_shin": (2.755696, (0, 0, -0.17), {"xx": 0.032608, "yy": 0.032608, "zz": 0.003190}),
+        "right_foot": (
+            *(1.131141, (0.035, -0.01, -0.08)),
+            {"xx": 0.000903, "yy": 0.005944, "zz": 0.006446},
+        ),
+        "left_upper_arm": (
+            *(1.661080, (0.08, 0.08, -0.08)),
+            {"xx": 0.011032, "xy": -0.004873, "xz": 0.004873, "yz": 0.004873},
+        ),
+        "left_lower_arm": (
+            *(1.229540, (0.109623, -0.109623, 0.109623)),
+            {"zz": 0.009319, "xy": 0.004349, "xz": -0.004349, "yz": 0.004349},
+        ),
+    },
+    "anymal": {
+        "base": (27.750735, (0, 0, 0), {"xx": 0.134565, "yy": 1.886985, "zz": 1.886985}),
+        "RF_THIGH": (2.261947, (0, -0.0503, -0.285), {"xx": 0.009853, "yy": 0.003746}),
+        "LH_SHANK": (0.113097, (-0.08795, 0.01305, -0.31547), {"xx": 4.0715e-5, "zz": 4.0715e-5}),
+    },
+}
+TOTAL = {"half_cheetah": 21.183717, "humanoid": 40.844021, "anymal": 37.250911}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_masses_and_inertias_are_the_specifications(name):
+    bodies = {body.name: body for body in robot(name).bodies}
+    assert sum(body.mass for body in bodies.values()) == pytest.approx(TOTAL[name], abs=1e-6)
+    for body_name, (mass, com, inertia) in PUBLISHED[name].items():
+        body = bodies[body_name]
+        assert body.mass == pytest.approx(mass, abs=1e-6)
+        assert_allclose(body.com, com, atol=1e-6)
+        for (row, column), value in inertia.items():
+            found = body.inertia["xyz".index(row), "xyz".index(column)]
+            assert found == pytest.approx(value, abs=1e-6), (body_name, row, column)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_joints_and_contact_are_those_described_by_hand(name):
+    found, expected = robot(name), getattr(published_robots, name)()
+    assert found.contact == expected.contact
+    for ours, theirs in zip(found.bodies, expected.bodies, strict=True):
+        assert ours.parent == theirs.parent
+        a, b = ours.joint, theirs.joint
+        assert a.kind == b.kind
+        if a.kind == "free":
+            continue
+        assert_allclose(axis_in_parent(a), b.axis, atol=CLOSE)
+        assert_allclose(a.parent_position, b.parent_position, atol=1e-9)
+        for field in ("lower", "upper", "damping", "stiffness", "rest", "limit_kd", "armature"):
+            assert_allclose(getattr(a, field), getattr(b, field), rtol=CLOSE, atol=1e-9)
+        if np.isfinite(b.lower):
+            assert a.limit_ke == pytest.approx(b.limit_ke, rel=CLOSE)
 
 
 @pytest.mark.parametrize("name", ROBOTS)

@@ -49,8 +49,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
 
     asset: str | os.PathLike[str]
     """Path of a USD file with one UsdPhysics articulation."""
-    gear: float
-    """Force or torque at full action on every driven joint [N or N m]."""
+    gear: float | Sequence[float]
+    """Force or torque at full action, on every driven joint or of each [N or N m]."""
     actuated: Sequence[str] | None = None
     """Names of the driven joints; None drives every hinge and slide."""
     substeps: int = 16
@@ -95,7 +95,6 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         """
         check_declared(self, {"asset": "the path of a USD file", "gear": "a force or torque"})
         check_integer("substeps", self.substeps, 1)
-        check_number("gear", self.gear, -LARGEST)
         if compiled not in (True, False, None):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
         if not isinstance(self.asset, (str, os.PathLike)):
@@ -108,6 +107,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         nq, nv = self.articulation.nq, self.articulation.nv
         self._driven = _driven_dofs(self.articulation, self.actuated)
         self.num_actions = len(self._driven)
+        self._gears = _gears(self.gear, self.num_actions)
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
         self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * self.substeps))
@@ -120,10 +120,12 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         nv = self.articulation.nv
         actuator = np.full(nv, -1, dtype=np.int32)
         actuator[self._driven] = np.arange(len(self._driven))
+        gear = np.zeros(nv)
+        gear[self._driven] = self._gears
         joint_f = program.array((self.num_envs, nv), self.scalar)
         inputs = [
             wp.array(actuator, dtype=wp.int32, device=program.device),
-            wp.array(np.full(nv, float(self.gear)), dtype=self.scalar, device=program.device),
+            wp.array(gear, dtype=self.scalar, device=program.device),
             action,
             joint_f,
         ]
@@ -217,6 +219,16 @@ def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> 
         if name not in single:
             raise ArgumentError("actuated", repr(name), f"hinges and slides {list(single)}")
     return [single[name] for name in actuated]
+
+
+def _gears(gear: float | Sequence[float], num_actions: int) -> np.ndarray:
+    """The gear (num_actions) of each driven joint."""
+    gears = [gear] * num_actions if isinstance(gear, (str, float, int)) else list(gear)
+    if len(gears) != num_actions:
+        raise ArgumentError("gear", f"{len(gears)} numbers", f"{num_actions}")
+    for value in gears:
+        check_number("gear", value, -LARGEST)
+    return np.array(gears, dtype=np.float64)
 
 
 def _per_coordinate(
