@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
-    from warp_envs.usd.conversion.convert import convert_robot
+    from warp_envs.usd.conversion.convert import convert_robot, keyframe_names
 
     left_out = convert_robot(
         source,
@@ -82,5 +82,8 @@ def run(arguments: Sequence[str]) -> int:
     console = make_console()
     for what in left_out:
         console.print(f"left out: {what}", soft_wrap=True, markup=False)
+    names = keyframe_names(out)
+    if names:
+        console.print(f"keyframes: {', '.join(names)} (env.start={names[0]})", soft_wrap=True)
     console.print(f"robot: {out}", soft_wrap=True)
     return 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import warp as wp
 
 from kernels.robots import shared as robot
 from warp_envs.bridge.program import Program
 from warp_envs.checks import check_number
 from warp_envs.robots.base import ArticulatedEnv
+from warp_envs.robots.start import start_pose
 from warp_envs.vector_env import Arrays
 
 
@@ -43,6 +45,7 @@ class RobotEnv(ArticulatedEnv):
         actuated: Sequence[str] | None = None,
         substeps: int = 16,
         effort_weight: float = 0.1,
+        start: str | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Make copies of the robot in the file `asset`.
@@ -53,15 +56,23 @@ class RobotEnv(ArticulatedEnv):
             actuated: names of the driven joints; None drives every hinge and slide.
             substeps: integration steps per control step of 1/60 s.
             effort_weight: weight of the squared action in the reward.
+            start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
+                (name -> value) and ``height`` (of the body that floats [m], or "auto": the lowest
+                point on the ground); None: the asset's rest pose. See `warp_envs.robots.start`.
             options: as `ArticulatedEnv`.
 
         Raises:
-            ValueError: as `ArticulatedEnv`, or a negative `effort_weight`.
+            ValueError: as `ArticulatedEnv` and `start_pose`, or a negative `effort_weight`.
         """
         check_number("effort_weight", effort_weight)
         self.asset, self.gear, self.actuated, self.substeps = asset, gear, actuated, substeps
-        self.effort_weight = effort_weight
+        self.effort_weight, self.start = effort_weight, start
         super().__init__(**options)
+
+    def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `start` says, inside the joints' limits."""
+        _, spread = super()._start_pose()
+        return start_pose(self.articulation, self.start, spread)
 
     @property
     def num_obs(self) -> int:

@@ -72,6 +72,12 @@ def convert_robot(
     return [*robot.notes, *differing, *listed]
 
 
+def keyframe_names(usd_path: str | os.PathLike[str]) -> list[str]:
+    """Names of the keyframes of a robot's USD file."""
+    bodies = load_robot(Path(usd_path)).bodies
+    return list(dict.fromkeys(name for body in bodies for name in body.joint.keyframes))
+
+
 def _of_the_source(error: ValueError, source: Path, work: Path, usd_path: Path) -> ArgumentError:
     """What the loader says against the written file, said of the file that a person gave."""
     text = str(error).replace(str(work), str(usd_path))
