@@ -38,6 +38,32 @@ def copy_rows(
 
 
 @wp.kernel
+def effort_and_progress(
+    # Model:
+    progress_dof: wp.int32,  # the degree of freedom whose velocity is rewarded, or -1
+    effort_weight: Any,
+    # In:
+    joint_qd_in: wp.array2d(dtype=Any),  # [num_envs, nv], after the step
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    # Out:
+    reward_terms_out: wp.array2d(dtype=Any),  # [num_envs, 2]: progress, effort
+    terminated_out: wp.array(dtype=wp.bool),  # [num_envs]
+):
+    """Velocity along x, and effort = -weight * |action|^2. Never terminates."""
+    env = wp.tid()
+    squares = type(effort_weight)(0.0)
+    for i in range(action_in.shape[1]):
+        a = action_in[env, i]
+        squares -= effort_weight * a * a
+    reward_terms_out[env, 1] = squares
+    if progress_dof >= 0:
+        reward_terms_out[env, 0] = joint_qd_in[env, progress_dof]
+    else:
+        reward_terms_out[env, 0] = type(effort_weight)(0.0)
+    terminated_out[env] = False
+
+
+@wp.kernel
 def gear_forces(
     # Model:
     gear: Any,

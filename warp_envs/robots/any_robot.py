@@ -20,6 +20,7 @@ from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.robots.base import ArticulatedEnv
+from warp_envs.robots.start import start_pose
 from warp_envs.robots.task_terms import (
     TermArrays,
     read_commands,
@@ -68,6 +69,7 @@ class RobotEnv(ArticulatedEnv):
         actuated: Sequence[str] | None = None,
         control_step: float = 1.0 / 60.0,
         substeps: int = 16,
+        start: str | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Make copies of the robot in the file `asset`.
@@ -88,10 +90,13 @@ class RobotEnv(ArticulatedEnv):
                 which the base moves in the world.
             control_step: time between two actions [s].
             substeps: integration steps per control step.
+            start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
+                (name -> value) and ``height`` (of the body that floats [m], or "auto": the lowest
+                point on the ground); None: the asset's rest pose. See `warp_envs.robots.start`.
             options: as `ArticulatedEnv`.
 
         Raises:
-            ValueError: as `ArticulatedEnv`, or a term, parameter or name that there is not.
+            ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that there is not.
         """
         check_positive("control_step", control_step)
         self.asset, self.gear, self.actuated = asset, gear, actuated
@@ -100,13 +105,18 @@ class RobotEnv(ArticulatedEnv):
         self._ends = read_ends(terminate)
         self._observed = read_observations(OBSERVE if observe is None else observe)
         self._commands = read_commands(command)
-        self._base_name = base
+        self._base_name, self.start = base, start
         self._placed: dict[int, tuple[wp.array, wp.array]] = {}
         for choice in (*self._rewards, *self._observed):
             if choice.term.command and self._commands is None:
                 raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
         self.reward_terms = tuple(choice.label for choice in self._rewards)
         super().__init__(**options)
+
+    def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `start` says, inside the joints' limits."""
+        _, spread = super()._start_pose()
+        return start_pose(self.articulation, self.start, spread)
 
     @property
     def extra_state(self) -> dict[str, int]:
@@ -124,6 +134,10 @@ class RobotEnv(ArticulatedEnv):
     @cached_property
     def _base(self) -> int:
         return base_body(self.articulation.description, self._base_name)
+
+    @cached_property
+    def _rest(self) -> np.ndarray:
+        return self._start_pose()[0]
 
     @cached_property
     def _joints(self) -> list[int]:
@@ -265,7 +279,7 @@ class RobotEnv(ArticulatedEnv):
         told.time = self.scalar(self.control_step)
         for name, indices in self._anatomy.items():
             setattr(told, name, wp.array(indices, dtype=wp.int32, device=program.device))
-        told.rest = numbers(self._start_pose()[0][self._anatomy["joint_coordinate"]])
+        told.rest = numbers(self._rest[self._anatomy["joint_coordinate"]])
         told.lower = numbers([bodies[i].joint.lower for i in self._joints])
         told.upper = numbers([bodies[i].joint.upper for i in self._joints])
         masses = np.array([body.mass for body in bodies])
