@@ -96,7 +96,8 @@ class RobotEnv(ArticulatedEnv):
             options: as `ArticulatedEnv`.
 
         Raises:
-            ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that there is not.
+            ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that
+                there is not.
         """
         check_positive("control_step", control_step)
         self.asset, self.gear, self.actuated = asset, gear, actuated
