@@ -127,9 +127,14 @@ def _planes_elsewhere(source: Source, touching: list[int]) -> tuple[list[str], l
         for geom in range(model.ngeom)
         if geom_kind(model, geom) == "plane" and model.body_weldid[model.geom_bodyid[geom]] > 0
     ]
+    elsewhere = {}
     for geom in _planes(model) if touching else []:
         height, normal = float(data.geom_xpos[geom][2]), data.geom_xmat[geom].reshape(3, 3)[:, 2]
         if abs(height) > _FLAT or normal[2] < 1.0 - _FLAT:
             place = f"at z = {height:g}, normal {np.round(normal, 3).tolist()}"
-            differing.append(f"plane {source.name('geom', geom)} {place}: the ground is z = 0 here")
+            elsewhere[geom] = f"plane {source.name('geom', geom)} {place}"
+    if len(elsewhere) < len(_planes(model)):  # walls around the ground
+        listed += [f"{plane}: what moves passes through it" for plane in elsewhere.values()]
+    else:
+        differing += [f"{plane}: the ground is z = 0 here" for plane in elsewhere.values()]
     return listed, differing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -88,16 +89,28 @@ def read_source(path: Path, *, floating: bool) -> Source:
         ValueError: a file that MuJoCo cannot compile, with what it says; a mesh that gives a body
             its mass and cannot be read; `floating` of a robot that floats.
     """
-    try:
-        root = ET.parse(path).getroot()
-    except (ET.ParseError, OSError) as error:
-        raise ArgumentError(str(path), f"not a readable XML file: {error}") from error
+    root = _root_of(path)
     if root.tag not in ("mujoco", "robot"):
         raise ArgumentError(str(path), f"<{root.tag}> at its top", "<mujoco> or <robot>")
     notes: list[str] = []
     with _warnings_noted(notes):
         model, more = _compile(root, path, floating=floating)
     return Source(path, model, root.tag == "robot", [*more, *notes])
+
+
+def _root_of(path: Path) -> ET.Element:
+    """The top element of a file, read as forgivingly as MuJoCo reads it.
+
+    Raises:
+        ValueError: not XML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        # declarations of no version that there is, and comments with "--" in them
+        text = re.sub(r"<\?xml.*?\?>|<!--.*?-->", "", text, flags=re.DOTALL)
+        return ET.fromstring(text)
+    except (ET.ParseError, OSError) as error:
+        raise ArgumentError(str(path), f"not a readable XML file: {error}") from error
 
 
 def _compile(root: ET.Element, path: Path, *, floating: bool) -> tuple[Any, list[str]]:
