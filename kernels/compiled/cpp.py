@@ -22,7 +22,7 @@ from kernels.vector_width import widest_lanes
 LANES = 16  # at most, whichever the processor
 
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
-_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine"}
+_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine", Op.FLOOR: "whole"}
 
 
 def statements(block: Block, suffix: str) -> str:
@@ -36,7 +36,7 @@ def statements(block: Block, suffix: str) -> str:
     names: dict[int, str] = {}
     for index, node in live(block.values):
         code = _code(node, [names[operand] for operand in node.operands], suffix)
-        if node.op is Op.CONSTANT:
+        if node.op in (Op.CONSTANT, Op.OPAQUE):
             names[index] = code
         else:
             names[index] = f"v{index}"
@@ -55,6 +55,11 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
     if op is Op.INPUT:
         array, element = node.payload
         return f"{array}[{element}]"
+    if op is Op.OPAQUE:
+        return operands[0]
+    if op is Op.GATHER:
+        array, offset = node.payload
+        return f"gathered({array}.data, {operands[0]}, {offset})"
     if op in _INFIX:
         return f"{operands[0]} {_INFIX[op]} {operands[1]}"
     if op in _CALLS:
@@ -121,6 +126,8 @@ def _prelude(scalar: str, lanes: int | None) -> str:
     auto root = [](V x) -> V {{ return sqrt{f}(x); }};
     auto sine = [](V x) -> V {{ return sin{f}(x); }};
     auto cosine = [](V x) -> V {{ return cos{f}(x); }};
+    auto whole = [](V x) -> V {{ return floor{f}(x); }};
+    auto gathered = [](const T* p, V index, int offset) -> V {{ return p[(int)index + offset]; }};
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
 #else
@@ -145,6 +152,13 @@ def _prelude(scalar: str, lanes: int | None) -> str:
     }};
     auto sine = [turn](V x) -> V {{ return turn(x, 0.0{f}); }};
     auto cosine = [turn](V x) -> V {{ return turn(x, 1.0{f}); }};
+    auto whole = [](V x) -> V {{ return __builtin_elementwise_floor(x); }};
+    auto gathered = [](const T* p, V index, int offset) -> V {{
+        V found;
+        for (int l = 0; l < LANES; ++l)
+            found[l] = p[(int)index[l] + offset];
+        return found;
+    }};
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V x) {{ *(Unaligned*)p = x; }};
 #endif
@@ -268,7 +282,8 @@ def step_kernel(equations: StepEquations, scalar: type, lanes: int | None = None
 
     Its arguments: the substep's length [s], a `scalar`; the number of substeps; joint_q (num_envs,
     nq), joint_qd and joint_f (num_envs, nv); scratch (num_envs, `trail_width`), without gradient;
-    next_joint_q, next_joint_qd. All arrays are contiguous.
+    next_joint_q, next_joint_qd; ground, the numbers of a height field or none. All arrays are
+    contiguous.
 
     Args:
         equations: of the robot.
@@ -293,6 +308,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
         scratch: rows,
         next_joint_q: rows,
         next_joint_qd: rows,
+        ground: wp.array(dtype=scalar),
         env: int,
     ): ...
 
@@ -312,6 +328,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
         scratch: rows,
         next_joint_q: rows,
         next_joint_qd: rows,
+        ground: wp.array(dtype=scalar),
     ):
         step(
             length,
@@ -322,6 +339,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
             scratch,
             next_joint_q,
             next_joint_qd,
+            ground,
             wp.tid(),
         )
 

@@ -138,6 +138,7 @@ def _compile(root: ET.Element, path: Path, *, floating: bool) -> tuple[Any, list
         pass  # a specification that did not compile cannot be mended
     try:
         spec = parse()
+        notes += _free_pairs(spec)
         notes += _replace_meshes(spec, path) + _lighten(spec)
         if floating:
             _let_float(spec, path)
@@ -174,6 +175,23 @@ def _drop_what_moves_nothing(spec: Any) -> None:
     for items in (spec.textures, spec.skins, spec.sensors, spec.excludes, spec.tuples):
         for item in list(items):
             spec.delete(item)
+
+
+def _free_pairs(spec: Any) -> list[str]:
+    """Remove pairs with shapes that another file holds, as a scene the floor; the others touch."""
+    geoms, notes = {geom.name: geom for geom in spec.geoms}, []
+    for pair in list(spec.pairs):
+        names = (pair.geomname1, pair.geomname2)
+        missing = [name for name in names if name not in geoms]
+        if not missing:
+            continue
+        for name in set(names) - set(missing):
+            geoms[name].conaffinity = 1
+            geoms[name].friction[0] = pair.friction[0]
+            what = f"pair of {name} with {missing[0]}, which is not in the file"
+            notes.append(f"{what}: {name} touches the ground")
+        spec.delete(pair)
+    return notes
 
 
 def _lighten(spec: Any) -> list[str]:
