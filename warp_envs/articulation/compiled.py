@@ -62,7 +62,8 @@ def record_compiled_step(
     scratch = program.array((num_envs, width), scalar, requires_grad=False)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd]
     kernel = _kernel(description, scalar, lanes)
-    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays])
+    name = f"the dynamics of {description.name!r} ({description.nv} degrees of freedom)"
+    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays], name=name)
 
 
 @lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
