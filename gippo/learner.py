@@ -198,7 +198,8 @@ class Learner:
             finished episodes), ``best_return`` (the highest smoothed return so far) - NaN before an
             episode has ended -, ``num_episodes``, ``num_diverged``, ``skipped_updates``,
             ``sigma_mean``, ``critic_loss``, ``critic_learning_rate``, ``actor_loss``,
-            ``actor_learning_rate``, and the method's own.
+            ``actor_learning_rate``, the method's own, and ``reward/NAME``, the mean over the
+            window of each term of the reward.
 
         Raises:
             NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, or the
@@ -233,7 +234,10 @@ class Learner:
         metrics["num_diverged"] = float(self._num_diverged)
         metrics["skipped_updates"] = float(self._skipped)
         sigma_mean = self._ranks.mean(torch.exp(rollout.log_sigma).mean())
-        metrics.update(_as_floats({**report.metrics, **critic_metrics, "sigma_mean": sigma_mean}))
+        means = self._ranks.means(*rollout.reward_terms.values())
+        terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
+        told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        metrics.update(_as_floats(told))
         self.stage_seconds.update(
             rollout=collected - started,
             gradient=judged - collected,

@@ -30,8 +30,7 @@ FUSED = """
 #endif"""
 
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
-_CALLS = {op: f"Elementary::{name}" for op, name in [(Op.SQRT, "root"), (Op.SIN, "sine"), (Op.COS, "cosine")]}
-
+_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine", Op.FLOOR: "whole"}
 
 EACH_GROUP = "for (int group = 0; group < groups; ++group)"
 
@@ -54,12 +53,14 @@ def statements(block: Block, suffix: str, sizes: Mapping[str, int]) -> str:
         sizes: elements of each array that the groups have of their own.
     """
     nodes = live(block.values)
+    tables = sorted({node.payload[0] for _, node in nodes if node.op is Op.GATHER})  # type: ignore[index]
+    lines = [f"const T* {table}_values = {table}.data;" for table in tables]
     if len(nodes) > LONGEST:
-        return _in_pieces(block, suffix, sizes)
-    lines, names = _operations(nodes, suffix, {})
+        return _indented([*lines, *_in_pieces(block, suffix, sizes, tables)])
+    operations, names = _operations(nodes, suffix, {})
     own = [f"V* const {array} = {_own(array, size)};" for array, size in sizes.items()]
-    lines = [f"{EACH_GROUP} {{", *own, *lines, *_stored(block, names), "}"]
-    return _indented(lines)
+    body = [*own, *operations, *_stored(block, names)]
+    return _indented([*lines, f"{EACH_GROUP} {{", *body, "}"])
 
 
 def _own(array: str, size: int) -> str:
@@ -75,7 +76,7 @@ def _operations(
     names = dict(names)
     for index, node in nodes:
         code = _code(node, [names[operand] for operand in node.operands], suffix)
-        if node.op is Op.CONSTANT:
+        if node.op in (Op.CONSTANT, Op.OPAQUE):
             names[index] = code
         else:
             names[index] = f"v{index}"
@@ -90,15 +91,19 @@ def _stored(block: Block, names: dict[int, str]) -> list[str]:
     ]
 
 
-def _in_pieces(block: Block, suffix: str, sizes: Mapping[str, int]) -> str:
+def _in_pieces(
+    block: Block, suffix: str, sizes: Mapping[str, int], tables: Sequence[str]
+) -> list[str]:
     """The same as functions of a local struct, each called for all groups before the next.
 
     So a piece's code, which the processor fetches from afar, serves as often as there are groups.
     """
     pieces, slots = cut(block.values, PIECE)
     own = {**sizes, "between": max(slots, 1)}
-    parameters = ", ".join(f"V* {array}" for array in [*own, "dt"])
-    arguments = ", ".join([*(_own(array, size) for array, size in own.items()), "dt"])
+    parameters = [f"V* {array}" for array in [*own, "dt"]]
+    parameters += [f"const T* {table}_values" for table in tables]
+    arguments = [_own(array, size) for array, size in own.items()]
+    arguments += ["dt", *(f"{table}_values" for table in tables)]
     lines = ["struct Pieces {"]
     for number, piece in enumerate(pieces):
         known = {index: f"between[{slot}]" for index, slot in piece.loads}
@@ -106,11 +111,11 @@ def _in_pieces(block: Block, suffix: str, sizes: Mapping[str, int]) -> str:
         body += [f"between[{slot}] = {names[index]};" for index, slot in piece.stores]
         if number == len(pieces) - 1:
             body += _stored(block, names)
-        lines += [f"static PIECE void piece{number}({parameters}) {{", FUSED, *body, "}"]
+        lines += [f"static PIECE void piece{number}({', '.join(parameters)}) {{", FUSED, *body, "}"]
     lines += ["};", f"V all_between[GROUPS * {own['between']}];"]
     for number in range(len(pieces)):
-        lines += [EACH_GROUP, f"    Pieces::piece{number}({arguments});"]
-    return _indented(lines)
+        lines += [EACH_GROUP, f"    Pieces::piece{number}({', '.join(arguments)});"]
+    return lines
 
 
 def _indented(lines: list[str]) -> str:
@@ -124,10 +129,15 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
     if op is Op.INPUT:
         array, element = node.payload
         return f"{array}[{element}]"
+    if op is Op.OPAQUE:
+        return operands[0]
+    if op is Op.GATHER:
+        array, offset = node.payload
+        return f"Elementary::gathered({array}_values, {operands[0]}, {offset})"
     if op in _INFIX:
         return f"{operands[0]} {_INFIX[op]} {operands[1]}"
     if op in _CALLS:
-        return f"{_CALLS[op]}({operands[0]})"
+        return f"Elementary::{_CALLS[op]}({operands[0]})"
     if op is Op.RECIPROCAL:
         return f"V(1.0{suffix}) / {operands[0]}"
     if op is Op.NEGATE:
@@ -205,6 +215,10 @@ def _prelude(scalar: str, lanes: int | None, groups: str) -> str:
         static __device__ V root(V x) {{ return sqrt{f}(x); }}
         static __device__ V sine(V x) {{ return sin{f}(x); }}
         static __device__ V cosine(V x) {{ return cos{f}(x); }}
+        static __device__ V whole(V x) {{ return floor{f}(x); }}
+        static __device__ V gathered(const T* p, V index, int offset) {{
+            return p[(int)index + offset];
+        }}
     }};
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
@@ -233,6 +247,13 @@ def _prelude(scalar: str, lanes: int | None, groups: str) -> str:
         }}
         static V sine(V x) {{ return turn(x, 0.0{f}); }}
         static V cosine(V x) {{ return turn(x, 1.0{f}); }}
+        static V whole(V x) {{ return __builtin_elementwise_floor(x); }}
+        static V gathered(const T* p, V index, int offset) {{
+            V found;
+            for (int l = 0; l < LANES; ++l)
+                found[l] = p[(int)index[l] + offset];
+            return found;
+        }}
     }};
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V x) {{ *(Unaligned*)p = x; }};
@@ -350,9 +371,7 @@ def _declared(sizes: Mapping[str, int]) -> str:
 def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    groups = _groups(
-        [equations.leave_reverse, equations.substep_reverse, equations.enter_reverse]
-    )
+    groups = _groups([equations.leave_reverse, equations.substep_reverse, equations.enter_reverse])
     coordinates = {"q": nq, "adj_q": nq}
     sizes = {**coordinates, "qd": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
     return f"""{_prelude(scalar, lanes, groups)}
@@ -401,7 +420,8 @@ def step_kernel(equations: StepEquations, scalar: type, lanes: int | None = None
 
     Its arguments: the substep's length [s], a `scalar`; the number of substeps; joint_q (num_envs,
     nq), joint_qd and joint_f (num_envs, nv); scratch (num_envs, `trail_width`), without gradient;
-    next_joint_q, next_joint_qd. All arrays are contiguous.
+    next_joint_q, next_joint_qd; ground, the numbers of a height field or none. All arrays are
+    contiguous.
 
     Args:
         equations: of the robot.
@@ -426,6 +446,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
         scratch: rows,
         next_joint_q: rows,
         next_joint_qd: rows,
+        ground: wp.array(dtype=scalar),
         env: int,
     ): ...
 
@@ -445,6 +466,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
         scratch: rows,
         next_joint_q: rows,
         next_joint_qd: rows,
+        ground: wp.array(dtype=scalar),
     ):
         step(
             length,
@@ -455,6 +477,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
             scratch,
             next_joint_q,
             next_joint_qd,
+            ground,
             wp.tid(),
         )
 

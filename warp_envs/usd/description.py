@@ -12,7 +12,7 @@ where `J(q)` turns about, or slides along, `Joint.axis`, given in the joint's ow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from warp_envs.checks import ArgumentError
+from warp_envs.usd.ground import Ground, Plane
+from warp_envs.usd.hull import convex_hull, solid_integrals
 
-SHAPE_KINDS = ("sphere", "capsule", "box")
+SHAPE_KINDS = ("sphere", "capsule", "box", "cylinder", "ellipsoid", "mesh")
 JOINT_KINDS = ("fixed", "revolute", "prismatic", "spherical", "free")
 
 # Numbers of coordinates and of degrees of freedom of each kind of joint (Newton's layout).
@@ -37,6 +39,10 @@ def _identity_quat() -> np.ndarray:
     return np.array([0.0, 0.0, 0.0, 1.0])
 
 
+def _everything() -> np.ndarray:
+    return np.array([-np.inf, np.inf])
+
+
 def _unit_x() -> np.ndarray:
     return np.array([1.0, 0.0, 0.0])
 
@@ -46,12 +52,14 @@ class Shape:
     """A solid of uniform density, fixed to a body.
 
     Attributes:
-        kind: "sphere", "capsule" (a cylinder along local z with half-sphere ends) or "box".
+        kind: "sphere", "capsule" (a cylinder along local z with half-sphere ends), "box",
+            "cylinder" (along local z), "ellipsoid" or "mesh" (the convex hull of its points).
         position: centre in the body's frame [m], shape (3,).
         rotation: orientation in the body's frame, unit quaternion xyzw, shape (4,).
-        radius: of the sphere or capsule [m].
-        half_length: of the capsule's axis, without its ends [m].
-        half_extents: of the box along its own axes [m], shape (3,).
+        radius: of the sphere, capsule or cylinder [m].
+        half_length: of the capsule's axis, without its ends, or of the cylinder's [m].
+        half_extents: of the box or ellipsoid along its own axes [m], shape (3,).
+        points: of the mesh along its own axes [m], shape (n, 3).
         density: [kg/m^3]; zero for a shape that adds no mass.
         collides: whether it touches the ground.
         path: of the prim it was read from.
@@ -63,6 +71,7 @@ class Shape:
     radius: float = 0.0
     half_length: float = 0.0
     half_extents: np.ndarray = field(default_factory=_origin)
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     density: float = 1000.0
     collides: bool = True
     path: str = ""
@@ -74,13 +83,16 @@ class Shape:
             ValueError: naming the field, its value and what is accepted.
         """
         _choice(self, "kind", SHAPE_KINDS)
-        _freeze(self, position=(3,), rotation=(4,), half_extents=(3,))
+        count = len(self.points)
+        _freeze(self, position=(3,), rotation=(4,), half_extents=(3,), points=(count, 3))
         _number(self, "density", low=0.0)
-        _number(self, "radius", low=0.0, strict=self.kind != "box")
-        _number(self, "half_length", low=0.0, strict=False)
+        _number(self, "radius", low=0.0, strict=self.kind in ("sphere", "capsule", "cylinder"))
+        _number(self, "half_length", low=0.0, strict=self.kind == "cylinder")
         _unit(self, "rotation")
-        if self.kind == "box" and not np.all(self.half_extents > 0.0):
-            raise _error(self, "half_extents", "three positive lengths of a box")
+        if self.kind in ("box", "ellipsoid") and not np.all(self.half_extents > 0.0):
+            raise _error(self, "half_extents", f"three positive lengths of the {self.kind}")
+        if self.kind == "mesh" and count == 0:
+            raise _error(self, "points", "at least one point of a mesh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +119,8 @@ class Joint:
         rest: coordinate at which that spring is slack [rad or m].
         limit_ke: spring outside the range [N m/rad or N/m].
         limit_kd: damping that goes with the limits and acts always [N m s/rad or N s/m].
+        force_range: least and greatest force of all actuators together [N or N m], shape (2,).
+        keyframes: name of a pose -> the joint's coordinates in it, shape (nq,).
     """
 
     name: str
@@ -125,6 +139,8 @@ class Joint:
     rest: float = 0.0
     limit_ke: float = 0.0
     limit_kd: float = 0.0
+    force_range: np.ndarray = field(default_factory=_everything)
+    keyframes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -146,6 +162,7 @@ class Joint:
             raise _error(self, "lower", "a range with a number in it")
         object.__setattr__(self, "lower", float(self.lower))
         object.__setattr__(self, "upper", float(self.upper))
+        object.__setattr__(self, "force_range", _range(self, "force_range"))
 
     @property
     def nq(self) -> int:
@@ -205,6 +222,60 @@ class Body:
             raise _error(self, "inertia", f"a positive tensor on a {self.joint.kind} joint")
 
 
+@dataclass(frozen=True, eq=False)
+class Actuator:
+    """What drives one hinge or slide.
+
+    At control u it pulls at a joint of coordinate q with
+
+        gear * clip(gain u + bias_0 + bias_1 gear q + bias_2 gear qd)
+
+    clipped to `force_range`, and all of a joint together to `Joint.force_range` (MuJoCo's
+    documentation, "Computation", Actuation model). A motor has gain 1 and no bias, a position servo
+    gain kp and bias (0, -kp, -kv), a velocity servo gain kv and bias (0, 0, -kv).
+
+    Attributes:
+        name: as its file has it.
+        joint: name of the joint.
+        gear: joint force for each newton (metre) of the actuator.
+        gain: force for each unit of control.
+        bias: force, force for each coordinate, force for each velocity, shape (3,).
+        control_range: least and greatest control, infinite where there is none, shape (2,).
+        force_range: the same of the force before the gear, shape (2,).
+    """
+
+    name: str
+    joint: str
+    gear: float = 1.0
+    gain: float = 1.0
+    bias: np.ndarray = field(default_factory=_origin)
+    control_range: np.ndarray = field(default_factory=_everything)
+    force_range: np.ndarray = field(default_factory=_everything)
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        _number(self, "gear")
+        _number(self, "gain")
+        _freeze(self, bias=(3,))
+        for name in ("control_range", "force_range"):
+            object.__setattr__(self, name, _range(self, name))
+
+    @property
+    def kind(self) -> str:
+        """One of "motor", "position" and "velocity" (servos) and "general"."""
+        if not np.any(self.bias):
+            return "motor"
+        if self.bias[0] == 0.0 and self.bias[1] == -self.gain:
+            return "position"
+        if not np.any(self.bias[:2]) and self.bias[2] == -self.gain:
+            return "velocity"
+        return "general"
+
+
 @dataclass(frozen=True)
 class ContactMaterial:
     """Penalty contact with the ground.
@@ -241,7 +312,10 @@ class RobotDescription:
         path: of the file.
         bodies: parents before children, siblings in the file's order.
         gravity: acceleration [m/s^2], world axes, shape (3,).
-        contact: with the ground z = 0, None where nothing touches it.
+        contact: with the ground, None where nothing touches it.
+        ground: what it is.
+        notes: what of the file plays no part, a sentence each.
+        actuators: what the file says drives the joints, in its order.
     """
 
     name: str
@@ -249,6 +323,9 @@ class RobotDescription:
     bodies: tuple[Body, ...]
     gravity: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))
     contact: ContactMaterial | None = None
+    ground: Ground = field(default_factory=Plane)
+    notes: tuple[str, ...] = ()
+    actuators: tuple[Actuator, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -267,6 +344,12 @@ class RobotDescription:
                     repr(body.parent),
                     "-1 or the index of an earlier body",
                 )
+
+    @property
+    def touches_ground(self) -> bool:
+        """Whether anything of it touches the ground."""
+        shapes = (shape for body in self.bodies for shape in body.shapes)
+        return self.contact is not None and any(shape.collides for shape in shapes)
 
     @property
     def nq(self) -> int:
@@ -301,29 +384,35 @@ def rotation_matrix(quat: ArrayLike) -> np.ndarray:
 
 
 def shape_mass_properties(shape: Shape) -> MassProperties:
-    """Mass properties of one shape at its density, in the body's frame.
+    """Mass properties of one shape at its density, in the body's frame."""
+    volume, center, local = _solid(shape)
+    turn = rotation_matrix(shape.rotation)
+    position = shape.position + turn @ center if shape.kind == "mesh" else shape.position
+    return MassProperties(shape.density * volume, position, turn @ (shape.density * local) @ turn.T)
+
+
+def _solid(shape: Shape) -> tuple[float, np.ndarray, np.ndarray]:
+    """Volume, centre of mass (3,) and inertia (3, 3) about it at density 1, in the shape's axes.
 
     A capsule is its cylinder and two half spheres; a half sphere's centre of mass lies 3/8 r from
     its flat side.
     """
     r, h = shape.radius, shape.half_length
-    if shape.kind == "box":
-        volume = 8.0 * float(np.prod(shape.half_extents))
+    if shape.kind == "mesh":
+        return solid_integrals(convex_hull(shape.points)[1])
+    if shape.kind in ("box", "ellipsoid"):
+        share, per_square = (8.0, 3.0) if shape.kind == "box" else (4.0 / 3.0 * np.pi, 5.0)
+        volume = share * float(np.prod(shape.half_extents))
         squares = shape.half_extents**2
-        per_mass = (squares.sum() - squares) / 3.0
-        local = np.diag(shape.density * volume * per_mass)
-    else:
-        ends = 4.0 / 3.0 * np.pi * r**3
-        middle = 2.0 * np.pi * r**2 * h
-        volume = ends + middle
-        axial = middle * r**2 / 2.0 + ends * 2.0 / 5.0 * r**2
-        # About the capsule's centre: each half sphere is 2/5 r^2 about its flat side's centre,
-        # moved out by h with its centre of mass 3/8 r further.
-        across = middle * (r**2 / 4.0 + h**2 / 3.0)
-        across += ends * (2.0 / 5.0 * r**2 + h**2 + 3.0 / 4.0 * r * h)
-        local = shape.density * np.diag([across, across, axial])
-    turn = rotation_matrix(shape.rotation)
-    return MassProperties(shape.density * volume, shape.position, turn @ local @ turn.T)
+        return volume, np.zeros(3), volume * np.diag((squares.sum() - squares) / per_square)
+    ends = 0.0 if shape.kind == "cylinder" else 4.0 / 3.0 * np.pi * r**3
+    middle = 2.0 * np.pi * r**2 * h
+    axial = middle * r**2 / 2.0 + ends * 2.0 / 5.0 * r**2
+    # About the capsule's centre: each half sphere is 2/5 r^2 about its flat side's centre,
+    # moved out by h with its centre of mass 3/8 r further.
+    across = middle * (r**2 / 4.0 + h**2 / 3.0)
+    across += ends * (2.0 / 5.0 * r**2 + h**2 + 3.0 / 4.0 * r * h)
+    return ends + middle, np.zeros(3), np.diag([across, across, axial])
 
 
 def combine_mass_properties(parts: Sequence[MassProperties]) -> MassProperties:
@@ -380,6 +469,15 @@ def _freeze(owner: Any, **shapes: tuple[int, ...]) -> None:
             raise _error(owner, name, accepted)
         array.setflags(write=False)
         object.__setattr__(owner, name, array)
+
+
+def _range(owner: Any, name: str) -> np.ndarray:
+    """A field of two numbers, the first not above the second, as a read-only array."""
+    array = np.array(getattr(owner, name), dtype=np.float64)
+    if array.shape != (2,) or np.any(np.isnan(array)) or array[0] > array[1]:
+        raise _error(owner, name, "two numbers, the lesser first")
+    array.setflags(write=False)
+    return array
 
 
 def _unit(owner: Any, name: str) -> None:

@@ -3,8 +3,9 @@
 What is read
     Rigid bodies anywhere in the file, nested or referenced, with any rigid transform and scale;
     fixed, revolute, prismatic and spherical joints between them or to the world; colliders
-    (Sphere, Capsule, Cube); mass as `warp_envs.usd.shapes` tells; the stage's units and up axis;
-    gravity of the PhysicsScene; and on a joint:
+    (Sphere, Capsule, Cylinder, Cube, and Mesh as its convex hull); mass as
+    `warp_envs.usd.shapes` tells and the ground as `warp_envs.usd.ground_reading` does; the stage's
+    units and up axis; gravity of the PhysicsScene; and on a joint:
 
     - limits, and drives as passive springs (stiffness, damping, target; not the force limit);
     - `newton:armature`, else `physxJoint:armature`, else `mjc:armature`;
@@ -19,7 +20,7 @@ How the tree is rooted
     is disabled or kinematic. A tree without joint to the world floats: its root is the body with
     the ArticulationRootAPI, else the first that no joint names as body 1. Joints that then run from
     child to parent are turned around; their coordinates keep sign and meaning. Joints that are
-    disabled or join two things of the world are left out, and so are colliders of the world.
+    disabled or join two things of the world are left out.
 
 Everything else is refused with the prim's path and the reason.
 """
@@ -33,14 +34,17 @@ import numpy as np
 from pxr import Sdf, Tf, Usd, UsdPhysics
 
 from warp_envs.checks import ArgumentError
+from warp_envs.usd.actuators import read_actuator
 from warp_envs.usd.description import (
+    Actuator,
     Body,
     ContactMaterial,
     Joint,
     RobotDescription,
     rotation_matrix,
 )
-from warp_envs.usd.joints import read_kind, read_parameters
+from warp_envs.usd.ground_reading import read_ground
+from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
 from warp_envs.usd.shapes import read_contact, read_mass, read_shape
 from warp_envs.usd.stage import (
     IDENTITY,
@@ -48,6 +52,7 @@ from warp_envs.usd.stage import (
     Stage,
     read_axis,
     read_flag,
+    read_name,
     read_numbers,
     read_quat,
     read_vector,
@@ -117,10 +122,11 @@ class _Loader:
             self.frames.append(frame)
             self.scales.append(scale)
             self.colliders.append([])
+        of_world = []
         for prim in colliders:
             body = self._body_of(prim)
-            if body != WORLD:
-                self.colliders[body].append(prim)
+            (of_world if body == WORLD else self.colliders[body]).append(prim)
+        ground, notes = read_ground(self.stage, of_world)
         links = [link for prim in joints if (link := self._read_link(prim)) is not None]
         order = _order(links, self.prims)
         place = {body: position for position, (body, _) in enumerate(order)}
@@ -133,7 +139,17 @@ class _Loader:
             bodies=bodies,
             gravity=self._gravity(scenes),
             contact=self._contact(),
+            ground=ground,
+            notes=tuple(notes),
+            actuators=self._actuators(links),
         )
+
+    def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:
+        """What drives the hinges and slides, in the file's order."""
+        single = ("revolute", "prismatic")
+        names = {li.prim.GetPath(): read_name(li.prim) for li in links if li.kind in single}
+        found = (read_actuator(prim, names) for prim in self.stage.prims())
+        return tuple(actuator for actuator in found if actuator is not None)
 
     def _sort_prims(self) -> tuple[list[Usd.Prim], list[Usd.Prim], list[Usd.Prim]]:
         """Find the bodies; return scenes, joints and colliders."""
@@ -213,9 +229,11 @@ class _Loader:
     def _body(self, body: int, link: _Link | None, place: dict[int, int]) -> Body:
         """The description of a body held by a joint (None: free)."""
         prim, frame = self.prims[body], self.frames[body]
-        name = str(prim.GetName())
+        name = read_name(prim)
         if link is None:
-            parent, joint = WORLD, Joint(name=name, path=str(prim.GetPath()), kind="free")
+            keyframes = read_keyframes(prim, "free")
+            path = str(prim.GetPath())
+            parent, joint = WORLD, Joint(name=name, path=path, kind="free", keyframes=keyframes)
         else:
             parent, joint = link.other(body), self._joint(link, body)
         shapes = [read_shape(self.stage, c, prim, frame) for c in self.colliders[body]]
@@ -247,7 +265,7 @@ class _Loader:
         # X1 = X0 A0 J(q) A1^-1  <=>  X0 = X1 A1 J(q)^-1 A0^-1, and J(q)^-1 has the opposite axis.
         axis = read_axis(prim, "physics:axis", "X") * (1.0 if forward else -1.0)
         return Joint(
-            name=str(prim.GetName()),
+            name=read_name(prim),
             path=str(prim.GetPath()),
             kind=kind,
             parent_position=parent_anchor.position,
@@ -255,6 +273,7 @@ class _Loader:
             child_position=child_anchor.position,
             child_rotation=child_anchor.quat(),
             axis=axis,
+            keyframes=read_keyframes(prim, kind),
             **read_parameters(prim, kind, self.stage.units),
         )
 
