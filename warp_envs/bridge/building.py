@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import warp as wp
 
+from warp_envs.bridge.start import load_module
+
 PATIENCE = 2.0
 """Seconds of building before anything is said; kernels that were built before take less."""
 PULSE = 10.0
@@ -27,7 +29,7 @@ def load_kernels(named: Sequence[tuple[wp.Kernel, str]], device: wp.Device) -> N
     with _said(current, device):
         for kernel, name in named:
             current[0] = name or kernel.key
-            wp.load_module(kernel.module, device)
+            load_module(kernel.module, device)
 
 
 @contextmanager
