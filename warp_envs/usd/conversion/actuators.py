@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import Actuator
 
 _PLAIN = {

@@ -14,7 +14,8 @@ import numpy as np
 from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
 from warp_envs.usd.conversion.fields import unknown_fields
 from warp_envs.usd.conversion.ground import describe_ground
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
 
 _EQUALITIES = {
     "CONNECT": ("connect", "two points"),

@@ -22,7 +22,8 @@ from warp_envs.usd.actuators import (
 )
 from warp_envs.usd.conversion.actuators import driven_joint, joint_force_range
 from warp_envs.usd.conversion.frames import about_x, along_x, quat_of
-from warp_envs.usd.conversion.source import Source, joint_kind
+from warp_envs.usd.conversion.mujoco_model import joint_kind
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import Actuator
 from warp_envs.usd.joints import KEYFRAME
 from warp_envs.usd.stage import Frame
