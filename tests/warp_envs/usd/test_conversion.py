@@ -11,6 +11,7 @@ from tests.warp_envs.recording.recorded import findings
 from tests.warp_envs.usd.mujoco_judge import deviation
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.description import rotation_matrix
 
 # A floating trunk with two hinges on one body, a spring, a foot without joint, a ball, a slide that
 # is no axis of its body, an inertia that is no diagonal one, and a rotated everything.
@@ -172,6 +173,24 @@ def test_links_without_mass_and_meshes_that_nobody_can_read_do_not_stop_a_urdf(t
     assert re.search(r"mesh hook of hook \(.*\): left out, it touches nothing", said)
     assert "bodies without mass, coupling: 1e-09 kg" in said
     assert Articulation.from_usd(usd, num_envs=1).nv == 4
+
+
+def test_meshes_that_mujoco_does_not_read_come_through_trimesh(tmp_path):
+    trimesh = pytest.importorskip("trimesh", reason="the extra gippo[convert] is not installed")
+    for name in ("box.ply", "box.dae"):
+        trimesh.creation.box((0.1, 0.2, 0.3)).export(tmp_path / name)
+    look = '<{0}><geometry><mesh filename="package://arm/{1}" scale="1 2 1"/></geometry></{0}>'
+    text = ARM.replace(
+        '<collision><geometry><sphere radius="0.05"/></geometry></collision>',
+        look.format("visual", "box.dae") + look.format("collision", "box.ply"),
+    )
+    usd, left_out = converted(tmp_path, "arm.urdf", text, ground=True)
+    assert not any("mesh" in line for line in left_out)
+    (box,) = Articulation.from_usd(usd, num_envs=1).description.bodies[-1].shapes
+    corners = box.points @ rotation_matrix(box.rotation).T + box.position
+    assert_allclose(corners.max(axis=0), [0.05, 0.2, 0.15], atol=1e-6)
+    stage = Usd.Stage.Open(str(usd))
+    assert sum(prim.IsA(UsdGeom.Mesh) for prim in stage.Traverse()) == 2
 
 
 def test_an_inertia_that_no_solid_has_is_used_as_it_is(tmp_path):

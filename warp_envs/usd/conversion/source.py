@@ -55,8 +55,9 @@ class Source:
     def is_off(self, *flags: str) -> bool:
         """Whether the options disable one of these."""
         bits = import_mujoco().mjtDisableBit
-        known = [getattr(bits, f"mjDSBL_{flag}", None) for flag in flags]  # versions differ
-        return any(self.model.opt.disableflags & int(bit) for bit in known if bit is not None)
+        return any(
+            self.model.opt.disableflags & int(getattr(bits, f"mjDSBL_{flag}")) for flag in flags
+        )
 
 
 def read_source(path: Path, *, floating: bool) -> Source:
