@@ -28,6 +28,9 @@ NAME = "gippo:name"
 # Reads default values and the first of time samples alike.
 AT_REST = Usd.TimeCode.EarliestTime()
 
+FAR = 1e9
+"""[m] What is further away, or larger, is no scene: single precision could not place it."""
+
 # Turns a y-up world into a z-up one: (x, y, z) -> (x, -z, y).
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
