@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from warp_envs.usd.conversion.frames import frame_of
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import SHAPE_KINDS
 from warp_envs.usd.ground import STEEPEST
 from warp_envs.usd.stage import Frame
@@ -163,14 +164,18 @@ def _other_grounds(source: Source, touching: list[int]) -> tuple[list[str], list
         for geom in range(model.ngeom)
         if geom_kind(model, geom) == "plane" and model.body_weldid[model.geom_bodyid[geom]] > 0
     ]
+    if grounds and geom_kind(model, grounds[0]) == "plane" and not is_ground(model, grounds[0]):
+        what = "it faces sideways: the ground is z = 0 here, and what moves passes through it"
+        listed.append(f"plane {source.name('geom', grounds[0])}, {what}")
     for geom in grounds[1:]:
         kind, name = geom_kind(model, geom), source.name("geom", geom)
         listed.append(f"{_WORDS[kind]} {name} beside the ground: what moves passes through it")
     differing = []
     if grounds and not is_ground(model, grounds[0]):
         kind, name = geom_kind(model, grounds[0]), source.name("geom", grounds[0])
-        accepted = "a plane that faces up, or a height field along x and y"
-        differing.append(
-            f"{_WORDS[kind]} {name} as the ground: nothing touches it; {accepted} can be"
-        )
+        if kind == "plane":  # a wall, as a source with another axis up has it
+            what = "it faces sideways; the ground is z = 0 here, and what moves passes through it"
+            listed.append(f"plane {name}: {what}")
+        else:
+            differing.append(f"height field {name}: it is turned; one along x and y can be ground")
     return listed, differing

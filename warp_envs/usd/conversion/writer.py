@@ -17,8 +17,9 @@ from warp_envs.usd.conversion.ground import (
     sliding_friction,
     touching_geoms,
 )
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
 from warp_envs.usd.conversion.shapes import visible_geoms, write_geom, write_ground
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.conversion.tree import WORLD, Place, place_bodies
 from warp_envs.usd.description import MassProperties
 from warp_envs.usd.stage import NAME, Frame
