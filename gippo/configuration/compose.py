@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
 from gippo.errors import UserError
 from gippo.methods import method_names
-from warp_envs.checks import ArgumentError, near_matches
+from warp_envs.checks import ArgumentError, check_choice, near_matches
 from warp_envs.registry import env_ids, env_options, is_reference
 
 GROUPS = ("env", "algo", "experiment")
@@ -292,6 +292,11 @@ def _check_values(overrides: Sequence[Override], base: DictConfig) -> None:
         except OmegaConfBaseException as error:
             reason = one_line(error).removeprefix(f"{key}: ")
             raise UserError(f"{key}: {override.get_value_string()} given; {reason}") from error
+        if key == "env.id" and not is_reference(str(override.value())):
+            try:
+                check_choice(key, override.value(), env_ids())
+            except ArgumentError as error:
+                raise UserError(str(error)) from error
 
 
 def _text(override: Override) -> str:

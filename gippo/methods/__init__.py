@@ -49,6 +49,11 @@ def method_names() -> tuple[str, ...]:
     return (*_built_in(), *(name for name in _others if not is_reference(name)))
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a method's file lies in this folder."""
+    return name in _built_in()
+
+
 def register_method(name: str, method: type[Method] | str) -> None:
     """Let ``algo=NAME`` in this process, and `Learner`, know a method.
 

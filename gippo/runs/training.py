@@ -194,7 +194,7 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     Raises:
         UserError: an override would change what the run computes.
     """
-    config = load_config(run_dir)
+    config = load_config(run_dir, to_train=True)
     check_inputs(config, run_dir, given)
     for name in own_inputs(config, run_dir):  # compared by content, not by name
         if name in given.env:

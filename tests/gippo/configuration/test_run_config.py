@@ -197,7 +197,7 @@ def test_a_damaged_configuration_is_refused_by_name(tmp_path, old, new, culprit)
     save_config(train(), path)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError) as caught:
-        load_config(tmp_path)
+        load_config(tmp_path, to_train=True)
     assert culprit in str(caught.value)
     assert "\n" not in str(caught.value)
 
