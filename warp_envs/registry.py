@@ -128,11 +128,14 @@ def env_class(env_id: str) -> type[DifferentiableVectorEnv]:
 
 
 def _check_class(key: str, found: Any) -> type[DifferentiableVectorEnv]:
-    from warp_envs.vector_env import DifferentiableVectorEnv  # torch and Warp, needed from here on
+    # torch and Warp, needed from here on
+    from warp_envs.declarations import check_class
+    from warp_envs.vector_env import DifferentiableVectorEnv
 
     if not isinstance(found, type) or not issubclass(found, DifferentiableVectorEnv):
         accepted = "a subclass of warp_envs.DifferentiableVectorEnv"
         raise ArgumentError(key, getattr(found, "__qualname__", repr(found)), accepted)
+    check_class(found)
     return found
 
 
@@ -172,7 +175,11 @@ def make(
             raise ArgumentError(name, f"not given, but {env_id!r} needs it")
     if dtype is not None:
         options["dtype"] = dtype
-    return factory(num_envs=num_envs, device=device, seed=seed, **options)
+    env = factory(num_envs=num_envs, device=device, seed=seed, **options)
+    if "num_envs" not in vars(env):
+        key = f"{type(env).__name__}.__init__"
+        raise ArgumentError(key, "no call of super().__init__(**options)", "one, at its end")
+    return env
 
 
 def env_options(env_id: str) -> dict[str, Any]:

@@ -128,7 +128,8 @@ def _store_choices(groups: Sequence[Override]) -> None:
             elif group == "env" and not (config_dir() / "env" / f"{name}.yaml").exists():
                 ConfigStore.instance().store(group="env", name=name, node=_env_node(name))
         except ArgumentError as error:
-            raise UserError(str(error.renamed(group))) from error
+            own = error.key in ("env_id", "algo")  # else the class's, which says what of it
+            raise UserError(str(error.renamed(group) if own else error)) from error
 
 
 def _env_node(env_id: str) -> dict[str, Any]:

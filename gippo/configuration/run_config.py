@@ -226,8 +226,9 @@ def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
             "; a run goes on where its method can be imported (algo=module:Class), or in a process "
             "that has registered it (gippo.register_method)"
         )
-        hint = again if to_train else error.hint
-        error = ArgumentError("algo.name", error.given, error.accepted, hint)
+        if error.key == "algo":
+            hint = again if to_train else error.hint
+            error = ArgumentError("algo.name", error.given, error.accepted, hint)
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
         raise UserError(f"{path}: {one_line(error)}") from error

@@ -42,6 +42,7 @@ from gippo.runs.recording import play_policy
 from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number
+from warp_envs.checks import ArgumentError
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
@@ -131,14 +132,22 @@ def _lead(
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
             except NonFiniteError as error:
-                raise TrainingFailedError(
-                    f"{error}; the checkpoints in {run_dir} are good"
-                ) from error
+                raise TrainingFailedError(f"{error}; {_what_is_kept(trainer)}") from error
+            except ArgumentError as error:  # nothing that was asked: a run is under way
+                raise TrainingFailedError(str(error)) from error
             _finish(trainer, config, console)
     status = stop.exit_status
     if status == 0 and trainer.epoch < config.num_epochs:  # another process was asked to end
         status = 128 + signal.SIGTERM
     return Outcome(status, trainer.best_return, run_dir)
+
+
+def _what_is_kept(trainer: Trainer) -> str:
+    """What a run that was given up can be gone on from."""
+    epochs = list(trainer.checkpoints.epochs())
+    if not epochs:
+        return f"there is no checkpoint yet, one is due every {trainer.checkpoint_every} epochs"
+    return f"the checkpoint of epoch {epochs[0]} in {trainer.checkpoints.path} is good"
 
 
 def _follow(config: TrainConfig, run_dir: Path, ranks: Ranks, device: str) -> Outcome:

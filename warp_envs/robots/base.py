@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from kernels.robots import shared as robot
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
 from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number
-from warp_envs.declarations import check_declared
+from warp_envs.declarations import DECLARED, check_declared, check_widths
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
+_OF_ROBOTS = {"asset": "the path of a USD file", "gear": "a force or torque"}
+_FOUND = ("num_actions", "state_layout")
+"""What an environment has to declare and a robot's finds in its file."""
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 
 
@@ -48,6 +51,10 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     a spread is one number, or one for each coordinate.
     """
 
+    declares: ClassVar[Mapping[str, str]] = {
+        **{name: what for name, what in DECLARED.items() if name not in _FOUND},
+        **_OF_ROBOTS,
+    }
     asset: str | os.PathLike[str]
     """Path of a USD file with one UsdPhysics articulation."""
     gear: float | Sequence[float]
@@ -94,7 +101,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             ValueError: an unsupported asset (naming the prim and the reason), an unknown joint
                 name, a value out of range, or as `DifferentiableVectorEnv`.
         """
-        check_declared(self, {"asset": "the path of a USD file", "gear": "a force or torque"})
+        check_declared(self, _OF_ROBOTS)
         check_integer("substeps", self.substeps, 1)
         if compiled not in (True, False, None):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
@@ -109,6 +116,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         self._driven = _driven_dofs(self.articulation, self.actuated)
         self.num_actions = len(self._driven)
         self._gears = _gears(self.gear, self.num_actions)
+        check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
         self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * self.substeps))
