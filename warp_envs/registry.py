@@ -122,9 +122,13 @@ def env_class(env_id: str) -> type[DifferentiableVectorEnv]:
         return _check_class("env_id", load_reference("env_id", env_id))
     check_choice("env_id", env_id, _ENVS)
     found = _ENVS[env_id]
-    return (
-        _check_class("env_id", load_reference("env_id", found)) if isinstance(found, str) else found
-    )
+    if not isinstance(found, str):
+        return found
+    try:
+        return _check_class("env_id", load_reference("env_id", found))
+    except ArgumentError as error:
+        hint = f"{error.hint}; it is registered as {env_id!r}"
+        raise ArgumentError(error.key, error.given, error.accepted, hint) from error
 
 
 def _check_class(key: str, found: Any) -> type[DifferentiableVectorEnv]:

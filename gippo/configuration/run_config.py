@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -197,6 +198,17 @@ def own_inputs(config: TrainConfig, run_dir: Path) -> list[str]:
     return [key for key, v in config.env.items() if isinstance(v, str) and v.startswith(inside)]
 
 
+def folder_of(run_dir: Any) -> Path:
+    """A run's folder, as a caller names it.
+
+    Raises:
+        ArgumentError: that is no path.
+    """
+    if not isinstance(run_dir, (str, os.PathLike)) or not str(run_dir).strip():
+        raise ArgumentError("run_dir", repr(run_dir), "the path of a run's folder")
+    return Path(run_dir)
+
+
 def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
     """The configuration of the run kept in `run_dir`.
 
@@ -210,7 +222,8 @@ def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
     """
     path = run_dir / CONFIG_FILE
     if not path.is_file():
-        raise UserError(f"run_dir: {str(run_dir)!r} holds no run (no {CONFIG_FILE})")
+        what = "is a file" if run_dir.is_file() else f"holds no run (no {CONFIG_FILE})"
+        raise UserError(f"run_dir: {str(run_dir)!r} {what}; the folder of a run accepted")
     try:
         _check_plain(path)
         loaded = OmegaConf.load(path)

@@ -72,8 +72,11 @@ def register_method(name: str, method: type[Method] | str) -> None:
     """
     if not isinstance(name, str) or re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
         raise ArgumentError("name", repr(name), "lower-case letters, digits and underscores")
+    registered = _others.get(name, method)
+    if name in _built_in() or (registered is not method and not isinstance(method, str)):
+        raise ArgumentError("name", repr(name), "a name that is not taken")
     cls = _check_method("method", method)
-    if name in _built_in() or _others.get(name, cls) is not cls:
+    if _others.get(name, cls) is not cls:
         raise ArgumentError("name", repr(name), "a name that is not taken")
     _others[name] = cls
 

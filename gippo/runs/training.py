@@ -185,6 +185,8 @@ def _in_the_way(run_dir: Path) -> bool:
         UserError: the system cannot tell.
     """
     try:
+        if run_dir.is_file():
+            raise NotADirectoryError("is a file; a folder accepted")
         return run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))
     except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
         raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error

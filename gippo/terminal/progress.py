@@ -71,13 +71,13 @@ def drop_output() -> None:
 
 
 def make_console(label: str | None = None) -> Console:
-    """The terminal, taking text as it is: no markup, no colouring of numbers, no wrapping.
+    """The terminal, taking text as it is: no markup, no emoji, no colours, no wrapping.
 
     Args:
         label: put before every line, where several processes write to one terminal.
     """
     file: Any = _Output(label)
-    return Console(file=file, markup=False, highlight=False, soft_wrap=True)
+    return Console(file=file, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class TrainingProgress:
@@ -95,7 +95,7 @@ class TrainingProgress:
             self._bar = Progress(
                 TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=None),
-                TextColumn("{task.fields[numbers]}"),
+                TextColumn("{task.fields[numbers]}", markup=False),
                 console=console,
                 auto_refresh=False,
                 expand=True,

@@ -249,6 +249,11 @@ def test_a_path_is_told_as_the_command_line_takes_it(folder):
     assert configure("train", TrainConfig, [typed]).run_dir == folder
 
 
+def test_names_are_printed_as_they_are(capsys):
+    make_console().print("bad:boom: on [red]x:fire:[/red]")
+    assert capsys.readouterr().out == "bad:boom: on [red]x:fire:[/red]\n"
+
+
 def test_the_second_signal_is_not_caught():
     console = make_console()
     with StopRequest(console) as stop:

@@ -106,6 +106,9 @@ def test_a_method_s_class_is_refused_before_anything_is_written(bad, lines, said
         ("def __init__(self, size=1, **options): pass", "the option 'size' by position given"),
         ("def __init__(self, **options): pass", "no call of super().__init__(**options)"),
         ("extra_state = {'last': 'two'}", "Bad.extra_state['last']: 'two' given, an integer"),
+        ("control_step = -0.1", "control_step: -0.1 given"),
+        ("asset = '/tmp/nowhere.usda'", "asset: '/tmp/nowhere.usda' given, an existing USD file"),
+        ("actuated = 'front_hinge'", "actuated: 'front_hinge' given, a list of any of ["),
         ("name = 'In Chworm!'", "Bad.name: 'In Chworm!' given, a name of letters"),
         ("reward_terms = 'upright'", "reward_terms: 'upright' given, different names"),
         (

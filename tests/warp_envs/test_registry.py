@@ -10,6 +10,8 @@ import warp_envs
 from tests.warp_envs.toy import Spring
 from warp_envs.checks import ArgumentError
 from warp_envs.registry import _ENVS, env_class, env_options, gymnasium_id
+from warp_envs.robots.base import ArticulatedEnv
+from warp_envs.vector_env import DifferentiableVectorEnv
 
 TOY = "tests.warp_envs.toy:Spring"
 
@@ -79,6 +81,26 @@ def test_a_reference_to_nothing_is_told_as_what_it_is(reference, parts):
         assert part in str(caught.value)
 
 
+def test_what_is_registered_is_checked_as_soon_as_it_is_there(registered):
+    class Half(Spring):
+        record_step = DifferentiableVectorEnv.record_step
+
+    class Nameless(ArticulatedEnv):
+        record_observation = Spring.record_observation
+        record_outcome = Spring.record_outcome
+
+    for env, said in {
+        Half: "Half.record_step: nothing",
+        Nameless: "Nameless.name: nothing",
+    }.items():
+        with pytest.raises(ArgumentError, match=said):
+            warp_envs.register("half", env)
+        assert "half" not in warp_envs.env_ids()
+    warp_envs.register("toy", "tests.warp_envs.toy:Sprin")
+    with pytest.raises(ArgumentError, match=r"did you mean 'Spring'\?; it is registered as 'toy'"):
+        warp_envs.make("toy", num_envs=1)
+
+
 def test_an_error_inside_the_module_is_its_own(tmp_path, monkeypatch):
     (tmp_path / "broken_env_module.py").write_text("import no_such_module_at_all\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -96,7 +118,8 @@ def test_options_come_with_their_defaults():
 def test_the_package_names_what_it_imports_when_asked():
     for name in warp_envs.__all__:
         assert name in dir(warp_envs)
-        assert getattr(warp_envs, name).__module__.startswith("warp_envs.")
+        found = getattr(warp_envs, name)
+        assert name == "Arrays" or found.__module__.startswith("warp_envs.")
     with pytest.raises(AttributeError, match="no attribute 'Articulatoin'"):
         _ = warp_envs.Articulatoin
     assert warp_envs.make("dejong", num_envs=1).observe().dtype is torch.float32

@@ -18,7 +18,7 @@ import warp as wp
 from kernels.robots import shared as robot
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
-from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number
+from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number, check_positive
 from warp_envs.declarations import DECLARED, check_declared, check_widths
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
@@ -103,15 +103,19 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         """
         check_declared(self, _OF_ROBOTS)
         check_integer("substeps", self.substeps, 1)
+        check_positive("control_step", self.control_step)
         if compiled not in (True, False, None):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
         if not isinstance(self.asset, (str, os.PathLike)):
             raise ArgumentError("asset", repr(self.asset), "the path of a USD file")
         self.compiled = compiled
         self.asset_path = Path(self.asset)
-        self.articulation = Articulation.from_usd(
-            self.asset_path, num_envs, device=device, dtype=dtype, inertia=self.inertia
-        )
+        try:
+            self.articulation = Articulation.from_usd(
+                self.asset_path, num_envs, device=device, dtype=dtype, inertia=self.inertia
+            )
+        except ArgumentError as error:
+            raise error.renamed("asset") if error.key == "path" else error from None
         nq, nv = self.articulation.nq, self.articulation.nv
         self._driven = _driven_dofs(self.articulation, self.actuated)
         self.num_actions = len(self._driven)
@@ -231,6 +235,8 @@ def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> 
         if not free:
             raise ArgumentError("actuated", f"no joint of {description.name} to drive", "one")
         return free
+    if isinstance(actuated, str) or not isinstance(actuated, Sequence):
+        raise ArgumentError("actuated", repr(actuated), f"a list of any of {list(single)}")
     for name in actuated:
         if name not in single:
             raise ArgumentError("actuated", repr(name), f"hinges and slides {list(single)}")

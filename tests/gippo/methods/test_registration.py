@@ -144,6 +144,7 @@ def test_a_registered_method_is_chosen_by_name(known):
     ("name", "method", "message"),
     [
         ("ppo", Own, "name: 'ppo' given, a name that is not taken"),
+        ("ppo", "nowhere:Own", "name: 'ppo' given, a name that is not taken"),
         ("Own", Own, "name: 'Own' given, lower-case"),
         ("own", dict, "method: 'dict' given, a subclass of gippo.Method"),
         ("own", "nowhere:Own", "method: 'nowhere:Own' given, a module that can be imported"),
