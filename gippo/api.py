@@ -66,11 +66,12 @@ def train(
             raise UserError(f"{key}: {given[key]!r} and {value!r} given, one of them accepted")
         given[key] = value
     overrides = [override_text(str(key), _named(key, value)) for key, value in given.items()]
+    notes: list[str] = []
     console = make_console()
     console.quiet = quiet
-    config = configure("train", TrainConfig, overrides, console.print)
+    config = configure("train", TrainConfig, overrides, notes.append)
     config.run_dir = config.run_dir or new_folder(config)
-    outcome = train_run(config, overrides, console)
+    outcome = train_run(config, overrides, console, notes)
     best = outcome.best_return
     return Trained(Path(config.run_dir), best if best > -math.inf else math.nan, outcome.status)
 

@@ -97,10 +97,7 @@ def run(arguments: Sequence[str]) -> int:
     from gippo.runs import training  # torch and Warp, now that nothing is left to be refused
     from gippo.terminal.progress import make_console
 
-    console = make_console()
-    for note in notes:
-        console.print(note, soft_wrap=True)
-    return training.train(config, overrides, console).status
+    return training.train(config, overrides, make_console(), notes).status
 
 
 def _sweep(overrides: Sequence[str]) -> None:

@@ -73,7 +73,10 @@ class Outcome:
 
 
 def train(
-    config: TrainConfig, overrides: Sequence[str] = (), console: Console | None = None
+    config: TrainConfig,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+    notes: Sequence[str] = (),
 ) -> Outcome:
     """Train a run from its beginning, or further, and say where its files lie.
 
@@ -81,6 +84,7 @@ def train(
         config: the run.
         overrides: the command line's, to be held against a resumed run's own configuration.
         console: where to say it; by default the terminal.
+        notes: lines to say once nothing is left to be refused.
 
     Raises:
         UserError: something cannot be as asked; nothing has been written.
@@ -92,11 +96,16 @@ def train(
     with joined_ranks(config.device) as (ranks, device):
         if ranks.rank > 0:
             return _follow(config, run_dir, ranks, device)
-        return _lead(config, run_dir, console or make_console(), ranks, device)
+        return _lead(config, run_dir, console or make_console(), notes, ranks, device)
 
 
 def _lead(
-    config: TrainConfig, run_dir: Path, console: Console, ranks: Ranks, device: str
+    config: TrainConfig,
+    run_dir: Path,
+    console: Console,
+    notes: Sequence[str],
+    ranks: Ranks,
+    device: str,
 ) -> Outcome:
     """Train as the only process, or as the one that keeps the files and shows progress."""
     free = config.resume or not _in_the_way(run_dir)
@@ -128,7 +137,8 @@ def _lead(
                     console.print(f"{line}; the one before it is used")
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
-            console.print(title(config))
+            for line in (*notes, title(config)):
+                console.print(line, soft_wrap=True)
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
             except NonFiniteError as error:
