@@ -67,7 +67,8 @@ def record_compiled_step(
     ground = wp.array(numbers, dtype=scalar, device=program.device)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd, ground]
     kernel = _kernel(description, scalar, lanes)
-    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays])
+    name = f"the dynamics of {description.name!r} ({description.nv} degrees of freedom)"
+    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays], name=name)
 
 
 @lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one

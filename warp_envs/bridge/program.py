@@ -141,6 +141,7 @@ class Program:
         inputs: Sequence[Any],
         *,
         repeated: bool = False,
+        name: str = "",
     ) -> None:
         """Append a launch, and its adjoint unless the kernel is compiled without one.
 
@@ -149,6 +150,7 @@ class Program:
             dim: over how many threads, environments first.
             inputs: its arguments.
             repeated: run again before the backward pass, to fill arrays that are `shared`.
+            name: what it is to people, said if it must be built and that takes long.
         """
         arguments = list(inputs)
         if kernel.is_generic:
@@ -165,6 +167,7 @@ class Program:
                 adjoint=with_adjoint and not self._without_gradient and not conditional,
                 repeated=(repeated or not self.remember) and not conditional,
                 condition=self._condition if on_condition else None,
+                name=name,
             )
         )
 

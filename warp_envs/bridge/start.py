@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import warp as wp
+
+from warp_envs.checks import ArgumentError
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +51,32 @@ def load_module(module: wp.Module, device: wp.Device) -> None:
 
     A process killed, or a disk full, while the cache was written leaves entries of which Warp says
     no more than that it cannot load them.
+
+    Raises:
+        ArgumentError: code that Warp cannot translate, named.
     """
     try:
         wp.load_module(module, device)
-    except Exception:
+    except Exception as error:
+        _name_untranslated(error)
         cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{module.name}_*"))
         for entry in cached:
             shutil.rmtree(entry, ignore_errors=True)
         if not cached:
             raise
         wp.load_module(module, device)
+
+
+def _name_untranslated(error: Exception) -> None:
+    """Raise ArgumentError with the code that `error` says Warp cannot translate, if it is that."""
+    *_, innermost, reason = ["", *str(error).split("\n;")]
+    found = re.match(r'Error while parsing function "(\w+)" at (.+):\d+:\s*(.+)', innermost)
+    if found is None:
+        return
+    name, file, code = found.groups()
+    hint = "; a literal takes a variable's type as type(x)(0.5)" if "types" in reason else ""
+    given = f"'{code.strip()}' ({reason.strip()})"
+    raise ArgumentError(f"{name} in {file}", given, "what Warp translates", hint) from error
 
 
 def _init() -> str | None:
