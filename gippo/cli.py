@@ -14,8 +14,10 @@ from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
     "play": "let a trained policy act: print its returns, record the motion as USD",
+    "evaluate": "tell how well a trained policy does, over whole episodes",
     "view": "play a recorded rollout in the browser",
     "plot": "draw the learning curves of several runs in one figure",
+    "list": "list environments, methods, experiments, and runs with their best return and state",
     "convert": "turn a robot's MJCF or URDF file into the USD file that env=robot takes",
     "reproduce": "run the paper's experiments and set their numbers beside the paper's",
     "diagnose": "tell for how long a window an environment's gradients can be trusted",

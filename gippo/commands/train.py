@@ -40,6 +40,7 @@ Files in run_dir:
                      episode_length (means over the last 100 or so finished episodes), best_return,
                      alpha and much more; a number that does not exist yet is null
   tensorboard/       the same for TensorBoard
+  inputs/            copies of the files that the environment was given, with their checksums
   checkpoints/       the newest as epoch_NNNNNN.pt, the policy of the best return as best.pt
   curve.png          return, alpha, determinant range, out-of-range ratio
   rollout.usdc       the best policy's motion, for usdview or Omniverse (robots and traffic)

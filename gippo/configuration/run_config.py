@@ -27,6 +27,8 @@ else:
     LearnerConfig = settings_class("gippo.learner", "LearnerConfig")
 
 CONFIG_FILE = "config.yaml"
+INPUTS = "inputs"
+"""Folder in a run's of the files that it was given; its configuration names them relative to it."""
 MAX_THREADS = 1024
 """More than a system may refuse to start, in which case torch ends the process."""
 
@@ -171,7 +173,7 @@ def save_config(config: TrainConfig, path: Path) -> None:
         TrainingFailedError: the folder cannot be written to, or the disk is full.
     """
     try:
-        write_whole(path, OmegaConf.to_yaml(to_omegaconf(config)).encode())
+        write_whole(path, OmegaConf.to_yaml(stored(config, path.parent)).encode())
     except OSError as error:
         raise TrainingFailedError(
             f"configuration: {path} cannot be written ({reason(error)})"
@@ -181,6 +183,20 @@ def save_config(config: TrainConfig, path: Path) -> None:
 def to_omegaconf(config: TrainConfig) -> DictConfig:
     """Every value of a run as plain OmegaConf nodes."""
     return OmegaConf.create(dataclasses.asdict(config))
+
+
+def stored(config: TrainConfig, run_dir: Path) -> DictConfig:
+    """Every value of a run as its folder keeps it: its `INPUTS` by their paths from there."""
+    values = to_omegaconf(config)
+    for name in own_inputs(config, run_dir):
+        values.env[name] = str(config.env[name]).removeprefix(f"{run_dir}/")
+    return values
+
+
+def own_inputs(config: TrainConfig, run_dir: Path) -> list[str]:
+    """The environment's options that name a file in the run's `INPUTS`."""
+    inside = f"{run_dir}/{INPUTS}/"
+    return [key for key, v in config.env.items() if isinstance(v, str) and v.startswith(inside)]
 
 
 def load_config(run_dir: Path) -> TrainConfig:
@@ -208,7 +224,11 @@ def load_config(run_dir: Path) -> TrainConfig:
     except Exception as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     assert isinstance(merged, DictConfig)
-    return from_omegaconf(merged, TrainConfig)
+    config = from_omegaconf(merged, TrainConfig)
+    for name, value in config.env.items():
+        if isinstance(value, str) and value.startswith(f"{INPUTS}/"):
+            config.env[name] = f"{run_dir}/{value}"
+    return config
 
 
 def _check_plain(path: Path) -> None:

@@ -24,7 +24,9 @@ from gippo.configuration.run_config import (
     TrainConfig,
     keys_of,
     load_config,
+    own_inputs,
     save_config,
+    stored,
     to_omegaconf,
 )
 from gippo.distributed import Ranks, joined_ranks, local_processes
@@ -33,6 +35,7 @@ from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
+from gippo.runs.inputs import check_inputs, keep_inputs
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.plots import Columns, Limits, plot_run
 from gippo.runs.recording import play_policy
@@ -108,6 +111,8 @@ def _lead(
         learner = _make_learner(config, ranks, device)
         _make_folder(run_dir)
         with sole_use(run_dir):
+            if not config.resume:
+                _keep_inputs(config, run_dir)
             trainer = Trainer(
                 learner,
                 run_dir,
@@ -115,7 +120,7 @@ def _lead(
                 checkpoint_every=config.checkpoint_every,
                 keep_last=config.keep_last,
                 tensorboard=config.tensorboard,
-                settings=_settings(config),
+                settings=_settings(config, run_dir),
             )
             if config.resume:
                 for line in trainer.resume():
@@ -190,6 +195,10 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
         UserError: an override would change what the run computes.
     """
     config = load_config(run_dir)
+    check_inputs(config, run_dir, given)
+    for name in own_inputs(config, run_dir):  # compared by content, not by name
+        if name in given.env:
+            given.env[name] = config.env[name]
     for override in overrides:
         key, _, value = override.partition("=")
         section = key.partition(".")[0]
@@ -204,9 +213,18 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     return config
 
 
-def _settings(config: TrainConfig) -> dict[str, Any]:
+def _keep_inputs(config: TrainConfig, run_dir: Path) -> None:
+    try:
+        keep_inputs(config, run_dir)
+    except OSError as error:
+        raise TrainingFailedError(
+            f"{run_dir}: the files that the run is made of cannot be copied ({reason(error)})"
+        ) from error
+
+
+def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     """Dotted key -> value of all that a run's numbers up to any epoch depend on."""
-    values = to_omegaconf(config)
+    values = stored(config, run_dir)
     plain = OmegaConf.to_container(values)
     assert isinstance(plain, dict)
     free = (*RESUMABLE, "num_epochs")
