@@ -58,11 +58,15 @@ def run(arguments: Sequence[str]) -> int:
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from warp_envs.articulation.contacts import ground_notes
+    from warp_envs.usd.loader import load_robot
     from warp_envs.usd.newton_import import convert_robot
 
     left_out = convert_robot(source, out)
     console = make_console()
     for what in left_out:
         console.print(f"left out: {what}", soft_wrap=True)
+    for note in ground_notes(load_robot(out)):
+        console.print(note, soft_wrap=True, markup=False)
     console.print(f"robot: {out}", soft_wrap=True)
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 import warp as wp
 
 from kernels.robots import shared as robot
+from warp_envs.articulation.contacts import ground_notes
 from warp_envs.bridge.program import Program
 from warp_envs.checks import check_number
 from warp_envs.robots.base import ArticulatedEnv
@@ -41,7 +42,9 @@ class RobotEnv(ArticulatedEnv):
         asset: str | os.PathLike[str],
         gear: float = 1.0,
         actuated: Sequence[str] | None = None,
-        substeps: int = 16,
+        substeps: int | str = "auto",
+        ground: Any = None,
+        max_speed: float | None = 200.0,
         effort_weight: float = 0.1,
         **options: Any,
     ) -> None:
@@ -51,7 +54,13 @@ class RobotEnv(ArticulatedEnv):
             asset: path of a USD file with one UsdPhysics articulation.
             gear: force or torque at full action on every driven joint [N or N m].
             actuated: names of the driven joints; None drives every hinge and slide.
-            substeps: integration steps per control step of 1/60 s.
+            substeps: integration steps per control step of 1/60 s; "auto": what `gippo inspect`
+                advises, 16 at least.
+            ground: in place of the asset's: "flat", "rough", "slope", "stairs", these with options,
+                as ``{kind: rough, height: 0.1, seed: 1}``, or a file of heights, ``{file: x.npy,
+                cell: 0.1}``; see `warp_envs.robots.terrain`. None: the asset's own.
+            max_speed: velocity of any coordinate beyond which an environment counts as diverged
+                [m/s, rad/s]; None: no such bound.
             effort_weight: weight of the squared action in the reward.
             options: as `ArticulatedEnv`.
 
@@ -60,8 +69,10 @@ class RobotEnv(ArticulatedEnv):
         """
         check_number("effort_weight", effort_weight)
         self.asset, self.gear, self.actuated, self.substeps = asset, gear, actuated, substeps
+        self.ground, self.max_speed = ground, max_speed
         self.effort_weight = effort_weight
         super().__init__(**options)
+        self.notes = ground_notes(self.articulation.description)
 
     @property
     def num_obs(self) -> int:
