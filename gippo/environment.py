@@ -30,7 +30,7 @@ def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: A
         return warp_envs.make(settings["id"], num_envs=count, **base, **options)
     except ArgumentError as error:
         key = _KEYS.get(error.key, error.key)
-        known = error.renamed(f"env.{key}") if key in settings else error
+        known = error.renamed(f"env.{key}") if key.partition(".")[0] in settings else error
         raise UserError(str(known)) from error
 
 

@@ -198,7 +198,8 @@ class Learner:
             finished episodes), ``best_return`` (the highest smoothed return so far) - NaN before an
             episode has ended -, ``num_episodes``, ``num_diverged``, ``skipped_updates``,
             ``sigma_mean``, ``critic_loss``, ``critic_learning_rate``, ``actor_loss``,
-            ``actor_learning_rate``, and the method's own.
+            ``actor_learning_rate``, the method's own, and ``reward/NAME``, the mean over the
+            window of each term of the reward.
 
         Raises:
             NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, or the
@@ -233,7 +234,10 @@ class Learner:
         metrics["num_diverged"] = float(self._num_diverged)
         metrics["skipped_updates"] = float(self._skipped)
         sigma_mean = self._ranks.mean(torch.exp(rollout.log_sigma).mean())
-        metrics.update(_as_floats({**report.metrics, **critic_metrics, "sigma_mean": sigma_mean}))
+        means = self._ranks.means(*rollout.reward_terms.values())
+        terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
+        told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        metrics.update(_as_floats(told))
         self.stage_seconds.update(
             rollout=collected - started,
             gradient=judged - collected,
@@ -422,14 +426,17 @@ def _nonfinite_input(window: Window) -> str | None:
     }
     if gradients is not None:
         tensors["advantage's action gradient"] = gradients.of_own
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            return name
-    return None
+    # The device is waited for once.
+    finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
+    return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
 
 def _as_floats(metrics: Metrics) -> dict[str, float]:
-    """All at once, so that the device is waited for once."""
-    tensors = [torch.as_tensor(value, dtype=torch.float64) for value in metrics.values()]
-    values = torch.stack([tensor.detach().cpu() for tensor in tensors]).tolist()
-    return dict(zip(metrics, values, strict=True))
+    """All that lie on a device at once, so that it is waited for once."""
+    tensors = {name: torch.as_tensor(value) for name, value in metrics.items()}
+    values = dict.fromkeys(metrics, 0.0)
+    for device in {tensor.device for tensor in tensors.values()}:
+        there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
+        stacked = torch.stack([tensor.detach().double() for tensor in there.values()])
+        values.update(zip(there, stacked.tolist(), strict=True))
+    return values

@@ -99,7 +99,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             dtype: torch.float32 or torch.float64.
             seed: of the random initial states.
             num_blocks: blocks of environments, a thread of a CPU each; None: as many as
-                `warp_envs.get_num_threads` if each has its `rows_per_block`.
+                `warp_envs.get_num_threads` if each has its `rows_per_block`. A GPU has one.
 
         Raises:
             ValueError: an attribute that the class does not declare, a method that it does not

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -192,6 +193,7 @@ def load_config(run_dir: Path) -> TrainConfig:
     if not path.is_file():
         raise UserError(f"run_dir: {str(run_dir)!r} holds no run (no {CONFIG_FILE})")
     try:
+        _check_plain(path)
         loaded = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{path}: not a mapping")
@@ -207,6 +209,16 @@ def load_config(run_dir: Path) -> TrainConfig:
         raise UserError(f"{path}: {one_line(error)}") from error
     assert isinstance(merged, DictConfig)
     return from_omegaconf(merged, TrainConfig)
+
+
+def _check_plain(path: Path) -> None:
+    """Raise UserError at a YAML alias, of which a few lines can stand for more than fits anywhere.
+
+    No run's configuration is written with one.
+    """
+    for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{path}: an alias (*{event.anchor}) in it; a run's has none")
 
 
 def keys_of(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ class Rollout:
     """The episode ran out of time, bool (H, N)."""
     diverged: torch.Tensor
     """The simulation became non-finite, bool (H, N); terminated as well."""
+    reward_terms: dict[str, torch.Tensor]
+    """Means over all steps of the terms that the reward is the sum of."""
     final_obs: torch.Tensor
     """Observation after the step and before any reset, (H, N, num_obs), not normalised."""
     next_obs: torch.Tensor
@@ -82,6 +85,7 @@ def collect(
     obs = obs.detach().requires_grad_(record_gradient)
     policy = actor.frozen()
     steps: dict[str, list[torch.Tensor]] = {name: [] for name in _STEP_FIELDS}
+    terms: list[dict[str, torch.Tensor]] = []
     with torch.set_grad_enabled(record_gradient):
         for noise in eps.unbind(0):
             mu, log_sigma = policy(normalizer.normalize(obs))
@@ -91,6 +95,7 @@ def collect(
             record += (info["diverged"], info["final_obs"])
             for name, value in zip(_STEP_FIELDS, record, strict=True):
                 steps[name].append(value)
+            terms.append(info["reward_terms"])
             obs = next_obs
     env.detach()
     stacked = {
@@ -102,11 +107,17 @@ def collect(
         obs=normalizer.normalize(raw_obs),
         eps=eps,
         next_obs=obs.detach(),
+        reward_terms=_means(terms),
         action_steps=steps["action"] if record_gradient else [],
         reward_steps=steps["reward"] if record_gradient else [],
         final_obs_steps=steps["final_obs"] if record_gradient else [],
         **stacked,
     )
+
+
+def _means(terms: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The means over steps and environments of the terms by name."""
+    return {name: torch.stack([step[name] for step in terms]).mean() for name in terms[0]}
 
 
 _STEP_FIELDS = (

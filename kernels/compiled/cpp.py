@@ -11,18 +11,31 @@ finds them: the forward launch must have run last, as `warp_envs.bridge.program.
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 
 import warp as wp
 
+from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
 from kernels.compiled.tracer import Node, Op, live
 from kernels.vector_width import widest_lanes
 
 LANES = 16  # at most, whichever the processor
 
+# products and sums in separate statements fuse too, where the processor can
+FUSED = """
+#if !defined(__CUDA_ARCH__)
+    #pragma clang fp contract(fast)
+#endif"""
+
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
 _CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine", Op.FLOOR: "whole"}
+
+LONGEST = 12_000
+"""Nodes of a block up to which it is one function."""
+PIECE = 1_000
+"""Operations of each piece of a longer one."""
 
 
 def statements(block: Block, suffix: str) -> str:
@@ -32,20 +45,61 @@ def statements(block: Block, suffix: str) -> str:
         block: the program.
         suffix: of a literal, "f" in single precision, else empty.
     """
+    nodes = live(block.values)
+    tables = sorted({node.payload[0] for _, node in nodes if node.op is Op.GATHER})  # type: ignore[index]
+    lines = [f"const T* {table}_values = {table}.data;" for table in tables]
+    if len(nodes) > LONGEST:
+        return _indented([*lines, *_in_pieces(block, suffix, tables)])
+    operations, names = _operations(nodes, suffix, {})
+    return _indented([*lines, *operations, *_stored(block, names)])
+
+
+def _operations(
+    nodes: list[tuple[int, Node]], suffix: str, names: dict[int, str]
+) -> tuple[list[str], dict[int, str]]:
+    """A statement for each node, and what each is called; `names` are those known before."""
     lines: list[str] = []
-    names: dict[int, str] = {}
-    for index, node in live(block.values):
+    names = dict(names)
+    for index, node in nodes:
         code = _code(node, [names[operand] for operand in node.operands], suffix)
         if node.op in (Op.CONSTANT, Op.OPAQUE):
             names[index] = code
         else:
             names[index] = f"v{index}"
             lines.append(f"const auto v{index} = {code};")
-    lines += [
+    return lines, names
+
+
+def _stored(block: Block, names: dict[int, str]) -> list[str]:
+    return [
         f"{array}[{element}] = {names[value.index]};"
         for (array, element), value in zip(block.targets, block.values, strict=True)
     ]
-    return "\n".join(f"        {line}" for line in lines)
+
+
+def _in_pieces(block: Block, suffix: str, tables: Sequence[str]) -> list[str]:
+    """The same as functions of a local struct, called one after the other."""
+    pieces, slots = cut(block.values, PIECE)
+    inputs = {node.payload[0] for _, node in live(block.values) if node.op is Op.INPUT}  # type: ignore[index]
+    arrays = sorted(inputs | {array for array, _ in block.targets})
+    parameters = [f"V* {array}" for array in [*arrays, "between"]]
+    parameters += [f"const T* {table}_values" for table in tables]
+    lines = ["struct Pieces {"]
+    for number, piece in enumerate(pieces):
+        known = {index: f"between[{slot}]" for index, slot in piece.loads}
+        body, names = _operations(piece.nodes, suffix, known)
+        body += [f"between[{slot}] = {names[index]};" for index, slot in piece.stores]
+        if number == len(pieces) - 1:
+            body += _stored(block, names)
+        lines += [f"static PIECE void piece{number}({', '.join(parameters)}) {{", FUSED, *body, "}"]
+    arguments = ", ".join([*arrays, "between", *(f"{table}_values" for table in tables)])
+    lines += ["};", f"V between[{max(slots, 1)}];"]
+    lines += [f"Pieces::piece{number}({arguments});" for number in range(len(pieces))]
+    return lines
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(line if line.startswith("#") else f"        {line}" for line in lines)
 
 
 def _code(node: Node, operands: list[str], suffix: str) -> str:
@@ -59,11 +113,11 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
         return operands[0]
     if op is Op.GATHER:
         array, offset = node.payload
-        return f"gathered({array}.data, {operands[0]}, {offset})"
+        return f"Elementary::gathered({array}_values, {operands[0]}, {offset})"
     if op in _INFIX:
         return f"{operands[0]} {_INFIX[op]} {operands[1]}"
     if op in _CALLS:
-        return f"{_CALLS[op]}({operands[0]})"
+        return f"Elementary::{_CALLS[op]}({operands[0]})"
     if op is Op.RECIPROCAL:
         return f"V(1.0{suffix}) / {operands[0]}"
     if op is Op.NEGATE:
@@ -123,41 +177,49 @@ def _prelude(scalar: str, lanes: int | None) -> str:
     typedef {scalar} T;
     typedef T V;
     enum {{ LANES = 1 }};
-    auto root = [](V x) -> V {{ return sqrt{f}(x); }};
-    auto sine = [](V x) -> V {{ return sin{f}(x); }};
-    auto cosine = [](V x) -> V {{ return cos{f}(x); }};
-    auto whole = [](V x) -> V {{ return floor{f}(x); }};
-    auto gathered = [](const T* p, V index, int offset) -> V {{ return p[(int)index + offset]; }};
+    #define PIECE __device__ __noinline__
+    struct Elementary {{
+        static __device__ V root(V x) {{ return sqrt{f}(x); }}
+        static __device__ V sine(V x) {{ return sin{f}(x); }}
+        static __device__ V cosine(V x) {{ return cos{f}(x); }}
+        static __device__ V whole(V x) {{ return floor{f}(x); }}
+        static __device__ V gathered(const T* p, V index, int offset) {{
+            return p[(int)index + offset];
+        }}
+    }};
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
 #else
-    // products and sums in separate statements fuse too, where the processor can
     #pragma clang fp contract(fast)
     typedef {scalar} T;{chosen}
     typedef T V __attribute__((ext_vector_type(LANES)));
     typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
-    auto root = [](V x) -> V {{ return __builtin_elementwise_sqrt(x); }};
-    // sine of x + quarters pi/2; a number that is not finite gives NaN
-    auto turn = [](V x, T quarters) -> V {{
-        const V k = __builtin_elementwise_roundeven(x * V(0.63661977236758134308{f}));
-        const V r = ((x - k * V({parts[0]})) - k * V({parts[1]})) - k * V({parts[2]});
-        const V r2 = r * r;
-        const V s = r + r * r2 * ({_polynomial(sine)});
-        const V c = V(1.0{f}) - V(0.5{f}) * r2 + r2 * r2 * ({_polynomial(cosine)});
-        const V half = (k + V(quarters)) * V(0.5{f});  // odd quarters end in .5
-        const V whole = __builtin_elementwise_floor(half);
-        const V y = (half != whole) ? c : s;
-        const V quarter = whole * V(0.5{f});
-        return (quarter != __builtin_elementwise_floor(quarter)) ? -y : y;
-    }};
-    auto sine = [turn](V x) -> V {{ return turn(x, 0.0{f}); }};
-    auto cosine = [turn](V x) -> V {{ return turn(x, 1.0{f}); }};
-    auto whole = [](V x) -> V {{ return __builtin_elementwise_floor(x); }};
-    auto gathered = [](const T* p, V index, int offset) -> V {{
-        V found;
-        for (int l = 0; l < LANES; ++l)
-            found[l] = p[(int)index[l] + offset];
-        return found;
+    #define PIECE __attribute__((noinline))
+    struct Elementary {{
+        static V root(V x) {{ return __builtin_elementwise_sqrt(x); }}
+        // sine of x + quarters pi/2; a number that is not finite gives NaN
+        static V turn(V x, T quarters) {{
+            {FUSED}
+            const V k = __builtin_elementwise_roundeven(x * V(0.63661977236758134308{f}));
+            const V r = ((x - k * V({parts[0]})) - k * V({parts[1]})) - k * V({parts[2]});
+            const V r2 = r * r;
+            const V s = r + r * r2 * ({_polynomial(sine)});
+            const V c = V(1.0{f}) - V(0.5{f}) * r2 + r2 * r2 * ({_polynomial(cosine)});
+            const V half = (k + V(quarters)) * V(0.5{f});  // odd quarters end in .5
+            const V whole = __builtin_elementwise_floor(half);
+            const V y = (half != whole) ? c : s;
+            const V quarter = whole * V(0.5{f});
+            return (quarter != __builtin_elementwise_floor(quarter)) ? -y : y;
+        }}
+        static V sine(V x) {{ return turn(x, 0.0{f}); }}
+        static V cosine(V x) {{ return turn(x, 1.0{f}); }}
+        static V whole(V x) {{ return __builtin_elementwise_floor(x); }}
+        static V gathered(const T* p, V index, int offset) {{
+            V found;
+            for (int l = 0; l < LANES; ++l)
+                found[l] = p[(int)index[l] + offset];
+            return found;
+        }}
     }};
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V x) {{ *(Unaligned*)p = x; }};

@@ -63,6 +63,20 @@ def effort_and_progress(
     terminated_out[env] = False
 
 
+@wp.kernel
+def gear_forces(
+    # Model:
+    gear: Any,
+    # In:
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    # Out:
+    force_out: wp.array2d(dtype=Any),  # [num_envs, num_actions], N or N m
+):
+    """Forces gear * action."""
+    env, i = wp.tid()
+    force_out[env, i] = gear * action_in[env, i]
+
+
 @wp.kernel(enable_backward=False)
 def scatter_coordinates(
     # Model:

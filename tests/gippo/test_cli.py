@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from gippo.cli import COMMANDS, main
 from gippo.configuration.compose import configure, written
 from gippo.configuration.run_config import TrainConfig
 from gippo.learner import Learner, NonFiniteError
+from gippo.runs.checkpoint import read, write
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import make_console
 
@@ -185,6 +187,23 @@ def test_resume_refuses_what_would_change_the_run_and_takes_the_rest(trained, ca
         assert override.partition("=")[0] in capsys.readouterr().err
     assert main(["train", f"run_dir={trained}", "resume=true", "keep_last=5", "seed=0"]) == 0
     assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_configuration_edited_by_hand_is_not_gone_on_with(trained, tmp_path, capsys):
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    config = run_dir / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 3"))
+    assert main(["train", f"run_dir={run_dir}", "resume=true"]) == 2
+    assert "seed: trained with 0, the run's configuration now says 3" in capsys.readouterr().err
+
+
+def test_a_policy_that_is_not_finite_does_not_play(trained, tmp_path, capsys):
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    checkpoint = read(run_dir / "checkpoints" / "best.pt")
+    checkpoint["learner"]["actor"]["mlp.weights.0"].fill_(float("nan"))
+    write(run_dir / "checkpoints" / "best.pt", checkpoint)
+    assert main(["play", f"run_dir={run_dir}", "out=null"]) == 2
+    assert "learner.actor.mlp.weights.0 is nan" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path):

@@ -27,6 +27,7 @@ class Call(torch.autograd.Function):
         """Copy the inputs in, replay the launches, copy the outputs out."""
         ctx.loan = lend()
         ctx.slot = slot = next(ctx.loan)
+        slot.begin(tensors)
         _copy_in(slot, tensors)
         slot.forward()
         outputs = tuple([output.clone() for output in slot.outputs])
@@ -38,6 +39,7 @@ class Call(torch.autograd.Function):
     def backward(ctx: Any, *seeds: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Copy the inputs in, zero and seed the gradients, replay the adjoints, copy them out."""
         slot = ctx.slot
+        slot.begin((*ctx.saved_tensors, *seeds))
         _copy_in(slot, ctx.saved_tensors)
         torch._foreach_zero_(slot.inner_gradients)
         _seed(slot, seeds)

@@ -22,7 +22,7 @@ from typing import Any, cast
 import warp as wp
 
 from warp_envs.bridge.function import Call, TorchFunction, lend
-from warp_envs.bridge.slots import Launch, Rows, Slot
+from warp_envs.bridge.slots import Launch, Rows, Slot, Turn
 
 
 class Program:
@@ -76,12 +76,12 @@ class Program:
         Args:
             device: a Warp device, "cpu" or "cuda:0".
             num_rows: first dimension of every launch and of the arrays that blocks share out.
-            num_blocks: at most so many blocks of rows, a thread each.
+            num_blocks: at most so many blocks of rows, a thread each; a GPU takes all rows at once.
             remember: keep every call's arrays until torch lets go of the call.
         """
         self.device = wp.get_device(device)
         self.remember = remember
-        self.blocks = _blocks(num_rows, num_blocks)
+        self.blocks = _blocks(num_rows, 1 if self.device.is_cuda else num_blocks)
         self._num_rows = num_rows
         self._launches: list[Launch] = []
         self._gradients: list[wp.array] = []
@@ -90,6 +90,7 @@ class Program:
         self._shared_out: set[int] = set()  # by identity: blocks have rows of their own in them
         self._without_gradient = False
         self._condition: wp.array | None = None
+        self._turn = Turn()
 
     # Recording ----------------------------------------------------------------------------------
 
@@ -205,6 +206,7 @@ class Program:
 
     def replay(self) -> None:
         """Run the recorded launches, on a GPU on torch's current stream."""
+        self._replayed.begin()
         self._replayed.forward()
 
     @cached_property
@@ -242,6 +244,7 @@ class Program:
             inputs=inputs,
             outputs=outputs,
             gradients=self._gradients,
+            turn=self._turn,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -34,6 +34,27 @@ class Launch(NamedTuple):
     """Run only if any of these flags is set."""
 
 
+class Turn:
+    """Whose turn a program's arrays are in, of torch's streams of work on a GPU.
+
+    Calls on one stream follow each other. A call on another waits for what was queued on the
+    stream before, as all calls share arrays; and torch's allocator is told what it reads.
+    """
+
+    def __init__(self) -> None:
+        self._last: torch.cuda.Stream | None = None
+
+    def take(self, device: torch.device, tensors: Iterable[torch.Tensor | None]) -> None:
+        """Begin a call on the device's current stream, which reads `tensors`."""
+        current = torch.cuda.current_stream(device)
+        if self._last is not None and self._last != current:
+            current.wait_stream(self._last)
+            for tensor in tensors:
+                if tensor is not None:
+                    tensor.record_stream(current)
+        self._last = current
+
+
 class Slot:
     """One set of a program's arrays: its launches captured over them, and torch's views of them.
 
@@ -52,6 +73,7 @@ class Slot:
         inputs: Sequence[wp.array] = (),
         outputs: Sequence[wp.array] = (),
         gradients: Sequence[wp.array] = (),
+        turn: Turn,
     ) -> None:
         """Make the slot; nothing is captured yet.
 
@@ -63,11 +85,14 @@ class Slot:
             inputs: recorded arrays that a call copies its tensors to.
             outputs: recorded arrays that a call returns copies of.
             gradients: of all arrays that have one.
+            turn: the program's, of all its slots.
         """
         self._device = device
         self._launches = launches
         self._blocks = blocks
         self._part = part
+        self._turn = turn
+        self._torch_device = torch.device(wp.device_to_torch(device)) if device.is_cuda else None
         outputs = [part(array, None) for array in outputs]
         seeded = {id(array.grad) for array in outputs if array.requires_grad}
         self.inputs = [_view(part(array, None)) for array in inputs]
@@ -78,6 +103,11 @@ class Slot:
         """Which outputs have no gradient."""
         self.inner_gradients = [_view(grad) for grad in gradients if id(grad) not in seeded]
         """Gradients of everything but the outputs: what a backward pass accumulates into."""
+
+    def begin(self, tensors: Iterable[torch.Tensor | None] = ()) -> None:
+        """Say that a call begins, which reads `tensors`; a GPU's streams take turns."""
+        if self._torch_device is not None:
+            self._turn.take(self._torch_device, tensors)
 
     def forward(self) -> None:
         """Replay the launches."""
@@ -149,11 +179,13 @@ class Slot:
 
     def _run(self, blocks: list[_Stretches]) -> None:
         """Launch the graphs, the first block's on the calling thread, on a GPU in torch's order."""
-        stream = None
-        if self._device.is_cuda:
-            stream = wp.stream_from_torch(torch.device(wp.device_to_torch(self._device)))
-        others = [thread_pool().submit(_launch_graphs, block, stream) for block in blocks[1:]]
-        _launch_graphs(blocks[0], stream)
+        if self._torch_device is not None:
+            # torch's default stream has no handle of its own: it is the current device's.
+            with torch.cuda.device(self._torch_device):
+                _launch_graphs(blocks[0], wp.stream_from_torch(self._torch_device))
+            return
+        others = [thread_pool().submit(_launch_graphs, block, None) for block in blocks[1:]]
+        _launch_graphs(blocks[0], None)
         for other in others:
             other.result()
 

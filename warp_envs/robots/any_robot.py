@@ -1,38 +1,59 @@
-"""Any robot from a USD file as an environment to start from."""
+"""Any robot from a USD file as an environment, its task put together from a library of terms."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import warp as wp
 
+from kernels.precision import precision_of
 from kernels.robots import shared as robot
+from kernels.robots import task
+from kernels.robots.terms import BASE_WIDTH, WIDTHS
+from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.contacts import ground_notes
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_number
+from warp_envs.checks import ArgumentError, check_positive
+from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.robots.base import ArticulatedEnv
+from warp_envs.robots.start import start_pose
+from warp_envs.robots.task_terms import (
+    TermArrays,
+    read_commands,
+    read_ends,
+    read_observations,
+    read_rewards,
+    term_arrays,
+)
 from warp_envs.vector_env import Arrays
+
+REWARD = {"progress": 1.0, "effort": -0.1}
+OBSERVE = ("joint_q", "joint_qd")
+_COMMAND_STREAM = 1000  # of random numbers, beyond those of the start's coordinates
 
 
 class RobotEnv(ArticulatedEnv):
-    """Any robot: actions drive its joints, the joint state is observed, progress is rewarded.
+    """Any robot: actions drive its joints, and terms of a library say what is observed and earned.
 
     | | what | unit |
     |---|---|---|
-    | action (one per driven joint) | fraction of the gear's force or torque | 1 |
-    | obs (nq + nv) | joint_q, then joint_qd | m, rad, m/s, rad/s |
-    | reward: progress | velocity along x of the first free body, or 0 without one | m/s |
-    | reward: effort | minus `effort_weight` times the squared action | 1 |
+    | action (one per driven joint) | see `ArticulatedEnv` | 1 |
+    | obs | the terms of `observe`; joint_q, then joint_qd | |
+    | reward | the terms of `reward`; velocity along x less 0.1 times the squared action | |
+    | end | the terms of `terminate`; none | |
 
-    Never terminates; an episode is 1000 steps of 1/60 s. It starts at the asset's rest pose, hinges
-    and slides scattered by ±0.1, velocities by ±0.1.
+    An episode is 1000 steps of 1/60 s. It starts at the asset's rest pose, hinges and slides
+    scattered by ±0.1, velocities by ±0.1. State: ``joint_q``, ``joint_qd``, ``last_action`` and,
+    with commands, ``command`` (3) and ``command_draws`` (2: the key of its random numbers, steps).
     """
 
     name = "robot"
     max_episode_steps = 1000
-    reward_terms = ("progress", "effort")
     start_q_spread = 0.1
     start_qd_spread = 0.1
 
@@ -40,50 +61,198 @@ class RobotEnv(ArticulatedEnv):
         self,
         *,
         asset: str | os.PathLike[str],
+        reward: Mapping[str, Any] | None = None,
+        terminate: Mapping[str, Any] | None = None,
+        observe: Sequence[Any] | None = None,
+        command: Mapping[str, Any] | None = None,
+        base: str | None = None,
         gear: float = 1.0,
         actuated: Sequence[str] | None = None,
+        control_step: float = 1.0 / 60.0,
         substeps: int | str = "auto",
         ground: Any = None,
         max_speed: float | None = 200.0,
-        effort_weight: float = 0.1,
+        start: str | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Make copies of the robot in the file `asset`.
 
         Args:
             asset: path of a USD file with one UsdPhysics articulation.
+            reward: terms and weights, as ``{progress: 1, height: {above: 0.3, weight: 10}}``; all
+                terms stand in `kernels.robots.terms`. None: ``{progress: 1, effort: -0.1}``.
+            terminate: what ends an episode, as ``{height_below: 0.25, tilt_above: 60}``; None:
+                nothing.
+            observe: what is observed, as ``[height, {joint_velocities: {scale: 0.1}}]``; None:
+                ``[joint_q, joint_qd]``.
+            command: velocities to follow, as ``{forward: [0, 1], turn: [-1, 1], every: 5,
+                standing: 0.1}``; None: none.
+            base: name of the body that counts as the robot's trunk; None: the first with mass.
             gear: force or torque at full action on every driven joint [N or N m].
-            actuated: names of the driven joints; None drives every hinge and slide.
-            substeps: integration steps per control step of 1/60 s; "auto": what `gippo inspect`
-                advises, 16 at least.
+            actuated: names of the driven joints; None drives every hinge and slide but those by
+                which the base moves in the world.
+            control_step: time between two actions [s].
+            substeps: integration steps per control step; "auto": what `gippo inspect` advises, 16
+                at least.
             ground: in place of the asset's: "flat", "rough", "slope", "stairs", these with options,
                 as ``{kind: rough, height: 0.1, seed: 1}``, or a file of heights, ``{file: x.npy,
                 cell: 0.1}``; see `warp_envs.robots.terrain`. None: the asset's own.
             max_speed: velocity of any coordinate beyond which an environment counts as diverged
                 [m/s, rad/s]; None: no such bound.
-            effort_weight: weight of the squared action in the reward.
+            start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
+                (name -> value) and ``height`` (of the body that floats [m], or "auto": the lowest
+                point on the ground); None: the asset's rest pose. See `warp_envs.robots.start`.
             options: as `ArticulatedEnv`.
 
         Raises:
-            ValueError: as `ArticulatedEnv`, or a negative `effort_weight`.
+            ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that
+                there is not.
         """
-        check_number("effort_weight", effort_weight)
-        self.asset, self.gear, self.actuated, self.substeps = asset, gear, actuated, substeps
+        check_positive("control_step", control_step)
+        self.asset, self.gear, self.actuated = asset, gear, actuated
+        self.control_step, self.substeps = control_step, substeps
         self.ground, self.max_speed = ground, max_speed
-        self.effort_weight = effort_weight
+        self._rewards = read_rewards(REWARD if reward is None else reward)
+        self._ends = read_ends(terminate)
+        self._observed = read_observations(OBSERVE if observe is None else observe)
+        self._commands = read_commands(command)
+        self._base_name, self.start = base, start
+        self._placed: dict[int, tuple[wp.array, wp.array]] = {}
+        for choice in (*self._rewards, *self._observed):
+            if choice.term.command and self._commands is None:
+                raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
+        self.reward_terms = tuple(choice.label for choice in self._rewards)
         super().__init__(**options)
         self.notes = ground_notes(self.articulation.description)
 
+    def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `start` says, inside the joints' limits."""
+        _, spread = super()._start_pose()
+        return start_pose(self.articulation, self.start, spread)
+
+    @property
+    def extra_state(self) -> dict[str, int]:
+        """The last action, and the command with what renews it."""
+        commanded = {"command": 3, "command_draws": 2} if self._commands else {}
+        return {"last_action": self.num_actions, **commanded}
+
     @property
     def num_obs(self) -> int:
-        """Numbers observed: all joint coordinates and velocities."""
-        return self.articulation.nq + self.articulation.nv
+        """Numbers observed, those of all terms."""
+        return sum(self._widths())
+
+    # What the kernels are told of the robot -----------------------------------------------------
+
+    @cached_property
+    def _base(self) -> int:
+        return base_body(self.articulation.description, self._base_name)
+
+    @cached_property
+    def _rest(self) -> np.ndarray:
+        return self._start_pose()[0]
+
+    @cached_property
+    def _joints(self) -> list[int]:
+        """The bodies on hinges and slides but those by which the base moves in the world."""
+        description = self.articulation.description
+        own = base_joints(description, self._base)
+        kinds = [body.joint.kind for body in description.bodies]
+        return [i for i, kind in enumerate(kinds) if kind in SINGLE and i not in own]
+
+    @cached_property
+    def _anatomy(self) -> dict[str, list[int]]:
+        """The index lists of the kernels' struct, by its names."""
+        articulation = self.articulation
+        description = articulation.description
+        where = horizontal_coordinates(description, self._base)
+        return {
+            "joint_coordinate": [articulation.q_start[i] for i in self._joints],
+            "joint_dof": [articulation.qd_start[i] for i in self._joints],
+            "pose_coordinate": [i for i in range(articulation.nq) if i not in where],
+            "coordinate_of": list(articulation.q_start),
+            "dof_of": list(articulation.qd_start),
+            "driven": list(self._driven),
+        }
+
+    def _widths(self) -> list[int]:
+        """Numbers of each term observed."""
+        joints = len(self._anatomy["joint_dof"])
+        own = {
+            "joint_positions": joints,
+            "joint_velocities": joints,
+            "joints": 2 * joints,
+            "joint_q": self.articulation.nq,
+            "joint_qd": self.articulation.nv,
+            "pose": len(self._anatomy["pose_coordinate"]),
+            "action": self.num_actions,
+        }
+        return [own.get(c.term.name, WIDTHS.get(c.term.name, 0)) for c in self._observed]
+
+    @cached_property
+    def _terms(self) -> TermArrays:
+        bodies = self.articulation.description.bodies
+        single = [(i, b.joint) for i, b in enumerate(bodies) if b.joint.kind in SINGLE]
+        names = {
+            "joint": {joint.name: i for i, joint in single},
+            "body": {body.name: i for i, body in enumerate(bodies)},
+        }
+        choices = (self._rewards, self._ends, self._observed)
+        return term_arrays(*choices, self._widths(), names, self.scalar, self.articulation.device)
+
+    @cached_property
+    def _needs(self) -> set[str]:
+        """What the terms read beyond the state: "bodies", "forces"."""
+        terms = [choice.term for choice in (*self._rewards, *self._ends)]
+        return {name for name in ("bodies", "forces") if any(getattr(t, name) for t in terms)}
+
+    @cached_property
+    def _placing(self) -> Articulation:
+        """The robot, or as much of it as carries the base where no term asks for all bodies."""
+        if "bodies" in self._needs:
+            return self.articulation
+        description = self.articulation.description
+        part = replace(description, bodies=description.bodies[: self._base + 1])
+        device = wp.device_to_torch(self.articulation.device)
+        return Articulation.from_description(part, self.num_envs, device, self.dtype)
+
+    # Launches -----------------------------------------------------------------------------------
+
+    def record_step(
+        self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
+    ) -> None:
+        """The articulation's step; the action is kept, the command renewed in its time."""
+        super().record_step(program, state, action, next_state)
+        program.launch(robot.copy_rows, action.shape, [action, next_state["last_action"], 0])
+        if self._commands is not None:
+            every = self._commands.every
+            steps = 0 if every is None else max(1, round(every / self.control_step))
+            names = ("command", "command_draws")
+            rows = [arrays[name] for arrays in (state, next_state) for name in names]
+            inputs = [*self._command_ranges(program), steps, *rows]
+            program.launch(task.keep_command, self.num_envs, inputs)
+
+    def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
+        """The robot's start, and its first command."""
+        super().record_initial_state(program, rng, state)
+        if self._commands is not None:
+            rows = [state["command"], state["command_draws"]]
+            inputs = [*self._command_ranges(program), _COMMAND_STREAM, rng, *rows]
+            program.launch(task.draw_command, self.num_envs, inputs)
+
+    def _command_ranges(self, program: Program) -> list[Any]:
+        assert self._commands is not None
+        low, high = (
+            wp.array(values, dtype=self.scalar, device=program.device)
+            for values in (self._commands.low, self._commands.high)
+        )
+        return [low, high, self.scalar(self._commands.standing)]
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
-        """joint_q, then joint_qd."""
-        nq = self.articulation.nq
-        for rows, offset in ((state["joint_q"], 0), (state["joint_qd"], nq)):
-            program.launch(robot.copy_rows, rows.shape, [rows, obs, offset])
+        """The terms of `observe`."""
+        told = self._tell(program, state, state, state["last_action"])
+        terms = self._terms
+        inputs = [told, terms.scale, terms.clip, terms.start, obs]
+        program.launch(terms.kernels.observe, self.num_envs, inputs)
 
     def record_outcome(
         self,
@@ -94,10 +263,77 @@ class RobotEnv(ArticulatedEnv):
         reward_terms: wp.array,
         terminated: wp.array,
     ) -> None:
-        """Progress along x less the effort; never terminated."""
-        weight = self.scalar(float(self.effort_weight))
-        kinds = [body.joint.kind for body in self.articulation.description.bodies]
-        free = kinds.index("free") if "free" in kinds else -1
-        progress_dof = self.articulation.qd_start[free] if free >= 0 else -1
-        inputs = [progress_dof, weight, next_state["joint_qd"], action, reward_terms, terminated]
-        program.launch(robot.effort_and_progress, self.num_envs, inputs)
+        """The terms of `terminate`, then those of `reward`."""
+        told = self._tell(program, state, next_state, action)
+        terms = self._terms
+        inputs = [told, terms.end_parameters, terminated]
+        program.launch(terms.kernels.end, self.num_envs, inputs)
+        told.terminated = terminated
+        if "forces" in self._needs:
+            told.force = self._record_forces(program, next_state, action)
+        inputs = [told, terms.parameters, terms.weights, reward_terms]
+        program.launch(terms.kernels.judge, self.num_envs, inputs)
+
+    def _tell(self, program: Program, before: Arrays, after: Arrays, action: wp.array) -> Any:
+        """The struct that the terms read."""
+        articulation = self.articulation
+        bodies = articulation.description.bodies
+        told = task.robot_type(self.scalar)()
+
+        def numbers(values: Any) -> wp.array:
+            return wp.array(
+                np.asarray(values, np.float64), dtype=self.scalar, device=program.device
+            )
+
+        def nothing(dimensions: int, dtype: Any = self.scalar) -> wp.array:
+            return wp.empty((0,) * dimensions, dtype=dtype, device=program.device)
+
+        told.time = self.scalar(self.control_step)
+        for name, indices in self._anatomy.items():
+            setattr(told, name, wp.array(indices, dtype=wp.int32, device=program.device))
+        told.rest = numbers(self._rest[self._anatomy["joint_coordinate"]])
+        told.lower = numbers([bodies[i].joint.lower for i in self._joints])
+        told.upper = numbers([bodies[i].joint.upper for i in self._joints])
+        masses = np.array([body.mass for body in bodies])
+        told.mass_share = numbers(masses / masses.sum())
+        told.joint_q, told.joint_qd = after["joint_q"], after["joint_qd"]
+        told.joint_qd_before = before["joint_qd"]
+        told.base, told.com = self._place(program, after)
+        told.base_before, told.com_before = self._place(program, before)
+        told.action, told.action_before = action, before["last_action"]
+        told.command = before.get("command", nothing(2))
+        told.force, told.terminated = nothing(2), nothing(1, wp.bool)
+        return told
+
+    def _place(self, program: Program, state: Arrays) -> tuple[wp.array, wp.array]:
+        """The base's row and, where a term asks for bodies, their centres of mass, found once."""
+        key = id(state["joint_q"])
+        if key not in self._placed:
+            self._placed[key] = self._record_place(program, state)
+        return self._placed[key]
+
+    def _record_place(self, program: Program, state: Arrays) -> tuple[wp.array, wp.array]:
+        placing, n = self._placing, self.num_envs
+        bodies = placing.description.bodies
+        vector = precision_of(self.scalar).vec3
+        coms = np.array([body.com for body in bodies])
+        body_q = program.array((n, len(bodies), 7), self.scalar)
+        body_qd = program.array((n, len(bodies), 6), self.scalar)
+        base = program.array((n, BASE_WIDTH), self.scalar)
+        placing.record_kinematics(program, state["joint_q"], state["joint_qd"], body_q, body_qd)
+        inputs = [self._base, vector(*coms[self._base]), body_q, body_qd, base]
+        program.launch(task.place_base, n, inputs)
+        if "bodies" not in self._needs:
+            return base, wp.empty((0, 0, 0), dtype=self.scalar, device=program.device)
+        com = program.array((n, len(bodies), 3), self.scalar)
+        inputs = [wp.array(coms, dtype=vector, device=program.device), body_q, com]
+        program.launch(task.place_masses, (n, len(bodies)), inputs)
+        return base, com
+
+    def _record_forces(self, program: Program, state: Arrays, action: wp.array) -> wp.array:
+        """The actuators' forces (num_envs, num_actions) in a state."""
+        force = program.array(action.shape, self.scalar)
+        program.launch(
+            robot.gear_forces, action.shape, [self.scalar(float(self.gear)), action, force]
+        )
+        return force

@@ -21,12 +21,12 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.bridge.program import Program
 from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number, check_positive
+from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
 
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
-_SINGLE = ("revolute", "prismatic")  # joints of one coordinate: hinges and slides
 
 
 def asset_path(name: str) -> Path:
@@ -56,7 +56,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     gear: float | Sequence[float]
     """Force or torque at full action, on every driven joint or of each [N or N m]."""
     actuated: Sequence[str] | None = None
-    """Names of the driven joints; None drives every hinge and slide."""
+    """Names of the driven joints; None: all hinges and slides but those that move the base."""
     substeps: int | str = 16
     """Integration steps per control step; "auto": as many as the robot's stiffness asks for."""
     control_step: float = 1.0 / 60.0
@@ -183,7 +183,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         kinds = [body.joint.kind for body in articulation.description.bodies]
         single = np.zeros(articulation.nq)
         for kind, start in zip(kinds, articulation.q_start, strict=True):
-            single[start : start + 1] = kind in _SINGLE
+            single[start : start + 1] = kind in SINGLE
         rest = articulation.default_joint_q
         if self.start_q is not None:
             rest = _per_coordinate("start_q", self.start_q, np.zeros(articulation.nq))
@@ -232,13 +232,20 @@ def _load(path: Path, ground: Any) -> RobotDescription:
 
 def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> list[int]:
     """The degrees of freedom of the named joints, in the order of the names."""
+    description = articulation.description
     single = {
         body.joint.name: articulation.qd_start[index]
-        for index, body in enumerate(articulation.description.bodies)
-        if body.joint.kind in _SINGLE
+        for index, body in enumerate(description.bodies)
+        if body.joint.kind in SINGLE
     }
     if actuated is None:
-        return list(single.values())
+        own = base_joints(description, base_body(description))
+        free = [
+            dof for dof in single.values() if dof not in [articulation.qd_start[i] for i in own]
+        ]
+        if not free:
+            raise ArgumentError("actuated", f"no joint of {description.name} to drive", "one")
+        return free
     for name in actuated:
         if name not in single:
             raise ArgumentError("actuated", repr(name), f"hinges and slides {list(single)}")

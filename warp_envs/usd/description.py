@@ -12,7 +12,7 @@ where `J(q)` turns about, or slides along, `Joint.axis`, given in the joint's ow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -37,6 +37,10 @@ def _origin() -> np.ndarray:
 
 def _identity_quat() -> np.ndarray:
     return np.array([0.0, 0.0, 0.0, 1.0])
+
+
+def _everything() -> np.ndarray:
+    return np.array([-np.inf, np.inf])
 
 
 def _unit_x() -> np.ndarray:
@@ -115,6 +119,8 @@ class Joint:
         rest: coordinate at which that spring is slack [rad or m].
         limit_ke: spring outside the range [N m/rad or N/m].
         limit_kd: damping that goes with the limits and acts always [N m s/rad or N s/m].
+        force_range: least and greatest force of all actuators together [N or N m], shape (2,).
+        keyframes: name of a pose -> the joint's coordinates in it, shape (nq,).
     """
 
     name: str
@@ -133,6 +139,8 @@ class Joint:
     rest: float = 0.0
     limit_ke: float = 0.0
     limit_kd: float = 0.0
+    force_range: np.ndarray = field(default_factory=_everything)
+    keyframes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -154,6 +162,7 @@ class Joint:
             raise _error(self, "lower", "a range with a number in it")
         object.__setattr__(self, "lower", float(self.lower))
         object.__setattr__(self, "upper", float(self.upper))
+        object.__setattr__(self, "force_range", _range(self, "force_range"))
 
     @property
     def nq(self) -> int:
@@ -213,6 +222,60 @@ class Body:
             raise _error(self, "inertia", f"a positive tensor on a {self.joint.kind} joint")
 
 
+@dataclass(frozen=True, eq=False)
+class Actuator:
+    """What drives one hinge or slide.
+
+    At control u it pulls at a joint of coordinate q with
+
+        gear * clip(gain u + bias_0 + bias_1 gear q + bias_2 gear qd)
+
+    clipped to `force_range`, and all of a joint together to `Joint.force_range` (MuJoCo's
+    documentation, "Computation", Actuation model). A motor has gain 1 and no bias, a position servo
+    gain kp and bias (0, -kp, -kv), a velocity servo gain kv and bias (0, 0, -kv).
+
+    Attributes:
+        name: as its file has it.
+        joint: name of the joint.
+        gear: joint force for each newton (metre) of the actuator.
+        gain: force for each unit of control.
+        bias: force, force for each coordinate, force for each velocity, shape (3,).
+        control_range: least and greatest control, infinite where there is none, shape (2,).
+        force_range: the same of the force before the gear, shape (2,).
+    """
+
+    name: str
+    joint: str
+    gear: float = 1.0
+    gain: float = 1.0
+    bias: np.ndarray = field(default_factory=_origin)
+    control_range: np.ndarray = field(default_factory=_everything)
+    force_range: np.ndarray = field(default_factory=_everything)
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        _number(self, "gear")
+        _number(self, "gain")
+        _freeze(self, bias=(3,))
+        for name in ("control_range", "force_range"):
+            object.__setattr__(self, name, _range(self, name))
+
+    @property
+    def kind(self) -> str:
+        """One of "motor", "position" and "velocity" (servos) and "general"."""
+        if not np.any(self.bias):
+            return "motor"
+        if self.bias[0] == 0.0 and self.bias[1] == -self.gain:
+            return "position"
+        if not np.any(self.bias[:2]) and self.bias[2] == -self.gain:
+            return "velocity"
+        return "general"
+
+
 @dataclass(frozen=True)
 class ContactMaterial:
     """Penalty contact with the ground.
@@ -252,6 +315,7 @@ class RobotDescription:
         contact: with the ground, None where nothing touches it.
         ground: what it is.
         notes: what of the file plays no part, a sentence each.
+        actuators: what the file says drives the joints, in its order.
     """
 
     name: str
@@ -261,6 +325,7 @@ class RobotDescription:
     contact: ContactMaterial | None = None
     ground: Ground = field(default_factory=Plane)
     notes: tuple[str, ...] = ()
+    actuators: tuple[Actuator, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -404,6 +469,15 @@ def _freeze(owner: Any, **shapes: tuple[int, ...]) -> None:
             raise _error(owner, name, accepted)
         array.setflags(write=False)
         object.__setattr__(owner, name, array)
+
+
+def _range(owner: Any, name: str) -> np.ndarray:
+    """A field of two numbers, the first not above the second, as a read-only array."""
+    array = np.array(getattr(owner, name), dtype=np.float64)
+    if array.shape != (2,) or np.any(np.isnan(array)) or array[0] > array[1]:
+        raise _error(owner, name, "two numbers, the lesser first")
+    array.setflags(write=False)
+    return array
 
 
 def _unit(owner: Any, name: str) -> None:

@@ -6,12 +6,19 @@ published schema, and come out for each radian.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pxr import Usd
 
+from warp_envs.usd.actuators import FORCE_RANGE, read_doubles
+from warp_envs.usd.description import JOINT_NQ
 from warp_envs.usd.stage import Units, read_flag, read_gain, read_numbers, refuse
 
 DEFAULT_LIMIT_KE = 1e3  # [N m/rad or N/m], where a joint has limits and no stiffness for them
+
+KEYFRAME = "gippo:keyframe:"
+"""Start of the name of an attribute with a joint's coordinates in a keyframe [m, rad]."""
 
 JOINT_KINDS = {
     "PhysicsFixedJoint": "fixed",
@@ -53,7 +60,7 @@ def read_kind(prim: Usd.Prim) -> str:
     return kind
 
 
-def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, float]:
+def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
     """Armature, and of a hinge or slide limits, springs and damping, in SI units and radians.
 
     The keys are fields of `warp_envs.usd.description.Joint`.
@@ -64,10 +71,33 @@ def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, float]
     """
     if kind == "fixed":
         return {}
-    parameters = {"armature": _armature(prim, units.mass if kind == "prismatic" else units.inertia)}
+    parameters: dict[str, Any] = {
+        "armature": _armature(prim, units.mass if kind == "prismatic" else units.inertia)
+    }
     if kind in _DRIVES:
         parameters |= _passive(prim, kind, units)
+        bounds = read_doubles(prim, FORCE_RANGE, 2)
+        if bounds is not None:
+            parameters["force_range"] = bounds
     return parameters
+
+
+def read_keyframes(prim: Usd.Prim, kind: str) -> dict[str, np.ndarray]:
+    """A joint's coordinates (nq,) in each keyframe [m, rad; quaternions x, y, z, w], by its name.
+
+    A free joint's stand on its body's prim.
+
+    Raises:
+        ValueError: another number of coordinates than the joint has, or one that is not finite.
+    """
+    found = {}
+    for attribute in prim.GetAuthoredPropertiesInNamespace(KEYFRAME.rstrip(":")):
+        values = read_doubles(prim, attribute.GetName(), JOINT_NQ[kind])
+        if values is None or not np.all(np.isfinite(values)):
+            given = f"{attribute.GetName()} is {values}, {JOINT_NQ[kind]} finite numbers accepted"
+            raise refuse(prim, given)
+        found[attribute.GetName().removeprefix(KEYFRAME)] = values
+    return found
 
 
 def _armature(prim: Usd.Prim, unit: float) -> float:

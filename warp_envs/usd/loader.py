@@ -34,7 +34,9 @@ import numpy as np
 from pxr import Sdf, Tf, Usd, UsdPhysics
 
 from warp_envs.checks import ArgumentError
+from warp_envs.usd.actuators import read_actuator
 from warp_envs.usd.description import (
+    Actuator,
     Body,
     ContactMaterial,
     Joint,
@@ -42,7 +44,7 @@ from warp_envs.usd.description import (
     rotation_matrix,
 )
 from warp_envs.usd.ground_reading import read_ground
-from warp_envs.usd.joints import read_kind, read_parameters
+from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
 from warp_envs.usd.shapes import read_contact, read_mass, read_shape
 from warp_envs.usd.stage import (
     IDENTITY,
@@ -50,6 +52,7 @@ from warp_envs.usd.stage import (
     Stage,
     read_axis,
     read_flag,
+    read_name,
     read_numbers,
     read_quat,
     read_vector,
@@ -138,7 +141,15 @@ class _Loader:
             contact=self._contact(),
             ground=ground,
             notes=tuple(notes),
+            actuators=self._actuators(links),
         )
+
+    def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:
+        """What drives the hinges and slides, in the file's order."""
+        single = ("revolute", "prismatic")
+        names = {li.prim.GetPath(): read_name(li.prim) for li in links if li.kind in single}
+        found = (read_actuator(prim, names) for prim in self.stage.prims())
+        return tuple(actuator for actuator in found if actuator is not None)
 
     def _sort_prims(self) -> tuple[list[Usd.Prim], list[Usd.Prim], list[Usd.Prim]]:
         """Find the bodies; return scenes, joints and colliders."""
@@ -218,9 +229,11 @@ class _Loader:
     def _body(self, body: int, link: _Link | None, place: dict[int, int]) -> Body:
         """The description of a body held by a joint (None: free)."""
         prim, frame = self.prims[body], self.frames[body]
-        name = str(prim.GetName())
+        name = read_name(prim)
         if link is None:
-            parent, joint = WORLD, Joint(name=name, path=str(prim.GetPath()), kind="free")
+            keyframes = read_keyframes(prim, "free")
+            path = str(prim.GetPath())
+            parent, joint = WORLD, Joint(name=name, path=path, kind="free", keyframes=keyframes)
         else:
             parent, joint = link.other(body), self._joint(link, body)
         shapes = [read_shape(self.stage, c, prim, frame) for c in self.colliders[body]]
@@ -252,7 +265,7 @@ class _Loader:
         # X1 = X0 A0 J(q) A1^-1  <=>  X0 = X1 A1 J(q)^-1 A0^-1, and J(q)^-1 has the opposite axis.
         axis = read_axis(prim, "physics:axis", "X") * (1.0 if forward else -1.0)
         return Joint(
-            name=str(prim.GetName()),
+            name=read_name(prim),
             path=str(prim.GetPath()),
             kind=kind,
             parent_position=parent_anchor.position,
@@ -260,6 +273,7 @@ class _Loader:
             child_position=child_anchor.position,
             child_rotation=child_anchor.quat(),
             axis=axis,
+            keyframes=read_keyframes(prim, kind),
             **read_parameters(prim, kind, self.stage.units),
         )
 

@@ -22,8 +22,14 @@ from warp_envs.usd.description import rotation_matrix
 
 USD_SUFFIXES = (".usd", ".usda", ".usdc", ".usdz")
 
+NAME = "gippo:name"
+"""Attribute with a body's or joint's name where its prim cannot have it: USD allows no "-"."""
+
 # Reads default values and the first of time samples alike.
 AT_REST = Usd.TimeCode.EarliestTime()
+
+FAR = 1e9
+"""[m] What is further away, or larger, is no scene: single precision could not place it."""
 
 # Turns a y-up world into a z-up one: (x, y, z) -> (x, -z, y).
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -255,6 +261,12 @@ def read_numbers(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:
     if type_name.startswith(("double", "int")) or type_name.endswith("d"):
         return array
     return np.array([float(str(np.float32(number))) for number in array])
+
+
+def read_name(prim: Usd.Prim) -> str:
+    """What a prim is called: `NAME` where it is authored, else the last part of its path."""
+    attribute = prim.GetAttribute(NAME)
+    return str(attribute.Get() or prim.GetName()) if attribute else str(prim.GetName())
 
 
 def read_vector(prim: Usd.Prim, name: str) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import warp as wp
 
 from warp_envs.bridge.start import start_warp
 from warp_envs.checks import ArgumentError
-from warp_envs.usd.newton_import import import_newton
 from warp_envs.viewing.playback import (
     STATIC,
     Playback,
@@ -42,6 +42,20 @@ _ALONG = {
     "Y": np.array([-np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)]),
     "Z": np.array([0.0, 0.0, 0.0, 1.0]),
 }
+
+
+def import_newton() -> ModuleType:
+    """Newton, if it is installed.
+
+    Raises:
+        ValueError: it is not; the message names the extra.
+    """
+    try:
+        import newton  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        hint = f"not installed ({error}); pip install 'gippo[newton]' brings it"
+        raise ArgumentError("newton", hint) from error
+    return newton
 
 
 @dataclass(frozen=True)

@@ -204,3 +204,10 @@ def test_near_matches_prefer_the_same_section():
     known = ["a.rate", "b.rate", "b.other"]
     assert near_matches("b.rtae", known) == "; did you mean 'b.rate' or 'a.rate'?"
     assert near_matches("b.zzz", known) == ""
+
+
+def test_a_configuration_with_aliases_is_refused_however_far_they_would_unfold(tmp_path):
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"config\.yaml: an alias \(\*a0\)"):
+        load_config(tmp_path)

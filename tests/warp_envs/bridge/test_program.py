@@ -14,7 +14,7 @@ import warp_envs
 from tests.warp_envs.toy import Spring
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
-from warp_envs.bridge.slots import Slot
+from warp_envs.bridge.slots import Slot, Turn
 
 
 @wp.kernel
@@ -313,6 +313,33 @@ def test_blocks_on_threads_change_nothing(num_envs, num_blocks):
         assert torch.equal(one, many)
 
 
+class FakeStream:
+    """What a call does with torch's stream."""
+
+    def __init__(self) -> None:
+        self.waited_for: list[FakeStream] = []
+
+    def wait_stream(self, other: "FakeStream") -> None:
+        self.waited_for.append(other)
+
+
+def test_a_call_on_another_stream_waits_for_the_one_before(monkeypatch):
+    one, other = FakeStream(), FakeStream()
+    tensor = SimpleNamespace(used_on=[])
+    tensor.record_stream = tensor.used_on.append
+    turn = Turn()
+    for current in (one, one, other, other, one):
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device, it=current: it)
+        turn.take(torch.device("cuda:0"), [tensor, None])  # pyright: ignore[reportArgumentType]
+    assert (one.waited_for, other.waited_for) == ([other], [one])
+    assert tensor.used_on == [other, one]
+
+
+def test_a_gpu_takes_all_rows_in_one_block(monkeypatch):
+    monkeypatch.setattr(wp, "get_device", lambda name: SimpleNamespace(is_cuda=True))
+    assert Program("cuda:0", num_rows=64, num_blocks=4).blocks == [None]
+
+
 def windows(device, compiled):
     """Rewards, states and action gradients of three windows with episode ends, of an ant."""
     env = warp_envs.make("ant", num_envs=40, device=device, compiled=compiled, dtype=torch.float64)
@@ -334,3 +361,23 @@ def test_a_gpu_replays_what_a_cpu_does(compiled):
     """Graphs on torch's stream, slots taken again, resets inside windows."""
     for expected, found in zip(windows("cpu", True), windows("cuda:0", compiled), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.gpu
+def test_streams_share_an_environment_in_turns():
+    """Steps on a stream of one's own, between steps on the default one, with a gradient."""
+
+    def gradient(streams: list[torch.cuda.Stream]) -> torch.Tensor:
+        env = warp_envs.make("cartpole", num_envs=64, device="cuda:0", seed=0)
+        actions = torch.full((8, 64, 1), 0.3, device="cuda:0", requires_grad=True)
+        total = torch.zeros((), device="cuda:0")
+        for step, action in enumerate(actions.unbind()):
+            stream = streams[step % len(streams)]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                total = total + env.step(action)[1].sum()
+            torch.cuda.current_stream().wait_stream(stream)
+        return torch.autograd.grad(total, actions)[0]
+
+    default = torch.cuda.current_stream()
+    torch.testing.assert_close(gradient([default, torch.cuda.Stream()]), gradient([default]))

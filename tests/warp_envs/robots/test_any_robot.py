@@ -10,9 +10,7 @@ HOPPER = asset_path("hopper.usda")
 ANT = asset_path("ant.usda")
 
 
-def test_all_hinges_and_slides_are_driven_unless_named():
-    env = warp_envs.make("robot", asset=HOPPER, num_envs=2)
-    assert env.num_actions == 6 and env.num_obs == 12
+def test_joints_are_driven_in_the_order_of_their_names():
     named = warp_envs.make("robot", asset=str(HOPPER), num_envs=2, actuated=["foot", "thigh"])
     assert named.num_actions == 2
     still = {name: torch.zeros(2, 6) for name in ("joint_q", "joint_qd")}
@@ -24,23 +22,17 @@ def test_all_hinges_and_slides_are_driven_unless_named():
 
 
 def test_observation_is_the_joint_state_and_reward_progress_less_effort():
-    env = warp_envs.make("robot", asset=ANT, num_envs=3, gear=50.0, effort_weight=0.2)
+    env = warp_envs.make("robot", asset=ANT, num_envs=3, gear=50.0)
     actions = (2 * torch.rand(3, 8) - 1).requires_grad_()
     obs, reward, terminated, truncated, info = env.step(actions)
     state = env.get_state()
     assert torch.equal(obs, torch.cat([state["joint_q"], state["joint_qd"]], 1))
     terms = info["reward_terms"]
     assert torch.equal(terms["progress"], state["joint_qd"][:, 0])
-    assert torch.allclose(terms["effort"], -0.2 * actions.square().sum(1))
+    assert torch.allclose(terms["effort"], -0.1 * actions.square().sum(1))
     assert not terminated.any() and not truncated.any()
     (gradient,) = torch.autograd.grad(obs.sum() + reward.sum(), actions)
     assert gradient.abs().min() > 0
-
-
-def test_a_robot_without_a_free_body_makes_no_progress():
-    env = warp_envs.make("robot", asset=HOPPER, num_envs=2)
-    info = env.step(torch.ones(2, 6))[4]
-    assert info["reward_terms"]["progress"].abs().max() == 0
 
 
 @pytest.mark.parametrize(
@@ -50,7 +42,6 @@ def test_a_robot_without_a_free_body_makes_no_progress():
         ({"asset": HOPPER, "actuated": ["elbow"]}, "actuated: 'elbow' given, hinges and slides"),
         ({"asset": HOPPER, "gear": float("nan")}, "gear: nan given"),
         ({"asset": HOPPER, "substeps": 0}, "substeps: 0 given"),
-        ({"asset": HOPPER, "effort_weight": -1.0}, "effort_weight: -1.0 given"),
         ({"asset": HOPPER, "compiled": "yes"}, "compiled: 'yes' given"),
         ({"asset": 7}, "asset: 7 given, the path of a USD file accepted"),
         ({"asset": HOPPER, "legs": 2}, "legs: no option of 'robot' given"),

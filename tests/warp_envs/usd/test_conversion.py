@@ -2,19 +2,16 @@
 
 import re
 
-import mujoco
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose
 from pxr import Usd, UsdGeom, UsdPhysics
 
-from tests.kernels.articulation.mujoco_reference import MujocoReference
 from tests.warp_envs.recording.recorded import findings
+from tests.warp_envs.usd.mujoco_judge import deviation
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.usd.newton_import import convert_robot
-
-pytest.importorskip("newton", reason="the extra gippo[newton] is not installed")
+from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.loader import load_robot
 
 # A floating trunk with two hinges on one body, a spring, a foot without joint, a ball, a slide that
 # is no axis of its body, an inertia that is no diagonal one, and a rotated everything.
@@ -80,37 +77,19 @@ ARM = """
 """
 
 
-def converted(tmp_path, name, text):
+def converted(tmp_path, name, text, **options):
     (tmp_path / name).write_text(text)
     usd = tmp_path / "robot.usda"
-    left_out = convert_robot(tmp_path / name, usd)
+    left_out = convert_robot(tmp_path / name, usd, **options)
     return usd, left_out
 
 
 @pytest.mark.parametrize(("name", "text"), [("crawler.xml", CRAWLER), ("arm.urdf", ARM)])
 def test_mass_matrix_and_accelerations_are_mujocos(name, text, tmp_path):
     usd, _ = converted(tmp_path, name, text)
-    robot = Articulation.from_usd(usd, num_envs=3, dtype=torch.float64)
-    reference = MujocoReference(robot.description)
-    reference.model = mujoco.MjModel.from_xml_path(str(tmp_path / name))
-    reference.data = mujoco.MjData(reference.model)
-    assert (reference.model.nq, reference.model.nv) == (robot.nq, robot.nv)
-    rng = np.random.default_rng(0)
-    q, qd, force = (rng.normal(size=(3, n)) * s for n, s in
-                    ((robot.nq, 0.4), (robot.nv, 1.0), (robot.nv, 5.0)))  # fmt: skip
-    for body, start in zip(robot.description.bodies, robot.q_start, strict=True):
-        if body.joint.kind in ("free", "spherical"):
-            end = start + body.joint.nq
-            q[:, end - 4 : end] /= np.linalg.norm(q[:, end - 4 : end], axis=1, keepdims=True)
-    mass = robot.mass_matrix(torch.tensor(q)).numpy()
-    qdd = robot.forward_dynamics(*map(torch.tensor, (q, qd, force))).numpy()
-    for env in range(3):
-        reference.set_state(q[env], qd[env])
-        # Newton's numbers are in single precision.
-        scale = np.abs(reference.mass_matrix()).max()
-        assert_allclose(mass[env], reference.mass_matrix(), atol=2e-6 * scale)
-        wanted = reference.acceleration(force[env])
-        assert_allclose(qdd[env], wanted, atol=2e-5 * np.abs(wanted).max())
+    mass, acceleration = deviation(usd, tmp_path / name)
+    assert mass < 1e-6
+    assert acceleration < 1e-5
 
 
 def test_joints_keep_names_limits_and_what_resists(tmp_path):
@@ -141,7 +120,7 @@ def test_a_look_hides_what_touches(tmp_path):
     """Drawn both, two shapes in one place would flicker."""
     look = '<visual><geometry><sphere radius="0.05"/></geometry></visual>'
     touch = '<collision><geometry><sphere radius="0.05"/>'
-    usd, _ = converted(tmp_path, "arm.urdf", ARM.replace(touch, look + touch))
+    usd, _ = converted(tmp_path, "arm.urdf", ARM.replace(touch, look + touch), ground=True)
     stage = Usd.Stage.Open(str(usd))
     shapes = [prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Sphere)]
     purposes = {p.HasAPI(UsdPhysics.CollisionAPI): UsdGeom.Gprim(p).GetPurposeAttr().Get()
@@ -152,30 +131,69 @@ def test_a_look_hides_what_touches(tmp_path):
     assert findings(usd) == []
 
 
-def test_what_is_left_out_is_told(tmp_path):
-    _, left_out = converted(tmp_path, "arm.urdf", ARM)
-    assert len(left_out) == 1
-    assert re.fullmatch(r"contact of shape \w+, a cylinder", left_out[0])
-    rubbing = CRAWLER.replace('name="knee"', 'name="knee" frictionloss="0.2"')
-    _, left_out = converted(tmp_path, "crawler.xml", rubbing)
-    assert left_out == ["dry friction of joint knee"]
+def test_what_a_urdf_says_in_vain_is_told(tmp_path):
+    text = ARM.replace("</robot>", "<gazebo/><transmission/><weather/></robot>")
+    _, left_out = converted(tmp_path, "arm.urdf", text)
+    said = "\n".join(left_out)
+    for what in ("limits of speed of joints shoulder, slide", "Gazebo", "<weather>", "no ground"):
+        assert what in said
+    assert len(left_out) == 4
+
+
+def test_a_urdf_floats_if_asked_to(tmp_path):
+    usd, left_out = converted(tmp_path, "arm.urdf", ARM, floating=True)
+    bodies = Articulation.from_usd(usd, num_envs=1).description.bodies
+    assert [body.joint.kind for body in bodies] == ["free", "revolute", "prismatic"]
+    assert not any("contact" in line for line in left_out)
+    assert [s.kind for body in bodies for s in body.shapes if s.collides].count("cylinder") == 1
+    with pytest.raises(ValueError, match="first body has joints"):
+        converted(tmp_path, "crawler.xml", CRAWLER, floating=True)
+
+
+def test_joints_of_a_urdf_rest_at_zero_whatever_their_origin(tmp_path):
+    text = ARM.replace('rpy="0 0.2 0"', 'rpy="3.1 0.2 -2"')
+    usd, _ = converted(tmp_path, "arm.urdf", text)
+    robot = Articulation.from_usd(usd, num_envs=1)
+    assert_allclose(robot.default_joint_q, [0.0, 0.0], atol=1e-6)
+
+
+def test_links_without_mass_and_meshes_that_nobody_can_read_do_not_stop_a_urdf(tmp_path):
+    (tmp_path / "hook.stl").write_text("no mesh")
+    text = ARM.replace("</robot>", """
+      <link name="coupling"/><link name="hook"><inertial><mass value="0.4"/>
+        <inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial>
+        <visual><geometry><mesh filename="package://arm/meshes/gone.dae"/></geometry></visual>
+        <collision><geometry><mesh filename="package://arm/hook.stl"/></geometry></collision></link>
+      <joint name="roll" type="continuous"><parent link="lower"/><child link="coupling"/></joint>
+      <joint name="pitch" type="continuous"><parent link="coupling"/><child link="hook"/>
+        <axis xyz="0 1 0"/></joint></robot>""")  # fmt: skip
+    usd, left_out = converted(tmp_path, "arm.urdf", text)
+    said = "\n".join(left_out)
+    assert re.search("mesh gone .*gone.dae not found.* of body hook: not drawn", said)
+    assert re.search("mesh hook .* of body hook: left out, it touches nothing", said)
+    assert "bodies without mass, coupling: 1e-09 kg" in said
+    assert Articulation.from_usd(usd, num_envs=1).nv == 4
 
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("robot.xml", "<mujoco><worldbody/></mujoco>", "no bodies given"),
-        ("robot.xml", "<mujoco>", "Newton cannot read it"),
+        ("robot.xml", "<mujoco><worldbody/></mujoco>", "no rigid bodies given"),
+        ("robot.xml", "<mujoco>", "not a readable XML file"),
+        ("robot.xml", "<sdf/>", "<sdf> at its top given, <mujoco> or <robot> accepted"),
+        ("robot.xml", "<mujoco><option wheels='4'/></mujoco>", "MuJoCo cannot read it: .*wheels"),
         ("robot.obj", "", r"a file ending in \('.xml', '.mjcf', '.urdf'\) accepted"),
+        ("arm.urdf", ARM.replace("<link", "<loop_joint/><link", 1), "<loop_joint> given, links"),
         (
-            "robot.xml",
-            CRAWLER.replace('name="hip_pitch"', 'name="hip_pitch" pos="0 0.1 0"'),
-            "'thigh' with joints at several places",
+            "arm.urdf",
+            ARM.replace("</robot>", '<x:macro xmlns:x="http://www.ros.org/wiki/xacro"/></robot>'),
+            "run xacro first",
         ),
+        ("arm.urdf", ARM.replace('"prismatic"', '"screw"'), "joint 'slide' of type 'screw' given"),
         (
-            "robot.xml",
-            CRAWLER.replace('<joint name="hip_pitch" axis', '<joint type="slide" axis'),
-            "'thigh' that slides after it turns",
+            "arm.urdf",
+            ARM.replace("</joint>\n</robot>", '<mimic joint="shoulder"/></joint></robot>'),
+            "equality joint of .*shoulder",
         ),
     ],
 )
@@ -183,3 +201,12 @@ def test_refusals_write_nothing(name, text, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         converted(tmp_path, name, text)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_plane_is_the_ground_at_its_height_and_tilt(tmp_path):
+    text = CRAWLER.replace('type="plane"', 'type="plane" pos="0 0 0.5" quat="0.99 0.1 0 0"')
+    usd, left_out = converted(tmp_path, "crawler.xml", text)
+    assert not any("plane" in line for line in left_out)
+    ground = load_robot(usd).ground
+    tilt = 2.0 * np.arctan2(0.1, 0.99)
+    assert_allclose([ground.height, *ground.slope], [0.5, 0.0, np.tan(tilt)], atol=1e-9)

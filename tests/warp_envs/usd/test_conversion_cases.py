@@ -1,0 +1,244 @@
+"""Everything that a source can say about motion is honoured, with MuJoCo as the judge, or named."""
+
+import re
+
+import mujoco
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.warp_envs.usd.mujoco_judge import deviation
+from warp_envs.articulation.articulation import Articulation
+from warp_envs.usd.conversion import fields
+from warp_envs.usd.conversion.convert import convert_robot
+
+# Two links on hinges; what a case adds stands in the places.
+ROBOT = """
+<mujoco model="m"><compiler angle="radian" {compiler}/>{top}
+  <worldbody>{world}<body name="a" pos="0 0 1">{first}
+    <geom type="capsule" fromto="0 0 0 0.4 0 0" size="0.05" mass="1"/>
+    <body name="b" pos="0.4 0 0" {body}>{second}
+      <geom name="limb" type="capsule" fromto="0 0 0 0.4 0 0" size="0.04" mass="0.5"/>{inside}
+    </body></body></worldbody>{bottom}
+</mujoco>
+"""
+PLACES = {
+    "compiler": "", "top": "", "world": "", "body": "", "inside": "", "bottom": "",
+    "first": '<joint name="j1" axis="0 1 0"/>', "second": '<joint name="j2" axis="0 1 0"/>',
+}  # fmt: skip
+FIXED_TENDON = (
+    '<tendon><fixed name="t" {}><joint joint="j1" coef="1"/><joint joint="j2" coef="-1"/>'
+    "</fixed></tendon>"
+)
+
+
+def second(attributes):
+    return {"second": f'<joint name="j2" axis="0 1 0" {attributes}/>'}
+
+
+def first(attributes):
+    return {"first": f'<joint name="j1" {attributes}/>'}
+
+
+HONOURED = {
+    "total mass": {"compiler": 'settotalmass="10"'},
+    "least mass": {"compiler": 'boundmass="2" boundinertia="0.1"'},
+    "inertia of geoms": {
+        "compiler": 'inertiafromgeom="true"',
+        "inside": '<inertial pos="0 0 0" mass="9" diaginertia="1 1 1"/>',
+    },
+    "groups of inertia": {
+        "compiler": 'inertiagrouprange="0 1"',
+        "inside": '<geom size="0.1" group="2" mass="3"/>',
+    },
+    "thin shell": {"inside": '<geom size="0.1" pos="0.4 0 0" shellinertia="true" mass="1"/>'},
+    "replicated geoms": {
+        "inside": '<replicate count="3" offset="0 0.1 0"><geom size="0.03" mass="0.1"/></replicate>'
+    },
+    "frames": {
+        "inside": '<frame pos="0 0 0.2" euler="0 1 0"><geom size="0.1 0.05 0.02" type="box"/>'
+        "</frame>"
+    },
+    "inertia that is not diagonal": {
+        "inside": '<inertial pos="0.1 0.02 0" mass="0.7" '
+        'fullinertia="0.02 0.03 0.04 0.002 0.001 0.003"/>'
+    },
+    "no gravity": {"top": '<option gravity="0 0 0"/>'},
+    "gravity that is tilted": {"top": '<option gravity="3 1 -9"/>'},
+    "gravity disabled": {"top": '<option><flag gravity="disable"/></option>'},
+    "springs disabled": {
+        "top": '<option><flag spring="disable" damper="disable"/></option>',
+        **second('stiffness="30" damping="3"'),
+    },
+    "solver options": {"top": '<option solver="PGS" cone="elliptic" iterations="3" timestep="1"/>'},
+    "joints apart": {"first": '<joint name="j1" axis="0 1 0"/><joint axis="1 0 0" pos="0 0 0.1"/>'},
+    "a slide after a hinge": {
+        "second": '<joint axis="0 1 0" pos="0.1 0 0"/><joint type="slide" axis="1 0 1"/>'
+    },
+    "a ball after a slide": {
+        "second": '<joint type="slide" axis="0 1 1"/><joint type="ball" pos="0 0.1 0"/>'
+    },
+    "ref of a hinge": second('ref="0.5" range="0 1"'),
+    "ref of a slide": {"second": '<joint type="slide" axis="0 1 1" ref="0.3"/>'},
+    "spring away from ref": second('ref="0.5" springref="0.2" stiffness="7"'),
+    "springdamper": second('springdamper="0.1 1"'),
+    "armature and damping": second('armature="0.3" damping="0.7"'),
+    "armature of an actuator": {
+        "bottom": '<actuator><position joint="j2" kp="50" gear="3" armature="0.2" damping="1"/>'
+        "</actuator>"
+    },
+    "a floating root": first('type="free"'),
+    "a free body at an angle": {
+        "world": '<body pos="1 0 2" euler="0.3 1 0.4"><freejoint/>'
+        '<geom type="box" size="0.1 0.2 0.3" pos="0.1 0 0"/></body>'
+    },
+    "a welded body": {
+        "inside": '<body pos="0.1 0 0" euler="0 0 1"><geom size="0.1" pos="0.1 0 0"/></body>'
+    },
+    "a welded body without mass": {
+        "inside": '<body pos="0.1 0 0"><geom size="0.1" mass="0"/><body pos="0 0.2 0">'
+        '<joint axis="1 0 0"/><geom size="0.1"/></body></body>'
+    },
+    "a moving body whose mass is welded to it": {
+        "inside": '<body pos="0.1 0 0"><joint axis="1 0 0"/><body pos="0.1 0.2 0" euler="1 0 0">'
+        '<geom type="box" size="0.1 0.2 0.3"/></body></body>'
+    },
+    "inactive equality": {
+        "bottom": '<equality><joint joint1="j1" joint2="j2" active="false"/></equality>'
+    },
+    "tendon that only measures": {"bottom": FIXED_TENDON.format("")},
+    "names of sensors that do not exist": {"bottom": '<sensor><touch site="nowhere"/></sensor>'},
+}  # fmt: skip
+
+LISTED = {
+    "dry friction of joints j2: they resist by up to 0.2": second('frictionloss="0.2"'),
+    "actuator m, whose dyntype is muscle: left out": {
+        "bottom": '<actuator><muscle name="m" joint="j2" lengthrange="0 1"/></actuator>'
+    },
+    "actuator m, which acts on a site: left out": {
+        "inside": '<site name="s"/>',
+        "bottom": '<actuator><motor name="m" site="s" gear="0 0 1 0 0 0"/></actuator>',
+    },
+    "actuator m, whose gaintype is affine": {
+        "bottom": '<actuator><general name="m" joint="j2" gaintype="affine" '
+        'gainprm="1 0 1"/></actuator>'
+    },
+    "lag of actuators m: they act at once": {
+        "bottom": '<actuator><general name="m" joint="j2" dyntype="filter"/></actuator>'
+    },
+    "friction with the ground of 2: all shapes have that of most, 1": {
+        "world": '<geom type="plane" size="5 5 1"/>', "inside": '<geom size="0.1" friction="2"/>',
+    },
+    "contact with shapes of the world, wall": {
+        "world": '<geom name="wall" type="box" size="1 1 1" pos="5 0 0"/>'
+    },
+    "no ground: the source has none": {},
+    "velocities of keyframe home": {
+        "bottom": '<keyframe><key name="home" qvel="1 0"/></keyframe>'
+    },
+    "mocap bodies hand: they stay": {"world": '<body name="hand" mocap="true"/>'},
+}  # fmt: skip
+
+REFUSED = {
+    "a fluid": {"top": '<option density="1000" viscosity="0.1"/>'},
+    "gravcomp of bodies b": {"body": 'gravcomp="1"'},
+    "equality joint of j1, j2": {
+        "bottom": '<equality><joint joint1="j1" joint2="j2"/></equality>'
+    },
+    "equality connect of a, b": {
+        "bottom": '<equality><connect body1="a" body2="b" anchor="0 0 1"/></equality>'
+    },
+    "equality weld of b, world": {"bottom": '<equality><weld body1="b"/></equality>'},
+    "spring of tendons t": {"bottom": FIXED_TENDON.format('stiffness="100"')},
+    "damping of tendons t": {"bottom": FIXED_TENDON.format('damping="5"')},
+    "armature of tendons t": {"bottom": FIXED_TENDON.format('armature="0.5"')},
+    "limit of tendons t": {"bottom": FIXED_TENDON.format('range="0 1"')},
+    "dry friction of tendons t": {"bottom": FIXED_TENDON.format('frictionloss="1"')},
+    r"limit of ball joint j1 \(0.5 rad\)": first('type="ball" range="0 0.5"'),
+    "damping of ball joint j1": first('type="ball" damping="2"'),
+    "spring of ball joint j1": first('type="ball" stiffness="2"'),
+    "armature of free joint j1": first('type="free" armature="0.4"'),
+    "damping of free joint j1": first('type="free" damping="2"'),
+    "plane floor at z = 0.5": {
+        "world": '<geom type="plane" size="5 5 1"/>'
+        '<geom name="floor" type="plane" size="5 5 1" pos="0 0 0.5"/>'
+    },
+    r"plane floor at z = 0, normal \[0.0, -0.1": {
+        "world": '<geom type="plane" size="5 5 1"/>'
+        '<geom name="floor" type="plane" size="5 5 1" euler="0.1 0 0"/>'
+    },
+}  # fmt: skip
+
+
+def text_of(case):
+    return ROBOT.format(**(PLACES | case))
+
+
+def convert(folder, case, **options):
+    (folder / "robot.xml").write_text(text_of(case))
+    return convert_robot(folder / "robot.xml", folder / "robot.usda", **options)
+
+
+@pytest.mark.parametrize("case", HONOURED.values(), ids=HONOURED)
+def test_what_is_honoured_moves_as_in_mujoco(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs what it warns of in the working directory
+    convert(tmp_path, case)
+    if "<sensor>" in text_of(case):  # MuJoCo itself refuses
+        (tmp_path / "robot.xml").write_text(text_of({}))
+    mass, acceleration = deviation(tmp_path / "robot.usda", tmp_path / "robot.xml")
+    assert mass < 1e-6
+    assert acceleration < 1e-5
+
+
+@pytest.mark.parametrize(("said", "case"), LISTED.items(), ids=LISTED)
+def test_what_moves_the_robot_no_otherwise_is_listed(said, case, tmp_path):
+    lines = convert(tmp_path, case)
+    assert any(re.search(said, line) for line in lines), lines
+    assert max(deviation(tmp_path / "robot.usda", tmp_path / "robot.xml", count=3)) < 1e-5
+
+
+@pytest.mark.parametrize(("said", "case"), REFUSED.items(), ids=REFUSED)
+def test_what_would_move_otherwise_is_refused_and_listed_if_lenient(said, case, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        convert(tmp_path, case)
+    assert [path.name for path in tmp_path.iterdir()] == ["robot.xml"]
+    lines = convert(tmp_path, case, lenient=True)
+    assert any(re.search(said, line) for line in lines), lines
+
+
+def test_everything_in_a_compiled_model_has_a_verdict():
+    """A field of MuJoCo that nobody thought of could move a robot in silence."""
+    model = mujoco.MjModel.from_xml_string(ROBOT.format(**PLACES))
+    arrays = [name for name in dir(model) if isinstance(getattr(model, name), np.ndarray)
+              and not name.startswith("_")]  # fmt: skip
+    options = [f"opt.{name}" for name in dir(model.opt) if not name.startswith("_")]
+    assert [name for name in arrays + options if fields.verdict(name) is None] == []
+    flags = [name.removeprefix("mjDSBL_") for name in mujoco.mjtDisableBit.__members__]
+    assert set(flags) - {"mjNDISABLE"} <= set(fields.FLAGS)
+
+
+def test_keyframes_joint_names_and_actuators_come_along(tmp_path):
+    case = {
+        **first('type="free"'),
+        "inside": '<body name="j2"><joint name="c-3" type="ball"/><geom size="0.1"/></body>',
+        "bottom": '<keyframe><key name="home" qpos="1 2 3 0 1 0 0 0.5 0 0 0 1"/><key/></keyframe>'
+        '<actuator><motor name="push" joint="j2" gear="120" ctrlrange="-0.4 0.4"/>'
+        '<position joint="j2" kp="50" kv="2" forcerange="-7 8"/></actuator>',
+        **second('actuatorfrcrange="-2 3"'),
+    }
+    case["first"] = '<joint name="j1" type="free"/>'
+    convert(tmp_path, case)
+    robot = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1).description
+    joints = {body.joint.name: body.joint for body in robot.bodies}
+    assert list(joints) == ["a", "j2", "c-3"]
+    assert_allclose(joints["a"].keyframes["home"], [1, 2, 3, 1, 0, 0, 0])
+    assert_allclose(joints["j2"].keyframes["home"], [0.5])
+    assert_allclose(joints["c-3"].keyframes["home"], [0, 0, 1, 0])
+    assert_allclose(joints["j2"].keyframes["key_1"], [0])
+    assert_allclose(joints["j2"].force_range, [-2, 3])
+    motor, servo = robot.actuators
+    assert (motor.name, motor.joint, motor.kind, motor.gear) == ("push", "j2", "motor", 120.0)
+    assert_allclose(motor.control_range, [-0.4, 0.4])
+    assert (servo.name, servo.kind, servo.gain) == ("actuator_1", "position", 50.0)
+    assert_allclose(servo.bias, [0, -50, -2])
+    assert_allclose(servo.force_range, [-7, 8])

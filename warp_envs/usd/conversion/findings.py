@@ -1,0 +1,224 @@
+"""What of a compiled MuJoCo model this project's dynamics have not, and what that means.
+
+Two lists of lines: what is *listed* (how the robot is driven, touched and rubbed) and what would
+make it *move otherwise* by itself, which `convert_robot` refuses unless told to be lenient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
+from warp_envs.usd.conversion.fields import unknown_fields
+from warp_envs.usd.conversion.ground import describe_ground
+from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+
+_EQUALITIES = {
+    "CONNECT": ("connect", "two points"),
+    "WELD": ("weld", "two bodies"),
+    "JOINT": ("joint", "two joints"),
+    "TENDON": ("tendon", "two tendons"),
+}
+
+
+def examine(source: Source, ground: bool | None) -> tuple[list[str], list[str]]:
+    """What is listed, and what would move otherwise; see `convert_robot` for `ground`."""
+    ground_listed, ground_differs = describe_ground(source, ground)
+    listed = [line for check in _LISTED for line in check(source)] + ground_listed
+    differing = [line for check in _DIFFERING for line in check(source)] + ground_differs
+    return listed, differing
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _has(owner: Any, field: str) -> np.ndarray:
+    """Of each row of an array whether it is not zero; of a field that MuJoCo has not yet, none."""
+    values = getattr(owner, field, None)
+    if values is None or not np.size(values):
+        return np.zeros(0, dtype=bool)
+    return np.any(np.reshape(values, (len(values), -1)) != 0, axis=1)
+
+
+# What would move otherwise ----------------------------------------------------------------------
+
+
+def _fluid(source: Source) -> Iterator[str]:
+    option = source.model.opt
+    if source.is_off("PASSIVE", "DAMPER") and not option.density:
+        return
+    if option.density > 0.0 or option.viscosity > 0.0:
+        yield (
+            f"a fluid (density {option.density:g} kg/m^3, viscosity {option.viscosity:g} Pa s): "
+            f"no drag acts here"
+        )
+
+
+def _gravity_compensation(source: Source) -> Iterator[str]:
+    model = source.model
+    if source.is_off("GRAVITY", "PASSIVE") or not np.any(model.opt.gravity):
+        return
+    moving = (model.body_weldid > 0) & (model.body_mass > 0.0)
+    names = [source.name("body", b) for b in np.flatnonzero((model.body_gravcomp != 0.0) & moving)]
+    if names:
+        yield f"gravcomp of bodies {_joined(names)}: they feel their whole weight here"
+
+
+def _balls_and_free_joints(source: Source) -> Iterator[str]:
+    """What pulls at joints of several degrees of freedom, which are free here."""
+    model = source.model
+    springs, dampers = (not source.is_off("PASSIVE", flag) for flag in ("SPRING", "DAMPER"))
+    limits = not source.is_off("CONSTRAINT", "LIMIT")
+    for joint in range(model.njnt):
+        kind, name = joint_kind(model, joint), source.name("joint", joint)
+        dofs = model.dof_jntid == joint
+        if kind not in ("ball", "free"):
+            continue
+        if springs and model.jnt_stiffness[joint] != 0.0:
+            yield f"spring of {kind} joint {name}: nothing draws it back here"
+        if dampers and np.any(model.dof_damping[dofs] != 0.0):
+            yield f"damping of {kind} joint {name}: nothing slows it here"
+        if kind == "free" and np.any(model.dof_armature[dofs] != 0.0):
+            yield f"armature of free joint {name}: it has its bodies' inertia alone here"
+        if limits and model.jnt_limited[joint]:
+            most = model.jnt_range[joint][1]
+            yield f"limit of {kind} joint {name} ({most:g} rad): it turns further here"
+
+
+def _curved_springs(source: Source) -> Iterator[str]:
+    """Springs and dampers of MuJoCo 4 that are not linear."""
+    model = source.model
+    for joint in np.flatnonzero(_has(model, "jnt_stiffnesspoly")):
+        yield f"spring of joint {source.name('joint', joint)}, not linear: it is linear here"
+    for joint in np.flatnonzero(_has(model, "jnt_springyield")):
+        yield f"yield of the spring of joint {source.name('joint', joint)}: it only springs here"
+    for dof in np.flatnonzero(_has(model, "dof_dampingpoly")):
+        name = source.name("joint", int(model.dof_jntid[dof]))
+        yield f"damping of joint {name}, not linear: it is linear here"
+
+
+def _equalities(source: Source) -> Iterator[str]:
+    model, kinds = source.model, import_mujoco().mjtEq
+    if source.is_off("CONSTRAINT", "EQUALITY"):
+        return
+    for index in np.flatnonzero(model.eq_active0):
+        kind = kinds(int(model.eq_type[index])).name.removeprefix("mjEQ_")
+        tag, what = _EQUALITIES.get(kind, (kind.lower(), "parts"))
+        tied = [model.eq_obj1id[index], model.eq_obj2id[index]]
+        object_kind = {"JOINT": "joint", "TENDON": "tendon"}.get(kind)
+        if object_kind is None:
+            types = import_mujoco().mjtObj
+            found = types(int(model.eq_objtype[index])).name.removeprefix("mjOBJ_").lower()
+            object_kind = found if found in ("body", "site") else "body"
+        names = _joined(source.name(object_kind, int(i)) for i in tied if i >= 0)
+        yield f"equality {tag} of {names}: {what} that move independently here"
+
+
+def _tendons(source: Source) -> Iterator[str]:
+    model = source.model
+    springs, dampers = (not source.is_off("PASSIVE", f) for f in ("SPRING", "DAMPER"))
+    limits = not source.is_off("CONSTRAINT", "LIMIT")
+    rubs = not source.is_off("CONSTRAINT", "FRICTIONLOSS")
+    for field, what, acts in (
+        ("tendon_stiffness", "spring", springs),
+        ("tendon_stiffnesspoly", "spring", springs),
+        ("tendon_damping", "damping", dampers),
+        ("tendon_dampingpoly", "damping", dampers),
+        ("tendon_frictionloss", "dry friction", rubs),
+        ("tendon_armature", "armature", True),
+        ("tendon_limited", "limit", limits),
+    ):
+        names = [source.name("tendon", t) for t in np.flatnonzero(_has(model, field))]
+        if acts and names:
+            yield f"{what} of tendons {_joined(names)}: tendons do nothing here"
+
+
+def _soft_bodies_and_plugins(source: Source) -> Iterator[str]:
+    model = source.model
+    if getattr(model, "nflex", 0):
+        yield f"{model.nflex} flexible bodies: their points move apart here"
+    bodies = np.flatnonzero(np.asarray(model.body_plugin) >= 0)
+    if len(bodies):
+        names = _joined(source.name("body", b) for b in bodies)
+        yield f"plugins of bodies {names}: their forces do not act here"
+
+
+def _actuator_inertia(source: Source) -> Iterator[str]:
+    """Armature and damping of actuators that act otherwise than on one hinge or slide."""
+    model = source.model
+    for index in range(model.nu):
+        if driven_joint(source, index) is not None:
+            continue
+        for field in ("actuator_armature", "actuator_damping"):
+            values = getattr(model, field, None)
+            if values is not None and np.any(values[index] != 0.0):
+                what = field.removeprefix("actuator_")
+                yield f"{what} of actuator {source.name('actuator', index)}: it has none here"
+    for index in np.flatnonzero(_has(model, "actuator_dampingpoly")):
+        yield f"damping of actuator {source.name('actuator', index)} that grows with speed"
+
+
+def _unknown(source: Source) -> Iterator[str]:
+    version = import_mujoco().__version__
+    for field in unknown_fields(source.model):
+        yield f"{field}, new in MuJoCo {version}: unknown here"
+
+
+# What is listed ---------------------------------------------------------------------------------
+
+
+def _dry_friction(source: Source) -> Iterator[str]:
+    model = source.model
+    if source.is_off("CONSTRAINT", "FRICTIONLOSS"):
+        return
+    dofs = np.flatnonzero(model.dof_frictionloss > 0.0)
+    if len(dofs):
+        names = _joined(source.name("joint", int(model.dof_jntid[dof])) for dof in dofs)
+        most = float(model.dof_frictionloss.max())
+        yield f"dry friction of joints {names}: they resist by up to {most:g} N m or N less here"
+
+
+def _mocap(source: Source) -> Iterator[str]:
+    bodies = np.flatnonzero(source.model.body_mocapid >= 0)
+    if len(bodies):
+        yield f"mocap bodies {_joined(source.name('body', b) for b in bodies)}: they stay in place"
+
+
+def _keyframes(source: Source) -> Iterator[str]:
+    model = source.model
+    for key in range(model.nkey):
+        name = source.name("key", key)
+        if np.any(model.key_qvel[key] != 0.0):
+            yield f"velocities of keyframe {name}: it starts at rest"
+
+
+def _moving_surfaces(source: Source) -> Iterator[str]:
+    for field, what in (("geom_adhesion", "adhesion"), ("geom_surfacevel", "moving surface")):
+        geoms = np.flatnonzero(_has(source.model, field))
+        if len(geoms):
+            yield f"{what} of shapes {_joined(source.name('geom', g) for g in geoms)}: none here"
+
+
+_Check = Callable[[Source], Iterator[str]]
+_DIFFERING: tuple[_Check, ...] = (
+    _fluid,
+    _gravity_compensation,
+    _balls_and_free_joints,
+    _curved_springs,
+    _equalities,
+    _tendons,
+    _soft_bodies_and_plugins,
+    _actuator_inertia,
+    _unknown,
+)
+_LISTED: tuple[_Check, ...] = (
+    _dry_friction,
+    describe_actuators,
+    _mocap,
+    _keyframes,
+    _moving_surfaces,
+)
