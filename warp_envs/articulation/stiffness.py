@@ -21,6 +21,7 @@ import numpy as np
 from warp_envs.articulation.contacts import ContactPoint, robot_contacts
 from warp_envs.articulation.model import rest_coordinates, start_indices
 from warp_envs.usd.description import Body, RobotDescription, rotation_matrix
+from warp_envs.usd.ground import Ground
 
 KINDS = ("contact", "limit", "spring", "damper", "impact", "friction")
 
@@ -264,3 +265,26 @@ def touching_point(body: Placed, contact: ContactPoint, normal: np.ndarray) -> n
     out = -upward / length if length > 1e-4 else body.rotation @ contact.frame[:, 2]
     cosine, sine = contact.frame[:2, 1]
     return place + contact.radius * (cosine * out + sine * np.cross(axis, out))
+
+
+def clearance(description: RobotDescription, q: np.ndarray) -> float | None:
+    """Height above the ground of the lowest point that can touch it at q (nq,), None without one.
+
+    What is welded to the world does not count [m].
+    """
+    placed = place_bodies(description, q)
+    heights = [
+        _above(description.ground, placed[index], contact)
+        for index, contact in robot_contacts(description)
+        if np.any(placed[index].jacobian)
+    ]
+    return min(heights, default=None)
+
+
+def _above(ground: Ground, body: Placed, contact: ContactPoint) -> float:
+    """How far a contact's touching point lies above the ground [m]."""
+    place = body.position + body.rotation @ contact.position
+    _, along_x, along_y = ground.surface(place[:2])
+    normal = np.array([-along_x, -along_y, 1.0]) / math.hypot(along_x, along_y, 1.0)
+    touching = touching_point(body, contact, normal)
+    return float(touching[2] - ground.surface(touching[:2])[0])

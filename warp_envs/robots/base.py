@@ -24,6 +24,7 @@ from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
+from warp_envs.usd.ground import Ground
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
 
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
@@ -197,6 +198,12 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     def body_paths(self) -> tuple[str, ...]:
         """Prim paths of the bodies in the asset, in the order of `body_poses`."""
         return tuple(body.path for body in self.articulation.description.bodies)
+
+    @property
+    def ground_surface(self) -> Ground | None:
+        """The ground, None where nothing of the robot touches it."""
+        description = self.articulation.description
+        return description.ground if description.touches_ground else None
 
     def body_poses(self) -> torch.Tensor:
         """World poses (num_envs, bodies, 7): position [m] and quaternion (x, y, z, w)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.contacts import ContactPoint, robot_contacts
-from warp_envs.articulation.stiffness import Placed, place_bodies, touching_point
+from warp_envs.articulation.stiffness import clearance, place_bodies
 from warp_envs.checks import ArgumentError, check_number, near_matches
 from warp_envs.usd.description import Body, rotation_matrix
-from warp_envs.usd.ground import Ground
 
 KEYS = ("keyframe", "joints", "height")
 _SINGLE = ("revolute", "prismatic")
@@ -132,35 +129,6 @@ def _move_inside(articulation: Articulation, q: np.ndarray, spread: np.ndarray) 
 # Height -----------------------------------------------------------------------------------------
 
 
-def lowest_point(articulation: Articulation, q: np.ndarray) -> float | None:
-    """Height above the ground of the lowest point that can touch it [m], None without one."""
-    description = articulation.description
-    placed = place_bodies(description, q)
-    heights = [
-        _above(description.ground, placed[index], contact)
-        for index, contact in robot_contacts(description)
-        if _rises(articulation, description.bodies[index])
-    ]
-    return min(heights, default=None)
-
-
-def _above(ground: Ground, body: Placed, contact: ContactPoint) -> float:
-    """How far a contact's touching point lies above the ground [m]."""
-    place = body.position + body.rotation @ contact.position
-    _, along_x, along_y = ground.surface(place[:2])
-    normal = np.array([-along_x, -along_y, 1.0]) / math.hypot(along_x, along_y, 1.0)
-    touching = touching_point(body, contact, normal)
-    return float(touching[2] - ground.surface(touching[:2])[0])
-
-
-def _rises(articulation: Articulation, body: Body) -> bool:
-    """Whether a joint between a body and the world is not fixed."""
-    bodies = articulation.description.bodies
-    while body.joint.kind == "fixed" and body.parent >= 0:
-        body = bodies[body.parent]
-    return body.joint.kind != "fixed"
-
-
 def _upward(articulation: Articulation, q: np.ndarray) -> tuple[int, int, float] | None:
     """The first body that moves up and down, its coordinate for that, and that coordinate's sign.
 
@@ -201,7 +169,7 @@ def _set_height(articulation: Articulation, height: Any, q: np.ndarray) -> None:
         raise ArgumentError("start.height", given, "none")
     body, coordinate, sign = found
     if height == "auto":
-        lowest = lowest_point(articulation, q)
+        lowest = clearance(articulation.description, q)
         if lowest is None:
             raise ArgumentError("start.height", "'auto' for a robot that touches no ground", "none")
         q[coordinate] -= sign * lowest
@@ -214,7 +182,7 @@ def _set_height(articulation: Articulation, height: Any, q: np.ndarray) -> None:
 def _lift_out_of_the_ground(articulation: Articulation, q: np.ndarray) -> list[str]:
     """Lift a robot that stands deeper in the ground than its weight would press one point."""
     description = articulation.description
-    lowest, found = lowest_point(articulation, q), _upward(articulation, q)
+    lowest, found = clearance(articulation.description, q), _upward(articulation, q)
     if lowest is None or found is None or description.contact is None:
         return []
     weight = sum(body.mass for body in description.bodies) * np.linalg.norm(description.gravity)

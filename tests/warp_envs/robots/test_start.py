@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose
 import warp_envs
 from tests.kernels.articulation.mujoco_reference import MujocoReference
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.stiffness import place_bodies
-from warp_envs.robots.start import lowest_point, start_pose
+from warp_envs.articulation.stiffness import clearance, place_bodies
+from warp_envs.robots.start import start_pose
 from warp_envs.usd.conversion.convert import convert_robot
 
 # A knee that may not be straight, a ball, a slide; the rest pose stands outside and in the ground.
@@ -68,7 +68,7 @@ def test_joints_and_height_change_a_keyframe(dog):
 
 def test_auto_puts_the_lowest_point_on_the_ground(dog):
     q, _ = start_pose(dog, {"keyframe": "home", "height": "auto"}, np.zeros(dog.nq))
-    assert lowest_point(dog, q) == pytest.approx(0.0, abs=1e-12)
+    assert clearance(dog.description, q) == pytest.approx(0.0, abs=1e-12)
     assert 0.05 < q[2] < 0.4
 
 
@@ -77,9 +77,9 @@ def test_a_start_outside_the_limits_or_in_the_ground_is_moved_and_said(dog, capl
         pose, spread = start_of(dog, None)
     assert pose["knee"] == pytest.approx(-1.0)  # the spread stays inside, too
     assert spread[7] == pytest.approx(0.1)
-    assert lowest_point(dog, np.concatenate([np.atleast_1d(v) for v in pose.values()])) == (
-        pytest.approx(0.0, abs=1e-12)
-    )
+    assert clearance(
+        dog.description, np.concatenate([np.atleast_1d(v) for v in pose.values()])
+    ) == (pytest.approx(0.0, abs=1e-12))
     assert "joint knee is moved from 0 to -1, inside its limits -2.8 to -0.9" in caplog.text
     assert "lifted by" in caplog.text
     _, spread = start_of(dog, {"keyframe": "home", "joints": {"knee": -0.95}})
