@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ Commands:
 Any command takes --debug, which shows the traceback of an error.
 
 Exit status: 0 all done; 1 the command found or met a failure; 2 a mistake in what was asked, and
-nothing was written; 130 and 143 stopped by Ctrl-C or SIGTERM, with everything saved.
+nothing was written; 129, 130 and 143 stopped by a closed terminal (SIGHUP), Ctrl-C or SIGTERM,
+with everything saved.
 
 First steps:
   gippo train env=cartpole
@@ -48,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in rest
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows only ASCII fails nothing
+            stream.reconfigure(errors="backslashreplace")
     rest = [argument for argument in rest if argument != "--debug"]
     try:
         return _dispatch(rest)

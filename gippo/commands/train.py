@@ -48,13 +48,14 @@ Files in run_dir:
 A run directory that holds a run is refused unless resume=true, which goes on from the newest
 checkpoint with the run's own config.yaml. On a CPU the numbers are those of a run that was never
 interrupted, even by kill -9: all of metrics.jsonl but wall_time. A damaged checkpoint is told of
-and the one before it used. Ctrl-C or SIGTERM ends after the current epoch with everything saved.
+and the one before it used. Ctrl-C, SIGTERM or a closed terminal (SIGHUP, unless under nohup) ends
+after the current epoch with everything saved; output that nobody reads any more ends nothing.
 Sweeps (-m) put each job into a folder of hydra.sweep.dir, named by what is swept over, skip what
 has finished there and go on with the rest; docs/sweeps.md tells of launchers (joblib, SLURM, Ray)
 and of tuning (Optuna).
 
 Exit status: 0 trained; 1 given up for non-finite numbers or a full disk, the last checkpoint good;
-2 a mistake in what was asked, nothing written; 130 and 143 stopped by Ctrl-C or SIGTERM.
+2 a mistake in what was asked, nothing written; 129, 130 and 143 stopped by SIGHUP, Ctrl-C, SIGTERM.
 
 Examples:
   gippo train env=cartpole algo=gippo seed=1 run_dir=runs/first

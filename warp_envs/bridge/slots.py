@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from warp_envs.bridge.start import load_module
 from warp_envs.bridge.threads import thread_pool
 
 Rows = slice | None
@@ -141,7 +142,7 @@ class Slot:
         """A graph of launches or, where the flag says so, of their adjoints."""
         # What is not loaded yet cannot be while a GPU captures.
         for launch, _ in steps:
-            wp.load_module(launch.kernel.module, self._device)
+            load_module(launch.kernel.module, self._device)
         # torch's default stream is CUDA's legacy one, on which nothing can be captured.
         stream = _capture_stream(self._device) if self._device.is_cuda else None
         with wp.ScopedCapture(device=self._device, stream=stream) as capture:

@@ -21,11 +21,12 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.bridge.program import Program
 from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number, check_positive
+from warp_envs.declarations import check_declared
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.ground import Ground
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
+from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 

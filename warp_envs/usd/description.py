@@ -313,9 +313,9 @@ class RobotDescription:
         bodies: parents before children, siblings in the file's order.
         gravity: acceleration [m/s^2], world axes, shape (3,).
         contact: with the ground, None where nothing touches it.
+        actuators: what the file says drives the joints, in its order.
         ground: what it is.
         notes: what of the file plays no part, a sentence each.
-        actuators: what the file says drives the joints, in its order.
     """
 
     name: str
@@ -323,9 +323,9 @@ class RobotDescription:
     bodies: tuple[Body, ...]
     gravity: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))
     contact: ContactMaterial | None = None
+    actuators: tuple[Actuator, ...] = ()
     ground: Ground = field(default_factory=Plane)
     notes: tuple[str, ...] = ()
-    actuators: tuple[Actuator, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and freeze.

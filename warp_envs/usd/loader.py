@@ -139,9 +139,9 @@ class _Loader:
             bodies=bodies,
             gravity=self._gravity(scenes),
             contact=self._contact(),
+            actuators=self._actuators(links),
             ground=ground,
             notes=tuple(notes),
-            actuators=self._actuators(links),
         )
 
     def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:

@@ -2,6 +2,7 @@
 
 import logging
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -77,13 +78,29 @@ def test_a_start_outside_the_limits_or_in_the_ground_is_moved_and_said(dog, capl
         pose, spread = start_of(dog, None)
     assert pose["knee"] == pytest.approx(-1.0)  # the spread stays inside, too
     assert spread[7] == pytest.approx(0.1)
-    assert clearance(
-        dog.description, np.concatenate([np.atleast_1d(v) for v in pose.values()])
-    ) == (pytest.approx(0.0, abs=1e-12))
+    q = np.concatenate([np.atleast_1d(value) for value in pose.values()])
+    assert clearance(dog.description, q) == pytest.approx(0.0, abs=1e-12)
     assert "joint knee is moved from 0 to -1, inside its limits -2.8 to -0.9" in caplog.text
     assert "lifted by" in caplog.text
     _, spread = start_of(dog, {"keyframe": "home", "joints": {"knee": -0.95}})
     assert spread[7] == pytest.approx(0.05)
+
+
+def test_it_stands_on_a_slope_with_shapes_of_every_kind(tmp_path):
+    """The ellipsoid and the cylinder touch where MuJoCo measures no distance to the plane."""
+    text = """<mujoco><worldbody><geom name="floor" type="plane" size="5 5 1" euler="10 20 0"/>
+      <body pos="1 2 3" euler="40 0 30"><freejoint/>
+        <geom name="limb" type="{kind}" size="0.3 0.1 0.2" pos="0.1 0 0.2"/></body>
+      </worldbody></mujoco>"""
+    for kind in ("sphere", "capsule", "box", "cylinder", "ellipsoid"):
+        robot = articulation_of(tmp_path, text.format(kind=kind))
+        q, _ = start_pose(robot, {"height": "auto"}, np.zeros(7))
+        model = mujoco.MjModel.from_xml_string(text.format(kind=kind))
+        data = mujoco.MjData(model)
+        data.qpos[:] = [*q[:3], q[6], *q[3:6]]
+        mujoco.mj_kinematics(model, data)
+        distance = mujoco.mj_geomDistance(model, data, 0, 1, 10.0, None)
+        assert distance == pytest.approx(0.0, abs=1e-5), kind
 
 
 def test_a_planar_robot_moves_up_along_its_slide(tmp_path):

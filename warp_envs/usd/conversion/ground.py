@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from warp_envs.usd.conversion.frames import frame_of
 from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.description import SHAPE_KINDS
 from warp_envs.usd.ground import STEEPEST
+from warp_envs.usd.stage import Frame
 
-SHAPES_THAT_TOUCH = ("sphere", "capsule", "box", "cylinder", "ellipsoid", "mesh")
-"""Kinds of geoms that this project's contact has points for."""
-
-_FLAT = 1e-9  # metres off, or sine of the angle, within which two planes are one
+GROUNDS = ("plane", "hfield")
+_WORDS = {"plane": "plane", "hfield": "height field"}
 
 
 def geom_kind(model: Any, geom: int) -> str:
@@ -24,29 +25,29 @@ def geom_kind(model: Any, geom: int) -> str:
 def touching_geoms(source: Source, ground: bool | None) -> list[int]:
     """Geoms of the robot that touch its ground, by masks and pairs as MuJoCo has them."""
     model = source.model
-    planes = _planes(model)
+    grounds = ground_geoms(model)
     if ground is None:
-        ground = bool(planes) or any(
+        ground = bool(grounds) or any(
             joint_kind(model, joint) == "free" for joint in range(model.njnt)
         )
     if not ground or source.is_off("CONTACT", "CONSTRAINT"):
         return []
     paired = {int(g) for pair in zip(model.pair_geom1, model.pair_geom2, strict=True)
-              if set(map(int, pair)) & set(planes) or not planes for g in pair}  # fmt: skip
+              if set(map(int, pair)) & set(grounds) or not grounds for g in pair}  # fmt: skip
     kinds, affinities = model.geom_contype, model.geom_conaffinity
 
     def meets(geom: int) -> bool:
-        if not planes:
+        if not grounds:
             return bool(kinds[geom] or affinities[geom])
         return any(
-            kinds[geom] & affinities[plane] or kinds[plane] & affinities[geom] for plane in planes
+            kinds[geom] & affinities[other] or kinds[other] & affinities[geom] for other in grounds
         )
 
     return [
         geom
         for geom in range(model.ngeom)
         if model.body_weldid[model.geom_bodyid[geom]] > 0
-        and geom_kind(model, geom) not in ("plane", "hfield")
+        and geom_kind(model, geom) not in GROUNDS
         and (meets(geom) or geom in paired)
     ]
 
@@ -54,12 +55,12 @@ def touching_geoms(source: Source, ground: bool | None) -> list[int]:
 def sliding_friction(source: Source, geoms: list[int]) -> dict[float, list[int]]:
     """Friction coefficients of geoms with the ground; as MuJoCo, the greater of the two counts."""
     model = source.model
-    planes = _planes(model)
+    grounds = ground_geoms(model)
     found: dict[float, list[int]] = {}
     for geom in geoms:
         own, value = model.geom_priority[geom], float(model.geom_friction[geom][0])
-        if planes:
-            other, floor = model.geom_priority[planes[0]], model.geom_friction[planes[0]][0]
+        if grounds:
+            other, floor = model.geom_priority[grounds[0]], model.geom_friction[grounds[0]][0]
             value = float(max(value, floor)) if own == other else value if own > other else floor
         for pair in range(model.npair):
             if geom in (model.pair_geom1[pair], model.pair_geom2[pair]):
@@ -72,11 +73,11 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
     """What of the ground and of contact is listed, and what would move otherwise."""
     model = source.model
     touching = touching_geoms(source, ground)
-    listed, differing = _planes_elsewhere(source, touching)
+    listed, differing = _other_grounds(source, touching)
     mute: dict[str, list[str]] = {}
     for geom in touching:
         kind = geom_kind(model, geom)
-        if kind not in SHAPES_THAT_TOUCH:
+        if kind not in SHAPE_KINDS:
             mute.setdefault(kind, []).append(source.name("geom", geom))
     for kind, names in mute.items():
         listed.append(f"contact of shapes {', '.join(names)} ({kind}): they sink into the ground")
@@ -92,13 +93,13 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
         geom
         for geom in range(model.ngeom)
         if int(model.body_rootid[model.geom_bodyid[geom]]) not in moving  # not a robot's base
-        and geom_kind(model, geom) != "plane"
+        and geom_kind(model, geom) not in GROUNDS
         and (model.geom_contype[geom] or model.geom_conaffinity[geom])
     ]
     if fixed and not source.is_off("CONTACT", "CONSTRAINT"):
         names = ", ".join(source.name("geom", geom) for geom in fixed)
         listed.append(f"contact with shapes of the world, {names}: what moves passes through them")
-    if not touching and ground is None and not _planes(model):
+    if not touching and ground is None and not ground_geoms(model):
         listed.append(
             "no ground: the source has none and holds the robot, so nothing touches z = 0; "
             "ground=true lets it"
@@ -106,58 +107,70 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
     return listed, differing
 
 
-def _planes(model: Any) -> list[int]:
-    """Geoms that are planes of the world."""
-    return [
+def ground_geoms(model: Any) -> list[int]:
+    """Planes and height fields of the world that something could touch, the ground first.
+
+    The ground is the first height field that is not level, else the first plane that faces up.
+    """
+    found = [
         geom
         for geom in range(model.ngeom)
-        if geom_kind(model, geom) == "plane"
+        if geom_kind(model, geom) in GROUNDS
         and model.body_weldid[model.geom_bodyid[geom]] == 0
         and (model.geom_contype[geom] or model.geom_conaffinity[geom] or model.npair)
     ]
+    return sorted(found, key=lambda geom: _rank(model, geom))
 
 
-def plane_pose(model: Any, geom: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a plane lies in the world: a point (3,) [m] and its axes as columns (3, 3), z up."""
-    mujoco = import_mujoco()
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    return np.array(data.geom_xpos[geom]), np.array(data.geom_xmat[geom]).reshape(3, 3)
+def _rank(model: Any, geom: int) -> int:
+    if geom_kind(model, geom) == "hfield":
+        return 0 if np.ptp(grid_of(model, geom)) > 0.0 else 2
+    return 1 if is_ground(model, geom) else 3
 
 
-def tilted_plane(source: Source) -> int | None:
-    """The plane that is the ground, where it is another than z = 0."""
-    planes = _planes(source.model)
-    if not planes or _distance(source.model, planes[0], np.zeros(3), np.eye(3)) <= _FLAT:
-        return None
-    return planes[0]
+def is_ground(model: Any, geom: int) -> bool:
+    """Whether a plane faces up enough, or a height field lies along the world's axes."""
+    turn = frame_in_world(model, geom).rotation
+    if geom_kind(model, geom) == "plane":
+        return bool(np.linalg.norm(turn[:2, 2]) <= STEEPEST * turn[2, 2])
+    return bool(np.allclose(np.abs(turn), np.round(np.abs(turn)), atol=1e-9) and turn[2, 2] > 0.5)
 
 
-def _distance(model: Any, geom: int, place: np.ndarray, axes: np.ndarray) -> float:
-    """How much a plane differs from another: metres off it, or sine of the angle between them."""
-    own_place, own_axes = plane_pose(model, geom)
-    off = abs(float((own_place - place) @ axes[:, 2]))
-    return max(off, float(np.linalg.norm(own_axes[:, 2] - axes[:, 2])))
+def frame_in_world(model: Any, geom: int) -> Frame:
+    """The frame of a geom that does not move."""
+    frame, body = frame_of(model.geom_pos[geom], model.geom_quat[geom]), model.geom_bodyid[geom]
+    while body:
+        frame = frame_of(model.body_pos[body], model.body_quat[body]).then(frame)
+        body = model.body_parentid[body]
+    return frame
 
 
-def _planes_elsewhere(source: Source, touching: list[int]) -> tuple[list[str], list[str]]:
-    """Planes on moving bodies (listed), and such that something touches beside the ground."""
+def grid_of(model: Any, geom: int) -> np.ndarray:
+    """Heights of a height field above its frame [m], (rows along y, columns along x)."""
+    field = int(model.geom_dataid[geom])
+    rows, columns = int(model.hfield_nrow[field]), int(model.hfield_ncol[field])
+    first = int(model.hfield_adr[field])
+    data = np.array(model.hfield_data[first : first + rows * columns], dtype=np.float64)
+    return data.reshape(rows, columns) * float(model.hfield_size[field][2])
+
+
+def _other_grounds(source: Source, touching: list[int]) -> tuple[list[str], list[str]]:
+    """Planes and height fields beside the ground (listed), and such as cannot be it (differ)."""
     model = source.model
+    grounds = ground_geoms(model) if touching else []
     listed = [
         f"plane {source.name('geom', geom)} on a moving body: left out"
         for geom in range(model.ngeom)
         if geom_kind(model, geom) == "plane" and model.body_weldid[model.geom_bodyid[geom]] > 0
     ]
-    planes = _planes(model) if touching else []
+    for geom in grounds[1:]:
+        kind, name = geom_kind(model, geom), source.name("geom", geom)
+        listed.append(f"{_WORDS[kind]} {name} beside the ground: what moves passes through it")
     differing = []
-    for geom in planes:
-        place, axes = plane_pose(model, geom)
-        where = f"at z = {place[2]:g}, normal {np.round(axes[:, 2], 3).tolist()}"
-        if axes[2, 2] * STEEPEST < np.linalg.norm(axes[:2, 2]):
-            differing.append(f"plane {source.name('geom', geom)} {where}: too steep for a ground")
-        elif _distance(model, geom, *plane_pose(model, planes[0])) > _FLAT:
-            first = source.name("geom", planes[0])
-            differing.append(
-                f"plane {source.name('geom', geom)} {where}: the ground is plane {first} here"
-            )
+    if grounds and not is_ground(model, grounds[0]):
+        kind, name = geom_kind(model, grounds[0]), source.name("geom", grounds[0])
+        accepted = "a plane that faces up, or a height field along x and y"
+        differing.append(
+            f"{_WORDS[kind]} {name} as the ground: nothing touches it; {accepted} can be"
+        )
     return listed, differing

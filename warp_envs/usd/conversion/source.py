@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -88,16 +89,28 @@ def read_source(path: Path, *, floating: bool) -> Source:
         ValueError: a file that MuJoCo cannot compile, with what it says; a mesh that gives a body
             its mass and cannot be read; `floating` of a robot that floats.
     """
-    try:
-        root = ET.parse(path).getroot()
-    except (ET.ParseError, OSError) as error:
-        raise ArgumentError(str(path), f"not a readable XML file: {error}") from error
+    root = _root_of(path)
     if root.tag not in ("mujoco", "robot"):
         raise ArgumentError(str(path), f"<{root.tag}> at its top", "<mujoco> or <robot>")
     notes: list[str] = []
     with _warnings_noted(notes):
         model, more = _compile(root, path, floating=floating)
     return Source(path, model, root.tag == "robot", [*more, *notes])
+
+
+def _root_of(path: Path) -> ET.Element:
+    """The top element of a file, read as forgivingly as MuJoCo reads it.
+
+    Raises:
+        ValueError: not XML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        # declarations of no version that there is, and comments with "--" in them
+        text = re.sub(r"<\?xml.*?\?>|<!--.*?-->", "", text, flags=re.DOTALL)
+        return ET.fromstring(text)
+    except (ET.ParseError, OSError) as error:
+        raise ArgumentError(str(path), f"not a readable XML file: {error}") from error
 
 
 def _compile(root: ET.Element, path: Path, *, floating: bool) -> tuple[Any, list[str]]:
@@ -125,6 +138,7 @@ def _compile(root: ET.Element, path: Path, *, floating: bool) -> tuple[Any, list
         pass  # a specification that did not compile cannot be mended
     try:
         spec = parse()
+        notes += _free_pairs(spec)
         notes += _replace_meshes(spec, path) + _lighten(spec)
         if floating:
             _let_float(spec, path)
@@ -161,6 +175,23 @@ def _drop_what_moves_nothing(spec: Any) -> None:
     for items in (spec.textures, spec.skins, spec.sensors, spec.excludes, spec.tuples):
         for item in list(items):
             spec.delete(item)
+
+
+def _free_pairs(spec: Any) -> list[str]:
+    """Remove pairs with shapes that another file holds, as a scene the floor; the others touch."""
+    geoms, notes = {geom.name: geom for geom in spec.geoms}, []
+    for pair in list(spec.pairs):
+        names = (pair.geomname1, pair.geomname2)
+        missing = [name for name in names if name not in geoms]
+        if not missing:
+            continue
+        for name in set(names) - set(missing):
+            geoms[name].conaffinity = 1
+            geoms[name].friction[0] = pair.friction[0]
+            what = f"pair of {name} with {missing[0]}, which is not in the file"
+            notes.append(f"{what}: {name} touches the ground")
+        spec.delete(pair)
+    return notes
 
 
 def _lighten(spec: Any) -> list[str]:

@@ -12,12 +12,12 @@ from warp_envs.usd.conversion import joints
 from warp_envs.usd.conversion.actuators import read_actuators
 from warp_envs.usd.conversion.frames import frame_of, place, quat_of
 from warp_envs.usd.conversion.ground import (
-    plane_pose,
+    ground_geoms,
+    is_ground,
     sliding_friction,
-    tilted_plane,
     touching_geoms,
 )
-from warp_envs.usd.conversion.shapes import visible_geoms, write_geom
+from warp_envs.usd.conversion.shapes import visible_geoms, write_geom, write_ground
 from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
 from warp_envs.usd.conversion.tree import WORLD, Place, place_bodies
 from warp_envs.usd.description import MassProperties
@@ -71,6 +71,10 @@ class _Writer:
             else:
                 self._add_body(body, frame_of(data.xpos[body], data.xquat[body]))
         self._add_shapes()
+        grounds = ground_geoms(self.model) if self.touching else []
+        if grounds and is_ground(self.model, grounds[0]):
+            path = self._path(self.root, self.source.name("geom", grounds[0]))
+            write_ground(self.stage, path, self.model, grounds[0])
         scope = self.root.AppendChild("Actuators")
         for joint, actuator in read_actuators(self.source):
             UsdGeom.Scope.Define(self.stage, scope)
@@ -193,9 +197,6 @@ class _Writer:
     def _add_shapes(self) -> None:
         model, source = self.model, self.source
         contact = self._add_contact() if self.touching else None
-        plane = tilted_plane(source) if self.touching else None
-        if plane is not None:
-            self._add_plane(plane)
         visible = visible_geoms(source, self.touching)
         for geom in range(model.ngeom):
             body, touches = int(model.geom_bodyid[geom]), geom in self.touching
@@ -204,16 +205,6 @@ class _Writer:
             path = self._path(self.paths[body], source.name("geom", geom))
             material = contact if touches else None
             write_geom(self.stage, path, source, geom, visible=geom in visible, contact=material)
-
-    def _add_plane(self, geom: int) -> None:
-        """The ground, where it is not z = 0."""
-        path = self._path(self.root, self.source.name("geom", geom))
-        plane = UsdGeom.Plane.Define(self.stage, path)
-        plane.CreateAxisAttr("Z")
-        plane.CreatePurposeAttr(UsdGeom.Tokens.guide)
-        where, axes = plane_pose(self.model, geom)
-        place(plane.GetPrim(), Frame(where, axes))
-        UsdPhysics.CollisionAPI.Apply(plane.GetPrim())
 
     def _add_contact(self) -> UsdShade.Material:
         """The one material of all that touches the ground."""
