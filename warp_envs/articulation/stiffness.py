@@ -48,8 +48,8 @@ class Stiffness:
     Attributes:
         contact: of a body on the ground's springs.
         limit: of a joint on the springs of its limits.
-        spring: of a joint on its own spring.
-        damper: of joints against their damping.
+        spring: of a joint on its own spring and position servos.
+        damper: of joints against their damping, that of servos included.
         impact: of a body against the contact's damping.
         friction: of a body against half of the friction's viscosity.
     """
@@ -184,10 +184,14 @@ def _rates(
     joints = [body.joint for body in description.bodies for _ in _dofs(body)]
     single = np.array([joint.kind in ("revolute", "prismatic") for joint in joints], dtype=bool)
     limited = [np.isfinite(joint.lower) or np.isfinite(joint.upper) for joint in joints]
+    servo = {joint.name: np.zeros(2) for joint in joints}
+    for actuator in description.actuators:  # pulls by -bias_1 and -bias_2, through its gear twice
+        servo[actuator.joint] += actuator.gear**2 * np.maximum(-actuator.bias[1:], 0.0)
+    pulls = np.array([servo[joint.name] for joint in joints]).T
     gains = {
         "limit": single * limited * [joint.limit_ke for joint in joints],
-        "spring": single * [joint.stiffness for joint in joints],
-        "damper": single * [joint.damping + joint.limit_kd for joint in joints],
+        "spring": single * ([joint.stiffness for joint in joints] + pulls[0]),
+        "damper": single * ([joint.damping + joint.limit_kd for joint in joints] + pulls[1]),
     }
     for kind, gain in gains.items():
         if np.any(gain > 0.0):

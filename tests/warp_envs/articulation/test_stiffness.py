@@ -7,7 +7,7 @@ import torch
 from tests.kernels.articulation import robots
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import mass_matrix, measure_stiffness, place_bodies
-from warp_envs.usd.description import ContactMaterial, Joint, RobotDescription, Shape
+from warp_envs.usd.description import Actuator, ContactMaterial, Joint, RobotDescription, Shape
 
 
 @pytest.mark.parametrize("name", ["floating_robot", "skew_robot", "ball_robot"])
@@ -55,3 +55,7 @@ def test_a_hinge_swings_on_its_limit_by_its_whole_inertia():
     assert found.spring.speed == pytest.approx(np.sqrt(50.0 / inertia))
     assert found.damper.speed == pytest.approx(1.0 / inertia)
     assert found.contact is None and found.friction is None
+    servo = Actuator("servo", "hinge", gear=2.0, gain=40.0, bias=[0.0, -40.0, -3.0])
+    found = measure_stiffness(RobotDescription("arm", "", (arm,), actuators=(servo,)))
+    assert found.spring.speed == pytest.approx(np.sqrt((50.0 + 4 * 40.0) / inertia))
+    assert found.damper.speed == pytest.approx((1.0 + 4 * 3.0) / inertia)
