@@ -70,7 +70,9 @@ def run(arguments: Sequence[str]) -> int:
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from warp_envs.articulation.contacts import ground_notes
     from warp_envs.usd.conversion.convert import convert_robot, keyframe_names
+    from warp_envs.usd.loader import load_robot
 
     notes = convert_robot(
         source,
@@ -82,6 +84,8 @@ def run(arguments: Sequence[str]) -> int:
     console = make_console()
     for what in notes:
         console.print(f"note: {what}", soft_wrap=True, markup=False)
+    for note in ground_notes(load_robot(out)):
+        console.print(note, soft_wrap=True, markup=False)
     names = keyframe_names(out)
     if names:
         console.print(f"keyframes: {', '.join(names)} (env.start={names[0]})", soft_wrap=True)

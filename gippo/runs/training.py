@@ -128,6 +128,8 @@ def _lead(
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
             console.print(title(config))
+            for note in getattr(learner.env, "notes", ()):
+                console.print(note, soft_wrap=True, markup=False)
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
             except NonFiniteError as error:
