@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     from warp_envs.usd.conversion.convert import convert_robot, keyframe_names
 
-    left_out = convert_robot(
+    notes = convert_robot(
         source,
         out,
         floating=settings.floating,
@@ -80,8 +80,8 @@ def run(arguments: Sequence[str]) -> int:
         ground=settings.ground,
     )
     console = make_console()
-    for what in left_out:
-        console.print(f"left out: {what}", soft_wrap=True, markup=False)
+    for what in notes:
+        console.print(f"note: {what}", soft_wrap=True, markup=False)
     names = keyframe_names(out)
     if names:
         console.print(f"keyframes: {', '.join(names)} (env.start={names[0]})", soft_wrap=True)

@@ -160,8 +160,8 @@ def _drop_hfields(spec: Any) -> list[str]:
 
 def _file_of(spec: Any, asset: Any) -> Path:
     """Where an asset's file lies, as MuJoCo looks for it."""
-    folder = Path(spec.modelfiledir or ".")
-    return folder / (spec.compiler.meshdir or "") / asset.file
+    folder = Path(spec.modelfiledir or ".") / (spec.compiler.meshdir or "")
+    return folder / (Path(asset.file).name if spec.strippath else asset.file)
 
 
 def _compiles(spec: Any, mesh: Any) -> bool:
