@@ -17,9 +17,9 @@ gippo convert: turn a robot's MJCF or URDF file into a USD file to train on.
 
 Usage: gippo convert ROBOT [key=value ...]
 
-ROBOT ends in .xml or .mjcf (MJCF), or in .urdf. MuJoCo reads it: pip install 'gippo[convert]'. What
-of it is not in the USD file is listed with what that means; a robot that would move otherwise than
-in its file is refused by name, unless lenient=true.
+ROBOT ends in .xml or .mjcf (MJCF), or in .urdf. MuJoCo reads it: pip install '.[convert]' in
+gippo's checkout. What of it is not in the USD file is listed with what that means; a robot that
+would move otherwise than in its file is refused by name, unless lenient=true.
 
 Keys:
 {keys}
@@ -67,6 +67,8 @@ def run(arguments: Sequence[str]) -> int:
         given = " ".join(named) or "nothing"
         raise UserError(f"{given} given; one robot's file expected: gippo convert ROBOT")
     source = Path(named[0])
+    if not source.is_file():
+        raise UserError(f"{named[0]!r}: no such file")
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")

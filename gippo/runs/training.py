@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 from gippo.configuration.compose import written
 from gippo.configuration.run_config import (
     CONFIG_FILE,
+    INPUTS,
     TrainConfig,
     keys_of,
     load_config,
@@ -45,6 +46,8 @@ from gippo.terminal.progress import TrainingProgress, duration, make_console, nu
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
+_BEFORE_AN_EPOCH = {CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, "tensorboard", ".hydra"}
+"""What may lie in a folder where a run has begun and done nothing."""
 PICTURES_DUE = ".pictures_due"
 """Lies in a run's folder while they are made."""
 ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
@@ -178,7 +181,16 @@ def _in_the_way(run_dir: Path) -> bool:
         UserError: the system cannot tell.
     """
     try:
-        return run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))
+        if run_dir.exists() and not run_dir.is_dir():
+            raise UserError(f"run_dir: {str(run_dir)!r} is a file, a folder accepted")
+        names = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
+        if names <= _BEFORE_AN_EPOCH and METRICS_FILE in names:  # given up or killed before one
+            kept = run_dir / CHECKPOINTS
+            empty = (run_dir / METRICS_FILE).stat().st_size == 0
+            return not empty or (kept.exists() and any(kept.iterdir()))
+        return bool(names)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
         raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
 

@@ -193,7 +193,7 @@ def _read_with_trimesh(spec: Any, mesh: Any) -> str | None:
         points = np.asarray(loaded.vertices, dtype=np.float64)
         faces = np.asarray(loaded.faces, dtype=np.int32)
     except ImportError as error:
-        return f"{file.suffix} needs {error.name}: pip install 'gippo[convert]'"
+        return f"{file.suffix} needs {error.name}: pip install '.[convert]'"
     except Exception as error:  # a reader of other people's files raises whatever it likes
         return f"unreadable: {' '.join(str(error).split())[:100]}"
     if len(points) < 4 or len(faces) < 1:
