@@ -104,6 +104,21 @@ def flag_nonfinite(
             diverged_out[env] = 1
 
 
+@wp.kernel(enable_backward=False)
+def flag_beyond(
+    # In:
+    rows_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    bound: Any,
+    # Out:
+    diverged_out: wp.array(dtype=wp.int32),  # [num_envs]
+):
+    """Raise the flag of environments with a number beyond a bound, either way, in their row."""
+    env = wp.tid()
+    for i in range(rows_in.shape[1]):
+        if wp.abs(rows_in[env, i]) > bound:
+            diverged_out[env] = 1
+
+
 @wp.kernel
 def sum_reward(
     # In:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import gymnasium
@@ -61,6 +62,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """Name -> numbers per environment."""
     reward_terms: tuple[str, ...]
     """Names of the terms whose sum is the reward."""
+    state_bounds: Mapping[str, float] = MappingProxyType({})
+    """Name of a part of the state -> greatest absolute value; beyond, an environment diverges."""
     rows_per_block: int = 256
     """As many environments as keep a thread busy for 50 us: waking it pays no sooner."""
 
@@ -353,6 +356,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.record_outcome(p, state, action, stepped, terms, own_terminated)
         for rows in (*stepped.values(), raw_obs, terms):
             p.launch(episode.flag_nonfinite, n, [rows, diverged])
+        for name, bound in self.state_bounds.items():
+            p.launch(episode.flag_beyond, n, [stepped[name], self.scalar(bound), diverged])
         p.launch(episode.sum_reward, n, [terms, memory["last_reward"], diverged, reward])
         verdict = [diverged, own_terminated, reward, self.max_episode_steps]
         verdict += [memory["step_count"], memory["last_reward"]]

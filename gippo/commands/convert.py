@@ -17,9 +17,9 @@ gippo convert: turn a robot's MJCF or URDF file into a USD file to train on.
 
 Usage: gippo convert ROBOT [key=value ...]
 
-ROBOT ends in .xml or .mjcf (MJCF), or in .urdf. MuJoCo reads it: pip install 'gippo[convert]'. What
-of it is not in the USD file is listed with what that means; a robot that would move otherwise than
-in its file is refused by name, unless lenient=true.
+ROBOT ends in .xml or .mjcf (MJCF), or in .urdf. MuJoCo reads it: pip install '.[convert]' in
+gippo's checkout. What of it is not in the USD file is listed with what that means; a robot that
+would move otherwise than in its file is refused by name, unless lenient=true.
 
 Keys:
 {keys}
@@ -67,12 +67,16 @@ def run(arguments: Sequence[str]) -> int:
         given = " ".join(named) or "nothing"
         raise UserError(f"{given} given; one robot's file expected: gippo convert ROBOT")
     source = Path(named[0])
+    if not source.is_file():
+        raise UserError(f"{named[0]!r}: no such file")
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from warp_envs.articulation.contacts import ground_notes
     from warp_envs.usd.conversion.convert import convert_robot, keyframe_names
+    from warp_envs.usd.loader import load_robot
 
-    left_out = convert_robot(
+    notes = convert_robot(
         source,
         out,
         floating=settings.floating,
@@ -80,8 +84,10 @@ def run(arguments: Sequence[str]) -> int:
         ground=settings.ground,
     )
     console = make_console()
-    for what in left_out:
-        console.print(f"left out: {what}", soft_wrap=True, markup=False)
+    for what in notes:
+        console.print(f"note: {what}", soft_wrap=True, markup=False)
+    for note in ground_notes(load_robot(out)):
+        console.print(note, soft_wrap=True, markup=False)
     names = keyframe_names(out)
     if names:
         console.print(f"keyframes: {', '.join(names)} (env.start={names[0]})", soft_wrap=True)

@@ -13,7 +13,7 @@ from omegaconf import MISSING
 from rich.console import Console
 from rich.table import Table
 
-from gippo.configuration.compose import configure
+from gippo.configuration.compose import configure, with_run
 from gippo.configuration.run_config import load_config
 from gippo.environment import use_threads
 from gippo.errors import UserError
@@ -29,7 +29,9 @@ SUFFIXES = (".usdc", ".usda", ".usdz")
 HELP = """\
 gippo play: let a trained policy act, print its returns, and record the motion as USD.
 
-Usage: gippo play run_dir=FOLDER [key=value ...]
+Usage: gippo play RUN [key=value ...]
+
+RUN is a run's folder; run_dir=RUN says the same.
 
 Keys:
 {keys}
@@ -38,8 +40,8 @@ The motion opens in usdview, Omniverse, and with gippo view in the browser. Envi
 body, the functions, print their returns only.
 
 Examples:
-  gippo play run_dir=runs/first
-  gippo play run_dir=runs/first num_envs=64 num_steps=1000 deterministic=false out=crowd.usdc"""
+  gippo play runs/first
+  gippo play runs/first num_envs=64 num_steps=1000 deterministic=false out=crowd.usdc"""
 
 
 @dataclass
@@ -79,7 +81,7 @@ def help_text() -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """Play as the arguments say."""
-    settings = configure("play", PlayConfig, arguments)
+    settings = configure("play", PlayConfig, with_run(arguments))
     run_dir = Path(settings.run_dir)
     config = load_config(run_dir)
     out = None if settings.out is None else Path(settings.out)

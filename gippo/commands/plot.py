@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from gippo.configuration.compose import configure
+from gippo.configuration.compose import configure, with_run
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
@@ -23,15 +23,18 @@ named after the method and whatever else tells them apart; each environment has 
 figure the same numbers are written as csv: env, label, runs, env_steps, mean_return, std_return,
 ci95_return (half the interval's width).
 
-Usage: gippo plot run_dirs=[FOLDER,...] [key=value ...]
+Usage: gippo plot RUN ... [key=value ...]
+
+RUN is a run's folder, one with runs below it, or a pattern of either;
+run_dirs=[RUN,...] says the same.
 
 Keys:
 {keys}
 
 Examples:
-  gippo plot run_dirs=[runs/first,runs/second]
-  gippo plot 'run_dirs=[runs/cartpole]' out=cartpole.png      a sweep's folder: every run below it
-  gippo plot 'run_dirs=["runs/*gippo*"]'"""
+  gippo plot runs/first runs/second
+  gippo plot runs/cartpole out=cartpole.png      a sweep's folder: every run below it
+  gippo plot 'runs/*gippo*'"""
 
 
 @dataclass
@@ -58,7 +61,7 @@ def help_text() -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """Plot as the arguments say."""
-    settings = configure("plot", PlotConfig, arguments)
+    settings = configure("plot", PlotConfig, with_run(arguments, several=True))
     out = Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")

@@ -236,6 +236,28 @@ def written(key: str, value: object) -> str:
     return shlex.quote(text)
 
 
+def with_run(arguments: Sequence[str], *, several: bool = False) -> list[str]:
+    """A command line on which runs stand by their paths, with ``run_dir=`` or ``run_dirs=``.
+
+    A sweep's folders have an equals sign in their names, too.
+
+    Raises:
+        UserError: several, where one is expected, or one in both ways.
+    """
+    named = [text for text in arguments if "=" not in text or Path(text).exists()]
+    rest = [text for text in arguments if text not in named]
+    key = "run_dirs" if several else "run_dir"
+    if not named:
+        return rest
+    if any(text.startswith(f"{key}=") for text in rest):
+        raise UserError(f"{named[0]} given, and {key} as well: one of them is accepted")
+    if several:
+        return [override_text(key, named), *rest]
+    if len(named) > 1:
+        raise UserError(f"{' '.join(named)} given; one run's folder expected")
+    return [override_text(key, named[0]), *rest]
+
+
 def override_text(key: str, value: Any) -> str:
     """``key=value`` in Hydra's grammar, for a Python value."""
     return f"{key}={_in_grammar(value)}"

@@ -61,6 +61,7 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
     parsed = parse(overrides)
     plugins = {key: _plugin(parsed, key) for key in _PLUGINS}
     own = [o for o in parsed if not o.key_or_group.startswith("hydra")]
+    _check_folders(own)
     for job in _samples(own):
         configure(command, schema, job)
     GlobalHydra.instance().clear()
@@ -84,6 +85,18 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
         raise UserError(one_line(error)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _check_folders(own: Sequence[Override]) -> None:
+    """Raise UserError if several jobs would share one folder, which the second would be refused."""
+    swept = [o for o in own if o.is_sweep_override()]
+    shared = next((o for o in own if o.key_or_group == "run_dir" and o not in swept), None)
+    if shared is None or not swept or "${" in str(shared.input_line):
+        return
+    raise UserError(
+        f"{shared.input_line}: the jobs of a sweep need folders of their own; leave it out, and "
+        f"hydra.sweep.dir={shared.value()} is the folder that holds them"
+    )
 
 
 def _plugin_defaults(plugins: Iterable[str], given: Sequence[Override]) -> list[str]:
@@ -134,7 +147,9 @@ def _plugin(parsed: Sequence[Override], key: str) -> str:
     except ModuleNotFoundError:
         found = False
     if not found:
-        raise UserError(f"{key}: {name!r} is not installed here; pip install 'gippo[{extra}]' is")
+        raise UserError(
+            f"{key}: {name!r} is not installed here; pip install '.[{extra}]' in the checkout is"
+        )
     return name
 
 

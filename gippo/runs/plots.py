@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,11 @@ def plot_comparison(panels: Mapping[str, Sequence[Curve]], path: Path) -> None:
     for axis in axes[len(panels) :]:
         axis.remove()
     rows: list[list[Any]] = []
+    labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
+    colours = dict(zip(labels, cycle_colours(len(labels)), strict=True))
     for axis, (env, curves) in zip(axes, panels.items(), strict=False):
-        for label, runs, steps, mean, spread in draw_curves(axis, curves, env):
+        coloured = [replace(c, colour=c.colour or colours[c.label]) for c in curves]
+        for label, runs, steps, mean, spread in draw_curves(axis, coloured, env):
             rows.append([env, label, runs, steps, mean, spread, half_width(spread, runs)])
     shared_legend(figure)
     save_figure(figure, path)

@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 from gippo.configuration.compose import written
 from gippo.configuration.run_config import (
     CONFIG_FILE,
+    INPUTS,
     TrainConfig,
     keys_of,
     load_config,
@@ -46,6 +47,8 @@ from warp_envs.checks import ArgumentError
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
+_BEFORE_AN_EPOCH = {CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, "tensorboard", ".hydra"}
+"""What may lie in a folder where a run has begun and done nothing."""
 PICTURES_DUE = ".pictures_due"
 """Lies in a run's folder while they are made."""
 ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
@@ -137,7 +140,7 @@ def _lead(
                     console.print(f"{line}; the one before it is used")
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
-            for line in (*notes, title(config)):
+            for line in (*notes, title(config), *getattr(learner.env, "notes", ())):
                 console.print(line, soft_wrap=True)
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
@@ -195,9 +198,16 @@ def _in_the_way(run_dir: Path) -> bool:
         UserError: the system cannot tell.
     """
     try:
-        if run_dir.is_file():
-            raise NotADirectoryError("is a file; a folder accepted")
-        return run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))
+        if run_dir.exists() and not run_dir.is_dir():
+            raise UserError(f"run_dir: {str(run_dir)!r} is a file, a folder accepted")
+        names = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
+        if names <= _BEFORE_AN_EPOCH and METRICS_FILE in names:  # given up or killed before one
+            kept = run_dir / CHECKPOINTS
+            empty = (run_dir / METRICS_FILE).stat().st_size == 0
+            return not empty or (kept.exists() and any(kept.iterdir()))
+        return bool(names)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
         raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
 

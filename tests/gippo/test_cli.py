@@ -120,8 +120,12 @@ def test_keys_lists_each_key_with_its_value(capsys):
         (["view", "nowhere", "out=page.png"], ["out", "page.png", ".html"]),
         (["view", "nowhere", "viewer=gll"], ["viewer", "gll", "'gl'"]),
         (["convert"], ["nothing given", "gippo convert ROBOT"]),
-        (["convert", "nowhere.xml"], ["source", "nowhere.xml", ".urdf"]),
+        (["convert", "nowhere.xml"], ["'nowhere.xml': no such file"]),
         (["convert", "nowhere.xml", "out=robot.png"], ["out", "robot.png", ".usda"]),
+        (["train", "run_dir=/dev/null"], ["run_dir: '/dev/null' is a file"]),
+        (["train", "-m", "seed=0,1", "run_dir=x"], ["run_dir=x: ", "hydra.sweep.dir=x"]),
+        (["play", "one", "two"], ["one two given"]),
+        (["play", "one", "run_dir=two"], ["one given, and run_dir as well"]),
         (["train", "env=robot"], ["env.asset"]),
         (["train", "env=robot", "env.asset=robot.xml"], ["robot.xml"]),
         (["plot"], ["run_dirs"]),
@@ -171,6 +175,17 @@ def test_a_run_in_the_way_is_refused_and_left_alone(trained, capsys):
     assert train(trained, "num_epochs=3") == 2
     assert "resume=true" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_whose_run_did_nothing_is_not_in_the_way(trained, tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    shutil.copy(trained / "config.yaml", run_dir)
+    assert train(run_dir, "num_epochs=1") == 2, "it may be anyone's configuration"
+    (run_dir / "metrics.jsonl").touch()
+    assert train(run_dir, "num_epochs=1") == 0
+    assert len(rows(run_dir)) == 1
+    assert train(run_dir, "num_epochs=1") == 2
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(trained, tmp_path):

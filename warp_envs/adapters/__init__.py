@@ -9,5 +9,5 @@
 
 Their learners use no gradient of the simulator, so none is recorded: every adapter steps its
 environment under ``torch.no_grad()``. A module imports its library, so import it only where that
-library is installed: ``pip install 'gippo[adapters]'`` brings all four.
+library is installed: ``pip install '.[adapters]'`` brings all four.
 """

@@ -12,7 +12,7 @@ try:
     from rsl_rl.env import VecEnv  # pyright: ignore[reportMissingImports]
     from tensordict import TensorDict  # pyright: ignore[reportMissingImports]
 except ImportError as error:
-    raise ImportError("rsl_rl is not installed: pip install 'gippo[adapters]'") from error
+    raise ImportError("rsl_rl is not installed: pip install '.[adapters]'") from error
 
 
 class RslRlVecEnv(VecEnv):

@@ -12,7 +12,7 @@ from warp_envs.vector_env import DifferentiableVectorEnv
 try:
     from skrl.envs.wrappers.torch import Wrapper  # pyright: ignore[reportMissingImports]
 except ImportError as error:
-    raise ImportError("skrl is not installed: pip install 'gippo[adapters]'") from error
+    raise ImportError("skrl is not installed: pip install '.[adapters]'") from error
 
 
 class SkrlWrapper(Wrapper):

@@ -15,7 +15,7 @@ try:
         VecEnv,
     )
 except ImportError as error:
-    message = "stable_baselines3 is not installed: pip install 'gippo[adapters]'"
+    message = "stable_baselines3 is not installed: pip install '.[adapters]'"
     raise ImportError(message) from error
 
 

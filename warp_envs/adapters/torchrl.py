@@ -16,7 +16,7 @@ try:
     )
     from torchrl.envs import EnvBase  # pyright: ignore[reportMissingImports]
 except ImportError as error:
-    raise ImportError("torchrl is not installed: pip install 'gippo[adapters]'") from error
+    raise ImportError("torchrl is not installed: pip install '.[adapters]'") from error
 
 
 class TorchRLEnv(EnvBase):

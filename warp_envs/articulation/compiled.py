@@ -63,7 +63,7 @@ def record_compiled_step(
     scratch = program.array((num_envs, width), scalar, requires_grad=False)
     numbers = np.zeros(1)
     if isinstance(description.ground, HeightField):
-        numbers = description.ground.table()[0].reshape(-1)
+        numbers = description.ground.table[0].reshape(-1)
     ground = wp.array(numbers, dtype=scalar, device=program.device)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd, ground]
     kernel = _kernel(description, scalar, lanes)
@@ -121,7 +121,7 @@ def _ground(description: RobotDescription) -> Ground | None:
     if material is None:
         return None
     if isinstance(ground, HeightField):
-        table, corner = ground.table()
+        table, corner = ground.table
         rows, columns, _ = table.shape
         grid = Grid(tuple(corner.tolist()), tuple(ground.cell.tolist()), (rows, columns))
         return Ground(**asdict(material), grid=grid)

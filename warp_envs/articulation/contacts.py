@@ -70,3 +70,14 @@ def robot_contacts(description: RobotDescription) -> list[tuple[int, ContactPoin
         if description.contact is not None and shape.collides
         for contact in contact_points(shape)
     ]
+
+
+def ground_notes(description: RobotDescription) -> list[str]:
+    """What a person should know of a robot and its ground, a sentence each."""
+    notes = list(description.notes)
+    if not description.touches_ground:
+        notes.append(
+            "nothing of this robot touches the ground: no collider has a physics material with "
+            "newton:contactStiffness"
+        )
+    return notes

@@ -151,7 +151,7 @@ def _set_ground(model: Any, ground: Ground, types: Any, array: Any) -> None:
     table, corner, cell = np.zeros((0, 0, 3)), np.zeros(2), np.ones(2)
     plane = np.zeros(3)
     if isinstance(ground, HeightField):
-        (table, corner), cell = ground.table(), ground.cell
+        (table, corner), cell = ground.table, ground.cell
     else:
         plane = np.array([ground.height, *ground.slope])
     model.ground_plane = types.vec3(*plane)

@@ -43,6 +43,9 @@ class RobotSource(Protocol):
         control_step: time between frames [s].
         asset_path: the robot's USD file.
         body_paths: prim paths of its bodies there, absolute or from the default prim.
+
+    It may have a ``ground_surface`` besides, a `warp_envs.usd.ground.Ground` that is drawn; without
+    one, or with None, the floor is at z = 0, or below everything.
     """
 
     num_envs: int
@@ -369,7 +372,8 @@ def _finish(work: Path, path: Path) -> None:
 def _scene(env: Any, indices: Sequence[int], folder: Path) -> Scene | None:
     if isinstance(env, RobotSource):
         posable = isinstance(env, PosableRobotSource)
-        return RobotScene(env.asset_path, env.body_paths, indices, folder, posable)
+        ground = getattr(env, "ground_surface", None)
+        return RobotScene(env.asset_path, env.body_paths, indices, folder, posable, ground)
     if isinstance(env, TrafficSource):
         lengths = np.asarray(env.vehicle_lengths, dtype=np.float64)
         return TrafficScene(env.num_lanes, env.lane_width, lengths, env.num_autonomous, indices)

@@ -64,6 +64,7 @@ class RobotAsset:
         self.stage = Stage(Path(path))
         usd = self.stage.usd
         self.root = _root(usd, body_paths)
+        _drop_ground(usd)
         self.bounds = UsdGeom.BBoxCache(AT_REST, [UsdGeom.Tokens.default_, UsdGeom.Tokens.render])
         prims = list(Usd.PrimRange(self.root, Usd.TraverseInstanceProxies()))
         self.rigid = [p for p in prims if p.HasAPI(UsdPhysics.RigidBodyAPI)]
@@ -327,6 +328,17 @@ def _root(usd: Usd.Stage, body_paths: Sequence[str]) -> Usd.Prim:
         names = sorted(map(str, roots))
         raise ArgumentError("body_paths", f"bodies under the root prims {names}", "one")
     return usd.GetPrimAtPath(roots.pop())
+
+
+def _drop_ground(usd: Usd.Stage) -> None:
+    """Take what is the ground out of the asset: a scene has one of its own."""
+    rigid = [prim.GetPath() for prim in usd.Traverse() if prim.HasAPI(UsdPhysics.RigidBodyAPI)]
+    usd.SetEditTarget(usd.GetSessionLayer())
+    for prim in list(usd.Traverse()):
+        solid = prim.IsA(UsdGeom.Plane) or prim.IsA(UsdGeom.Mesh)
+        of_world = not any(prim.GetPath().HasPrefix(path) for path in rigid)
+        if solid and of_world and prim.HasAPI(UsdPhysics.CollisionAPI):
+            prim.SetActive(False)
 
 
 def _flatten(usd: Usd.Stage) -> Sdf.Layer:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pxr import Sdf, UsdGeom
+from pxr import Sdf, Usd, UsdGeom
 
 from warp_envs.recording.road import (
     CAR_HEIGHT,
@@ -21,12 +21,15 @@ from warp_envs.recording.road import (
     declare_env,
 )
 from warp_envs.recording.robots import ENVS, PROTOTYPE, RobotAsset, RobotWriter, write_signals
+from warp_envs.usd.ground import Ground, HeightField, Plane
 from warp_envs.usd.scene import (
     MEADOW,
     STUDIO,
+    WORLD,
     Box,
     Timing,
     add_camera,
+    add_field,
     add_ground,
     add_lights,
     add_physics,
@@ -40,6 +43,8 @@ _SCALARS = ("reward", "return")
 _TRAVELS = 2.0  # robots that go this many times their own length stand side by side
 _LANE = 3.0  # there none has more room across than this many times its own width
 _FOLLOW = 2.0  # the camera follows what ranges over this many times its own size
+_LAG = 0.5  # but no point of its path is further from what it follows, of that one's size
+_SHOULDER = 0.6  # [m] of uneven ground around where a robot has been
 _SMOOTHING = 0.7  # [s], of the camera's path
 
 
@@ -127,12 +132,17 @@ class Scene(ABC):
     ) -> None:
         whole, near = self.extents.whole(offsets), self.extents.near(offsets)
         own = max(np.max(near.size[:2]), np.max(self.footprint))
-        if np.max(whole.size[:2]) <= _FOLLOW * own:
+        rises = whole.size[2] > _FOLLOW * max(own, near.size[2])
+        if np.max(whole.size[:2]) <= _FOLLOW * own and not rises:
             add_camera(layer, whole, along_road=road)
             return
         path = _smooth(track, max(1, round(_SMOOTHING * fps)))
-        path[:, 2] = path[:, 2].mean()  # it does not bounce along
-        start = Box(near.lower + path[0], near.upper + path[0])
+        reach = _LAG * max(own, near.size[2])
+        path = track - np.clip(track - path, -reach, reach)  # at a jump it jumps along
+        if not rises:
+            path[:, 2] = path[:, 2].mean()  # it does not bounce along
+        aside = np.abs(track - path).max(axis=0) * [1.0, 1.0, float(rises)]
+        start = Box(near.lower + path[0] - aside, near.upper + path[0] + aside)
         add_camera(layer, start, path, along_road=road)
 
 
@@ -146,6 +156,7 @@ class RobotScene(Scene):
         indices: Sequence[int],
         folder: Path,
         posable: bool,
+        ground: Ground | None = None,
     ) -> None:
         """Robots from an asset.
 
@@ -155,8 +166,10 @@ class RobotScene(Scene):
             indices: of the environments.
             folder: where the recording will be.
             posable: whether the environment is a `PosableRobotSource`.
+            ground: what the robots stand on; None: a floor below everything, at z = 0 at most.
         """
         super().__init__(indices)
+        self.ground = ground
         self.asset = RobotAsset(asset, body_paths)
         self.prototype = self.asset.prototype(folder)
         self.posable = posable
@@ -184,15 +197,36 @@ class RobotScene(Scene):
         # What of the asset does not move (a rail) needs its room, too.
         size = np.maximum((self.extents.upper - self.extents.lower).max(axis=0), rest.size)[:2]
         footprint, count = self.footprint, len(self.indices)
-        if size[0] > (1.0 + _TRAVELS) * footprint[0]:
-            return self._side_by_side(footprint[1])
+        if size[0] > (1.0 + _TRAVELS) * footprint[0] and not isinstance(self.ground, HeightField):
+            return self._on_plane(self._side_by_side(footprint[1]))
         step = size + 0.25 * np.minimum(footprint, size) + 0.1
+        if isinstance(self.ground, HeightField):
+            step = size + 2.5 * _SHOULDER  # each has a piece of ground of its own
         columns = max(1, round(np.sqrt(count * step[1] / step[0])))
         rows = -(-count // columns)
         number = np.arange(count)
         x = (number % columns - 0.5 * (columns - 1)) * step[0]
         y = (number // columns - 0.5 * (rows - 1)) * step[1]
-        return np.stack([x, y, np.zeros(count)], axis=1)
+        return self._on_plane(np.stack([x, y, np.zeros(count)], axis=1))
+
+    def _on_plane(self, offsets: np.ndarray) -> np.ndarray:
+        """Offsets along a sloped plane, so that all environments share it."""
+        if isinstance(self.ground, Plane):
+            offsets[:, 2] = offsets[:, :2] @ self.ground.slope
+        return offsets
+
+    def _add_floor(self, stage: Usd.Stage, whole: Box, offsets: np.ndarray) -> None:
+        if isinstance(self.ground, HeightField):
+            lower, upper = self.extents.lower - _SHOULDER, self.extents.upper + _SHOULDER
+            for number, offset in enumerate(offsets):
+                path = WORLD.AppendPath(f"Ground/env_{self.indices[number]}")
+                add_field(stage, path, self.ground, Box(lower[number], upper[number]), offset)
+        elif self.ground is not None:
+            add_ground(stage, whole, self.ground.height, STUDIO, self.ground.slope)
+        else:
+            lowest = float(whole.lower[2])
+            height = 0.0 if lowest > -0.2 else lowest - 0.05 * float(np.max(whole.size))
+            add_ground(stage, whole, height, STUDIO)
 
     def _side_by_side(self, footprint: float) -> np.ndarray:
         """Each robot has the room across that it took beside the others' common way."""
@@ -208,7 +242,7 @@ class RobotScene(Scene):
     def build(
         self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
     ) -> Iterator[int]:
-        """The floor lies at z = 0, or below everything where bodies reach far under that."""
+        """The ground that the robots touch; else a floor at z = 0, or below everything."""
         offsets = self.offsets()
         rest = self.asset.rest_box
         self.extents.lower = np.minimum(self.extents.lower, rest.lower)
@@ -216,9 +250,7 @@ class RobotScene(Scene):
         whole = self.extents.whole(offsets)
         comment = f"{len(offsets)} x {self.asset.name}, recorded by gippo"
         stage = new_stage(layer, Timing(len(track), fps), comment)
-        lowest = float(whole.lower[2])
-        height = 0.0 if lowest > -0.2 else lowest - 0.05 * float(np.max(whole.size))
-        add_ground(stage, whole, height, STUDIO)
+        self._add_floor(stage, whole, offsets)
         add_lights(stage)
         add_physics(stage, self.asset.gravity())
         del stage  # what follows goes past it, faster

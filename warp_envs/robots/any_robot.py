@@ -16,6 +16,7 @@ from kernels.robots import shared as robot
 from kernels.robots import task
 from kernels.robots.terms import BASE_WIDTH, WIDTHS
 from warp_envs.articulation.articulation import Articulation
+from warp_envs.articulation.contacts import ground_notes
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
@@ -68,7 +69,9 @@ class RobotEnv(ArticulatedEnv):
         gear: float = 1.0,
         actuated: Sequence[str] | None = None,
         control_step: float = 1.0 / 60.0,
-        substeps: int = 16,
+        substeps: int | str = "auto",
+        ground: Any = None,
+        max_speed: float | None = 200.0,
         start: str | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -89,7 +92,13 @@ class RobotEnv(ArticulatedEnv):
             actuated: names of the driven joints; None drives every hinge and slide but those by
                 which the base moves in the world.
             control_step: time between two actions [s].
-            substeps: integration steps per control step.
+            substeps: integration steps per control step; "auto": what `gippo inspect` advises, 16
+                at least.
+            ground: in place of the asset's: "flat", "rough", "slope", "stairs", these with options,
+                as ``{kind: rough, height: 0.1, seed: 1}``, or a file of heights, ``{file: x.npy,
+                cell: 0.1}``; see `warp_envs.robots.terrain`. None: the asset's own.
+            max_speed: velocity of any coordinate beyond which an environment counts as diverged
+                [m/s, rad/s]; None: no such bound.
             start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
                 (name -> value) and ``height`` (of the body that floats [m], or "auto": the lowest
                 point on the ground); None: the asset's rest pose. See `warp_envs.robots.start`.
@@ -102,6 +111,7 @@ class RobotEnv(ArticulatedEnv):
         check_positive("control_step", control_step)
         self.asset, self.gear, self.actuated = asset, gear, actuated
         self.control_step, self.substeps = control_step, substeps
+        self.ground, self.max_speed = ground, max_speed
         self._rewards = read_rewards(REWARD if reward is None else reward)
         self._ends = read_ends(terminate)
         self._observed = read_observations(OBSERVE if observe is None else observe)
@@ -113,6 +123,7 @@ class RobotEnv(ArticulatedEnv):
                 raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
         self.reward_terms = tuple(choice.label for choice in self._rewards)
         super().__init__(**options)
+        self.notes = ground_notes(self.articulation.description)
 
     def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """As `start` says, inside the joints' limits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -17,10 +18,14 @@ import warp as wp
 
 from kernels.robots import shared as robot
 from warp_envs.articulation.articulation import Articulation
+from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.bridge.program import Program
 from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number, check_positive
 from warp_envs.declarations import DECLARED, check_declared, check_widths
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
+from warp_envs.robots.terrain import make_ground
+from warp_envs.usd.description import RobotDescription
+from warp_envs.usd.ground import Ground
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 _OF_ROBOTS = {"asset": "the path of a USD file", "gear": "a force or torque"}
@@ -61,8 +66,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     """Force or torque at full action, on every driven joint or of each [N or N m]."""
     actuated: Sequence[str] | None = None
     """Names of the driven joints; None: all hinges and slides but those that move the base."""
-    substeps: int = 16
-    """Integration steps per control step."""
+    substeps: int | str = 16
+    """Integration steps per control step; "auto": as many as the robot's stiffness asks for."""
     control_step: float = 1.0 / 60.0
     """Time between two actions [s]."""
     inertia: Mapping[str, np.ndarray] = MappingProxyType({})
@@ -75,6 +80,10 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     """Either way about it [m, rad]; one number is that of every hinge and slide."""
     start_qd_spread: float | Sequence[float] = 0.0
     """Either way about rest [m/s, rad/s]; one number is that of every degree of freedom."""
+    ground: Any = None
+    """In place of the asset's ground, see `warp_envs.robots.terrain.make_ground`."""
+    max_speed: float | None = None
+    """Velocity of any coordinate beyond which an environment diverges [m/s, rad/s]; None: none."""
     start_tilt: float = 0.0
     """Largest turn of a free first body about a random axis, instead of `start_q`'s [rad]."""
 
@@ -102,7 +111,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
                 name, a value out of range, or as `DifferentiableVectorEnv`.
         """
         check_declared(self, _OF_ROBOTS)
-        check_integer("substeps", self.substeps, 1)
+        if self.substeps != "auto":
+            check_integer("substeps", self.substeps, 1)
         check_positive("control_step", self.control_step)
         if compiled not in (True, False, None):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
@@ -111,11 +121,17 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         self.compiled = compiled
         self.asset_path = Path(self.asset)
         try:
-            self.articulation = Articulation.from_usd(
-                self.asset_path, num_envs, device=device, dtype=dtype, inertia=self.inertia
-            )
+            robot_file = _load(self.asset_path, self.ground)
         except ArgumentError as error:
             raise error.renamed("asset") if error.key == "path" else error from None
+        self.articulation = Articulation(robot_file, num_envs, device, dtype, self.inertia)
+        steps = self.substeps
+        if not isinstance(steps, int):
+            steps = advised_substeps(self.articulation.description, self.control_step)
+        self.substeps = self._substeps = steps
+        if self.max_speed is not None:
+            check_positive("max_speed", self.max_speed)
+            self.state_bounds = {"joint_qd": float(self.max_speed)}
         nq, nv = self.articulation.nq, self.articulation.nv
         self._driven = _driven_dofs(self.articulation, self.actuated)
         self.num_actions = len(self._driven)
@@ -123,7 +139,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
-        self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * self.substeps))
+        self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * steps))
         super().__init__(num_envs=num_envs, device=device, dtype=dtype, **options)
 
     def record_step(
@@ -151,7 +167,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             next_state["joint_q"],
             next_state["joint_qd"],
             dt=self.control_step,
-            substeps=self.substeps,
+            substeps=self._substeps,
             compiled=self.compiled,
         )
 
@@ -195,6 +211,12 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         """Prim paths of the bodies in the asset, in the order of `body_poses`."""
         return tuple(body.path for body in self.articulation.description.bodies)
 
+    @property
+    def ground_surface(self) -> Ground | None:
+        """The ground, None where nothing of the robot touches it."""
+        description = self.articulation.description
+        return description.ground if description.touches_ground else None
+
     def body_poses(self) -> torch.Tensor:
         """World poses (num_envs, bodies, 7): position [m] and quaternion (x, y, z, w)."""
         return self.articulation.body_poses(self._split_state()["joint_q"].detach())
@@ -217,6 +239,14 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         robot = self.articulation
         device = wp.device_to_torch(robot.device)
         return Articulation.from_description(robot.description, _ROWS, device, robot.dtype)
+
+
+def _load(path: Path, ground: Any) -> RobotDescription:
+    """The robot of a USD file, on its own ground or another."""
+    from warp_envs.usd.loader import load_robot  # USD only where a file is read
+
+    description = load_robot(path)
+    return description if ground is None else replace(description, ground=make_ground(ground))
 
 
 def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.contacts import robot_contacts
+from warp_envs.articulation.stiffness import clearance, place_bodies
 from warp_envs.checks import ArgumentError, check_number, near_matches
 from warp_envs.usd.description import Body, rotation_matrix
-from warp_envs.usd.stage import Frame
 
 KEYS = ("keyframe", "joints", "height")
 _SINGLE = ("revolute", "prismatic")
@@ -131,71 +129,6 @@ def _move_inside(articulation: Articulation, q: np.ndarray, spread: np.ndarray) 
 # Height -----------------------------------------------------------------------------------------
 
 
-def place_bodies(articulation: Articulation, q: np.ndarray) -> list[Frame]:
-    """The bodies' frames in the world at coordinates (nq,), as `description` has the equation."""
-    frames: list[Frame] = []
-    for body, at in zip(articulation.description.bodies, articulation.q_start, strict=True):
-        joint = body.joint
-        if joint.kind == "free":
-            frames.append(Frame(q[at : at + 3].copy(), rotation_matrix(q[at + 3 : at + 7])))
-            continue
-        outer = Frame(joint.parent_position, rotation_matrix(joint.parent_rotation))
-        if body.parent >= 0:
-            outer = frames[body.parent].then(outer)
-        anchor = Frame(joint.child_position, rotation_matrix(joint.child_rotation))
-        moved = _moved(body, q[at : at + joint.nq])
-        frames.append(outer.then(moved).then(anchor.inverse()))
-    return frames
-
-
-def _moved(body: Body, q: np.ndarray) -> Frame:
-    """What a joint other than a free one does at its coordinates."""
-    joint = body.joint
-    position, turn = np.zeros(3), np.eye(3)
-    if joint.kind == "prismatic":
-        position = q[0] * joint.axis
-    elif joint.kind == "revolute":
-        half = q[0] / 2.0
-        turn = rotation_matrix([*(math.sin(half) * joint.axis), math.cos(half)])
-    elif joint.kind == "spherical":
-        turn = rotation_matrix(q)
-    return Frame(position, turn)
-
-
-def clearance(articulation: Articulation, q: np.ndarray) -> float | None:
-    """How far the robot could sink before it touches the ground [m], None if it never does.
-
-    Of each point that can touch, its height above the ground there, less how far its shape reaches
-    against the ground's normal, taken along the vertical.
-    """
-    description = articulation.description
-    frames = place_bodies(articulation, q)
-    gaps = []
-    for index, point in robot_contacts(description):
-        if not _moves(description.bodies, index):
-            continue
-        frame = frames[index]
-        place = frame.position + frame.rotation @ point.position
-        height, slope_x, slope_y = description.ground.surface(place[:2])
-        up = np.array([-slope_x, -slope_y, 1.0])  # the normal over its third part
-        axes = frame.rotation @ point.frame
-        if point.kind == "ellipsoid":
-            reach = np.linalg.norm(axes.T @ up)
-        elif point.kind == "rim":
-            reach = point.radius * np.linalg.norm(np.cross(axes[:, 0], up))
-        else:
-            reach = point.radius * np.linalg.norm(up)
-        gaps.append(float(place[2] - height - reach))
-    return min(gaps, default=None)
-
-
-def _moves(bodies: Sequence[Body], index: int) -> bool:
-    """Whether a body is not fixed to the world."""
-    while bodies[index].joint.kind == "fixed" and bodies[index].parent >= 0:
-        index = bodies[index].parent
-    return bodies[index].joint.kind != "fixed"
-
-
 def _upward(articulation: Articulation, q: np.ndarray) -> tuple[int, int, float] | None:
     """The first body that moves up and down, its coordinate for that, and that coordinate's sign.
 
@@ -207,7 +140,7 @@ def _upward(articulation: Articulation, q: np.ndarray) -> tuple[int, int, float]
             return index, at + 2, 1.0
         if body.joint.kind == "prismatic" and not _turns_above(bodies, body):
             joint = body.joint
-            turn = place_bodies(articulation, q)[index].rotation
+            turn = place_bodies(articulation.description, q)[index].rotation
             axis = turn @ rotation_matrix(joint.child_rotation) @ joint.axis
             if abs(axis[2]) > _VERTICAL:
                 return index, at, float(np.sign(axis[2]))
@@ -236,18 +169,20 @@ def _set_height(articulation: Articulation, height: Any, q: np.ndarray) -> None:
         raise ArgumentError("start.height", given, "none")
     body, coordinate, sign = found
     if height == "auto":
-        lowest = clearance(articulation, q)
+        lowest = clearance(articulation.description, q)
         if lowest is None:
             raise ArgumentError("start.height", "'auto' for a robot that touches no ground", "none")
         q[coordinate] -= sign * lowest
     else:
-        q[coordinate] += sign * (float(height) - place_bodies(articulation, q)[body].position[2])
+        q[coordinate] += sign * (
+            float(height) - place_bodies(articulation.description, q)[body].position[2]
+        )
 
 
 def _lift_out_of_the_ground(articulation: Articulation, q: np.ndarray) -> list[str]:
     """Lift a robot that stands deeper in the ground than its weight would press one point."""
     description = articulation.description
-    lowest, found = clearance(articulation, q), _upward(articulation, q)
+    lowest, found = clearance(articulation.description, q), _upward(articulation, q)
     if lowest is None or found is None or description.contact is None:
         return []
     weight = sum(body.mass for body in description.bodies) * np.linalg.norm(description.gravity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -97,6 +98,7 @@ class HeightField:
         """X and y of the last point [m], shape (2,)."""
         return self.corner + self.cell * (np.array(self.heights.shape) - 1)
 
+    @cached_property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """What is interpolated: heights and slopes (rows + 2, columns + 2, 3), and the corner (2,).
 
@@ -111,7 +113,7 @@ class HeightField:
 
     def surface(self, places: np.ndarray) -> np.ndarray:
         """Height [m] and slopes (..., 3) at places (..., 2)."""
-        table, corner = self.table()
+        table, corner = self.table
         last = np.array(table.shape[:2]) - 1
         at = np.clip((places - corner) / self.cell, 0.0, last)
         cell = np.minimum(at.astype(int), last - 1)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from pxr import Gf, Kind, Sdf, Usd, UsdGeom, UsdLux, UsdPhysics, UsdShade, Vt
 
+from warp_envs.usd.ground import HeightField
 from warp_envs.usd.samples import continuous_quats, write_constant, write_samples
 from warp_envs.usd.stage import quat_of_matrix
 
@@ -19,6 +20,7 @@ CAMERA = WORLD.AppendChild("Camera")
 _APERTURE = (36.0, 20.25)
 _FOCAL_LENGTH = 40.0
 
+_FARTHEST = 2000.0  # [m]: there is no floor beyond
 _MAX_TILES = 1600
 _TILE_SIZES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
@@ -146,6 +148,51 @@ def add_mesh(
     return mesh
 
 
+_FINEST = 160  # cells along an edge of a drawn patch of a height field
+
+
+def add_field(
+    stage: Usd.Stage, path: Sdf.Path, field: HeightField, region: Box, offset: np.ndarray
+) -> None:
+    """The part of a height field under a region, chequered, as two meshes that are colliders.
+
+    They have the field's own points, or fewer where these are many.
+
+    Args:
+        stage: takes the mesh.
+        path: of the meshes' prim.
+        field: the ground.
+        region: what stands on it, in the environment.
+        offset: where the environment's origin stands in the scene [m], shape (3,).
+    """
+    lines = []
+    for k in (0, 1):
+        low, high = np.clip([region.lower[k], region.upper[k]], -_FARTHEST, _FARTHEST)
+        first = np.floor((low - field.corner[k]) / field.cell[k])
+        last = np.ceil((high - field.corner[k]) / field.cell[k])
+        stride = max(1, int(np.ceil((last - first) / _FINEST)))
+        count = int(np.ceil((last - first) / stride)) + 1
+        lines.append(field.corner[k] + (first + stride * np.arange(count)) * field.cell[k])
+    x, y = np.meshgrid(*lines, indexing="ij")
+    heights = field.surface(np.stack([x, y], axis=-1))[..., 0]
+    points = np.stack([x, y, heights], axis=-1).reshape(-1, 3) + offset
+    i, j = np.meshgrid(np.arange(x.shape[0] - 1), np.arange(x.shape[1] - 1), indexing="ij")
+    here = (i * x.shape[1] + j).reshape(-1)
+    corners = np.stack([here, here + x.shape[1], here + x.shape[1] + 1, here + 1], axis=1)
+    parent = UsdGeom.Xform.Define(stage, WORLD.AppendChild("Ground")).GetPath()
+    dark = (i + j).reshape(-1) % 2 == 1
+    for name, color, faces in (
+        ("light", STUDIO.light, corners[~dark]),
+        ("dark", STUDIO.dark, corners[dark]),
+    ):
+        part = path.AppendChild(name)
+        counts = np.full(len(faces), 4)
+        mesh = add_mesh(stage, part, points.astype(np.float32), counts, faces.reshape(-1))
+        UsdPhysics.CollisionAPI.Apply(mesh.GetPrim())
+        look = parent.AppendChild(f"{name}_field")
+        bind(mesh.GetPrim(), add_look(stage, look.name, Look(color, 0.8)))
+
+
 class Floor(NamedTuple):
     """The colours of a chequered floor's two kinds of tile, and of the plain around it."""
 
@@ -158,16 +205,28 @@ STUDIO = Floor(light=(0.52, 0.54, 0.57), dark=(0.40, 0.42, 0.45), around=(0.34, 
 MEADOW = Floor(light=(0.30, 0.38, 0.20), dark=(0.27, 0.345, 0.18), around=(0.25, 0.32, 0.17))
 
 
-def add_ground(stage: Usd.Stage, region: Box, height: float, floor: Floor) -> None:
+def add_ground(
+    stage: Usd.Stage, region: Box, height: float, floor: Floor, slope: np.ndarray | None = None
+) -> None:
     """A chequered floor under a region, a plain one far around it, and a collider.
 
     Args:
         stage: takes /World/Ground.
         region: what stands on the floor.
-        height: of the floor [m].
+        height: of the floor at x = y = 0 [m].
         floor: its colours.
+        slope: along x and y, shape (2,); None: level.
     """
-    ground = UsdGeom.Xform.Define(stage, WORLD.AppendChild("Ground")).GetPath()
+    xform = UsdGeom.Xform.Define(stage, WORLD.AppendChild("Ground"))
+    ground = xform.GetPath()
+    if slope is not None and np.any(slope):
+        # the floor's own axes are turned about the origin, where it is at the height
+        xform.AddTranslateOp().Set(Gf.Vec3d(0.0, 0.0, height))
+        turn = Gf.Rotation(Gf.Vec3d(0.0, 0.0, 1.0), Gf.Vec3d(*(-slope).tolist(), 1.0))
+        xform.AddOrientOp(UsdGeom.XformOp.PrecisionDouble).Set(turn.GetQuat())
+        height = 0.0
+    limited = np.clip([region.lower[:2], region.upper[:2]], -_FARTHEST, _FARTHEST)
+    region = Box(*(np.append(corner, 0.0) for corner in limited))
     reach = float(np.max(region.size[:2]))
     far = np.full(2, 5.0 * reach + 50.0)
     center = region.center[:2]

@@ -53,7 +53,7 @@ def import_newton() -> ModuleType:
     try:
         import newton  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        hint = f"not installed ({error}); pip install 'gippo[newton]' brings it"
+        hint = f"not installed ({error}); pip install '.[newton]' brings it"
         raise ArgumentError("newton", hint) from error
     return newton
 

@@ -64,7 +64,7 @@ def test_a_mistake_in_any_job_is_found_before_the_first(overrides, parts, tmp_pa
 def test_a_launcher_that_is_not_installed_is_named_with_what_brings_it(monkeypatch, capsys):
     monkeypatch.setattr(sweep, "find_spec", lambda name: None)
     assert run("nowhere", "seed=0,1", "hydra/launcher=ray") == 2
-    assert "pip install 'gippo[ray]'" in capsys.readouterr().err
+    assert "pip install '.[ray]'" in capsys.readouterr().err
 
 
 def test_every_value_and_every_combination_of_groups_is_tried():

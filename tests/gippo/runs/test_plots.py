@@ -100,6 +100,16 @@ def test_vanishing_returns_have_a_logarithmic_axis_on_which_the_band_spans_the_r
     assert returns.max() == pytest.approx(0.1 * vanishing.max())
 
 
+def test_a_method_has_one_colour_in_all_panels(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("gippo.runs.plots.save_figure", lambda figure, path: figures.append(figure))
+    steps = [np.arange(5.0)]
+    a, b = (Curve(label, steps, steps) for label in "ab")
+    plot_comparison({"ant": [a, b], "hopper": [b]}, tmp_path / "c.png")
+    both, alone = figures[0].axes
+    assert alone.lines[0].get_color() == both.lines[1].get_color() != both.lines[0].get_color()
+
+
 def test_panels_share_a_legend_that_names_each_curve_once():
     figure = Figure()
     for axis in figure.subplots(1, 2):

@@ -57,7 +57,7 @@ def by_numpy(description, inputs, seeds, substeps):
     equations = _equations(description)
     columns = {"dt": [CONTROL_STEP / substeps], "qdd": [0.0] * equations.nv}
     if isinstance(description.ground, HeightField):
-        columns["ground"] = description.ground.table()[0].reshape(-1)
+        columns["ground"] = description.ground.table[0].reshape(-1)
     for name, rows in zip(("q", "qd", "f"), inputs, strict=True):
         columns[name] = list(rows.numpy().T)
     entry = columns["q"]

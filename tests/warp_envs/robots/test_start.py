@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 import warp_envs
 from tests.kernels.articulation.mujoco_reference import MujocoReference
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.robots.start import clearance, place_bodies, start_pose
+from warp_envs.articulation.stiffness import clearance, place_bodies
+from warp_envs.robots.start import start_pose
 from warp_envs.usd.conversion.convert import convert_robot
 
 # A knee that may not be straight, a ball, a slide; the rest pose stands outside and in the ground.
@@ -66,9 +67,9 @@ def test_joints_and_height_change_a_keyframe(dog):
     assert_allclose(pose["ankle"], [0, 0, 1, 0])
 
 
-def test_auto_puts_the_clearance_on_the_ground(dog):
+def test_auto_puts_the_lowest_point_on_the_ground(dog):
     q, _ = start_pose(dog, {"keyframe": "home", "height": "auto"}, np.zeros(dog.nq))
-    assert clearance(dog, q) == pytest.approx(0.0, abs=1e-12)
+    assert clearance(dog.description, q) == pytest.approx(0.0, abs=1e-12)
     assert 0.05 < q[2] < 0.4
 
 
@@ -77,9 +78,8 @@ def test_a_start_outside_the_limits_or_in_the_ground_is_moved_and_said(dog, capl
         pose, spread = start_of(dog, None)
     assert pose["knee"] == pytest.approx(-1.0)  # the spread stays inside, too
     assert spread[7] == pytest.approx(0.1)
-    assert clearance(dog, np.concatenate([np.atleast_1d(v) for v in pose.values()])) == (
-        pytest.approx(0.0, abs=1e-12)
-    )
+    q = np.concatenate([np.atleast_1d(value) for value in pose.values()])
+    assert clearance(dog.description, q) == pytest.approx(0.0, abs=1e-12)
     assert "joint knee is moved from 0 to -1, inside its limits -2.8 to -0.9" in caplog.text
     assert "lifted by" in caplog.text
     _, spread = start_of(dog, {"keyframe": "home", "joints": {"knee": -0.95}})
@@ -118,7 +118,7 @@ def test_frames_are_mujocos(dog):
     q[8:12] /= np.linalg.norm(q[8:12])
     reference = MujocoReference(dog.description)
     reference.set_state(q, np.zeros(dog.nv))
-    for index, frame in enumerate(place_bodies(dog, q)):
+    for index, frame in enumerate(place_bodies(dog.description, q)):
         position, rotation = reference.body_pose(index)
         assert_allclose(frame.position, position, atol=1e-9)
         assert_allclose(frame.rotation, rotation, atol=1e-9)

@@ -97,7 +97,7 @@ def test_joints_keep_names_limits_and_what_resists(tmp_path):
     description = Articulation.from_usd(usd, num_envs=1).description
     joints = {body.joint.name: body.joint for body in description.bodies}
     assert list(joints)[1:4] == ["hip_roll", "hip_pitch", "knee"]
-    assert left_out == []
+    assert left_out == ["contact of bodies with each other: they pass through each other"]
     roll, pitch, knee = (joints[name] for name in ("hip_roll", "hip_pitch", "knee"))
     assert_allclose(np.degrees([roll.lower, roll.upper, pitch.upper]), [-30, 40, 60], atol=1e-4)
     assert_allclose([roll.armature, pitch.armature], [0.02, 0.05], atol=1e-7)
@@ -148,6 +148,15 @@ def test_a_urdf_floats_if_asked_to(tmp_path):
     assert touching == ["cylinder", "sphere"]
     with pytest.raises(ValueError, match="first body has joints"):
         converted(tmp_path, "crawler.xml", CRAWLER, floating=True)
+
+
+def test_a_urdf_may_float_by_itself(tmp_path):
+    text = ARM.replace('type="revolute"', 'type="floating"').replace('damping="0.3"', "")
+    usd, _ = converted(tmp_path, "arm.urdf", text)
+    bodies = Articulation.from_usd(usd, num_envs=1).description.bodies
+    assert [(body.name, body.joint.kind) for body in bodies] == [
+        ("upper", "free"), ("lower", "prismatic")
+    ]  # fmt: skip
 
 
 def test_joints_of_a_urdf_rest_at_zero_whatever_their_origin(tmp_path):

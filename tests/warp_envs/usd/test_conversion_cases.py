@@ -136,6 +136,13 @@ LISTED = {
     "friction with the ground of 2: all shapes have that of most, 1": {
         "world": '<geom type="plane" size="5 5 1"/>', "inside": '<geom size="0.1" friction="2"/>',
     },
+    "contact of bodies with each other: they pass": {"inside": '<body pos="0.1 0 0"><joint/>'
+        '<geom size="0.1"/></body>'},
+    "no shape of the robot touches the ground": {
+        "first": "<freejoint/>",
+        "inside": '<geom size="0.1" contype="0" conaffinity="0"/>',
+        "top": '<default><geom contype="0" conaffinity="0"/></default>',
+    },
     "contact with shapes of the world, wall": {
         "world": '<geom name="wall" type="box" size="1 1 1" pos="5 0 0"/>'
     },
@@ -208,6 +215,27 @@ def test_what_would_move_otherwise_is_refused_and_listed_if_lenient(said, case, 
     assert [path.name for path in tmp_path.iterdir()] == ["robot.xml"]
     lines = convert(tmp_path, case, lenient=True)
     assert any(re.search(said, line) for line in lines), lines
+
+
+def test_friction_with_the_ground_is_mujocos(tmp_path):
+    floor, foot = '<geom type="plane" size="1 1 1" {}/>', '<geom size="0.1" {}/>'
+    for floor_has, foot_has, friction in (
+        ('friction="0.4"', 'friction="0.7"', 0.7),
+        ('friction="0.4" priority="1"', 'friction="0.7"', 0.4),
+        ('friction="0.4"', 'friction="0.2" priority="1"', 0.2),
+        ('condim="1"', 'condim="1"', 0.0),
+        ('condim="1"', 'condim="3" friction="0.5"', 1.0),
+    ):
+        case = {"world": floor.format(floor_has), "inside": foot.format(foot_has),
+                "top": '<default><geom contype="1"/></default>'}  # fmt: skip
+        text = text_of(case).replace(
+            'size="0.05" mass', 'size="0.05" contype="0" conaffinity="0" mass'
+        )
+        text = text.replace('size="0.04" mass', 'size="0.04" contype="0" conaffinity="0" mass')
+        (tmp_path / "robot.xml").write_text(text)
+        convert_robot(tmp_path / "robot.xml", tmp_path / "robot.usda")
+        robot = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1).description
+        assert robot.contact.mu == pytest.approx(friction)
 
 
 def test_everything_in_a_compiled_model_has_a_verdict():

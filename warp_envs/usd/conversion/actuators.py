@@ -84,6 +84,8 @@ def _obstacle(source: Source, index: int) -> str | None:
     if driven_joint(source, index) is None:
         kind = _word(model, index, "trntype")
         return f"which acts on a {'ball or free joint' if kind.startswith('joint') else kind}"
+    if model.actuator_plugin[index] >= 0:
+        return "which is a plugin"
     if model.opt.disableactuator & (1 << int(model.actuator_group[index]) % 31):
         return "which the source disables"
     for field, plain in _PLAIN.items():

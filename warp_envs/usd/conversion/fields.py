@@ -22,10 +22,10 @@ HONOURED = _names(
     jnt_type jnt_qposadr jnt_dofadr jnt_bodyid jnt_limited jnt_pos jnt_axis jnt_stiffness jnt_range
     dof_bodyid dof_jntid dof_parentid dof_armature dof_damping qpos0 qpos_spring
     geom_type geom_contype geom_conaffinity geom_bodyid geom_dataid geom_matid geom_group geom_size
-    geom_pos geom_quat geom_friction geom_priority geom_rgba mat_rgba
+    geom_pos geom_quat geom_friction geom_condim geom_priority geom_rgba mat_rgba
     mesh_vertadr mesh_vertnum mesh_faceadr mesh_facenum mesh_vert mesh_face
     mesh_pos mesh_quat mesh_scale
-    pair_geom1 pair_geom2 pair_friction
+    pair_geom1 pair_geom2 pair_friction pair_dim exclude_signature
     actuator_armature actuator_damping
     key_qpos
     """
@@ -47,7 +47,7 @@ EXAMINED = _names(
     body_gravcomp body_mocapid body_plugin flg_gravcomp
     jnt_stiffnesspoly jnt_springyield jnt_plasticadr jnt_actgravcomp
     dof_dampingpoly dof_frictionloss
-    geom_plugin geom_condim geom_adhesion geom_surfacevel
+    geom_plugin geom_adhesion geom_surfacevel
     flex_vertnum
     eq_type eq_obj1id eq_obj2id eq_objtype eq_active0 eq_data
     tendon_stiffness tendon_stiffnesspoly tendon_damping tendon_dampingpoly tendon_frictionloss
@@ -70,8 +70,8 @@ OWN = _names(
     opt.magnetic
     jnt_solref jnt_solimp jnt_margin dof_solref dof_solimp
     geom_solmix geom_solref geom_solimp geom_margin geom_gap geom_fluid
-    pair_dim pair_signature pair_solref pair_solreffriction pair_solimp pair_margin pair_gap
-    pair_adhesion exclude_signature eq_solref eq_solimp body_margin body_contype body_conaffinity
+    pair_signature pair_solref pair_solreffriction pair_solimp pair_margin pair_gap
+    pair_adhesion eq_solref eq_solimp body_margin body_contype body_conaffinity
     tendon_solref_lim tendon_solimp_lim tendon_solref_fri tendon_solimp_fri tendon_margin
     """
 )

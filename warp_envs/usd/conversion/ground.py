@@ -28,9 +28,7 @@ def touching_geoms(source: Source, ground: bool | None) -> list[int]:
     model = source.model
     grounds = ground_geoms(model)
     if ground is None:
-        ground = bool(grounds) or any(
-            joint_kind(model, joint) == "free" for joint in range(model.njnt)
-        )
+        ground = bool(grounds) or _floats(model)
     if not ground or source.is_off("CONTACT", "CONSTRAINT"):
         return []
     paired = {int(g) for pair in zip(model.pair_geom1, model.pair_geom2, strict=True)
@@ -54,25 +52,65 @@ def touching_geoms(source: Source, ground: bool | None) -> list[int]:
 
 
 def sliding_friction(source: Source, geoms: list[int]) -> dict[float, list[int]]:
-    """Friction coefficients of geoms with the ground; as MuJoCo, the greater of the two counts."""
+    """Friction coefficients of geoms with the ground, as MuJoCo combines the two.
+
+    Of equal priority, the greater coefficient and the more dimensions count; a contact of one
+    dimension has no friction.
+    """
     model = source.model
     grounds = ground_geoms(model)
     found: dict[float, list[int]] = {}
     for geom in geoms:
-        own, value = model.geom_priority[geom], float(model.geom_friction[geom][0])
+        own, dim = float(model.geom_friction[geom][0]), int(model.geom_condim[geom])
         if grounds:
-            other, floor = model.geom_priority[grounds[0]], model.geom_friction[grounds[0]][0]
-            value = float(max(value, floor)) if own == other else value if own > other else floor
+            other = float(model.geom_friction[grounds[0]][0])
+            other_dim = int(model.geom_condim[grounds[0]])
+            above = int(model.geom_priority[geom]) - int(model.geom_priority[grounds[0]])
+            if above <= 0:
+                own = max(own, other) if above == 0 else other
+                dim = max(dim, other_dim) if above == 0 else other_dim
+        else:
+            dim = 3  # as MuJoCo's own default has it for a ground to come
         for pair in range(model.npair):
             if geom in (model.pair_geom1[pair], model.pair_geom2[pair]):
-                value = float(model.pair_friction[pair][0])
-        found.setdefault(float(value), []).append(geom)
+                own, dim = float(model.pair_friction[pair][0]), int(model.pair_dim[pair])
+        found.setdefault(own if dim > 1 else 0.0, []).append(geom)
     return found
+
+
+def _meet_each_other(model: Any) -> bool:
+    """Whether shapes of two moving bodies could touch, by masks, pairs and excludes."""
+    moving = [g for g in range(model.ngeom) if model.body_weldid[model.geom_bodyid[g]] > 0]
+    if model.npair and any(
+        {int(one), int(two)} <= set(moving)
+        for one, two in zip(model.pair_geom1, model.pair_geom2, strict=True)
+    ):
+        return True
+    excluded = {int(signature) for signature in model.exclude_signature}
+    carriers: dict[tuple[int, int, int], None] = {}  # a body's masks, each once
+    for geom in moving:
+        body = int(model.body_weldid[model.geom_bodyid[geom]])
+        masks = int(model.geom_contype[geom]), int(model.geom_conaffinity[geom])
+        if any(masks):
+            carriers[(body, *masks)] = None
+    bodies = list(carriers)
+    for k, (one, kinds, affinities) in enumerate(bodies):
+        for two, others, likings in bodies[k + 1 :]:
+            parents = (int(model.body_weldid[model.body_parentid[b]]) for b in (one, two))
+            if one == two or one in parents or two in parents:
+                continue
+            if (one << 16) + two in excluded or (two << 16) + one in excluded:
+                continue
+            if kinds & likings or others & affinities:
+                return True
+    return False
 
 
 def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], list[str]]:
     """What of the ground and of contact is listed, and what would move otherwise."""
     model = source.model
+    if source.is_off("CONTACT", "CONSTRAINT"):
+        return [], []
     touching = touching_geoms(source, ground)
     listed, differing = _other_grounds(source, touching)
     mute: dict[str, list[str]] = {}
@@ -97,15 +135,23 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
         and geom_kind(model, geom) not in GROUNDS
         and (model.geom_contype[geom] or model.geom_conaffinity[geom])
     ]
-    if fixed and not source.is_off("CONTACT", "CONSTRAINT"):
+    if fixed:
         names = ", ".join(source.name("geom", geom) for geom in fixed)
         listed.append(f"contact with shapes of the world, {names}: what moves passes through them")
-    if not touching and ground is None and not ground_geoms(model):
+    if _meet_each_other(model):
+        listed.append("contact of bodies with each other: they pass through each other")
+    if not touching and ground is None and not ground_geoms(model) and not _floats(model):
         listed.append(
             "no ground: the source has none and holds the robot, so nothing touches z = 0; "
             "ground=true lets it"
         )
+    elif not touching and ground is not False:
+        listed.append("no shape of the robot touches the ground, by its contype and conaffinity")
     return listed, differing
+
+
+def _floats(model: Any) -> bool:
+    return any(joint_kind(model, joint) == "free" for joint in range(model.njnt))
 
 
 def ground_geoms(model: Any) -> list[int]:

@@ -160,8 +160,8 @@ def _drop_hfields(spec: Any) -> list[str]:
 
 def _file_of(spec: Any, asset: Any) -> Path:
     """Where an asset's file lies, as MuJoCo looks for it."""
-    folder = Path(spec.modelfiledir or ".")
-    return folder / (spec.compiler.meshdir or "") / asset.file
+    folder = Path(spec.modelfiledir or ".") / (spec.compiler.meshdir or "")
+    return folder / (Path(asset.file).name if spec.strippath else asset.file)
 
 
 def _compiles(spec: Any, mesh: Any) -> bool:
@@ -193,7 +193,7 @@ def _read_with_trimesh(spec: Any, mesh: Any) -> str | None:
         points = np.asarray(loaded.vertices, dtype=np.float64)
         faces = np.asarray(loaded.faces, dtype=np.int32)
     except ImportError as error:
-        return f"{file.suffix} needs {error.name}: pip install 'gippo[convert]'"
+        return f"{file.suffix} needs {error.name}: pip install '.[convert]'"
     except Exception as error:  # a reader of other people's files raises whatever it likes
         return f"unreadable: {' '.join(str(error).split())[:100]}"
     if len(points) < 4 or len(faces) < 1:

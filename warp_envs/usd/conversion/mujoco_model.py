@@ -17,7 +17,7 @@ def import_mujoco() -> ModuleType:
     try:
         import mujoco
     except ImportError as error:
-        hint = f"not installed ({error}); pip install 'gippo[convert]' brings it"
+        hint = f"not installed ({error}); pip install '.[convert]' brings it"
         raise ArgumentError("mujoco", hint) from error
     return mujoco
 

@@ -68,6 +68,8 @@ def prepare_urdf(root: ET.Element, path: Path) -> tuple[str, list[str]]:
     folder = path.resolve().parent / compiler.attrib.pop("meshdir", "")
     stripped = compiler.get("strippath", "false") == "true"
     compiler.attrib.update(_KEEP)
+    if any(joint.get("type") == "floating" for joint in root.findall("joint")):
+        compiler.set("fusestatic", "true")  # MuJoCo lets nothing float but below the world itself
     for mesh in root.iter("mesh"):
         mesh.set("filename", str(_find_mesh(mesh.get("filename", ""), folder, path, stripped)))
     return ET.tostring(root, encoding="unicode"), notes
