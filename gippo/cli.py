@@ -152,5 +152,8 @@ def _dispatch(arguments: list[str]) -> int:
     command = importlib.import_module(f"gippo.commands.{name.replace('-', '_')}")
     if "-h" in rest or "--help" in rest:
         print(command.help_text())
+        overrides = [argument for argument in rest if "=" in argument]
+        if name == "train" and overrides:
+            print(command.chosen_keys(overrides))
         return 0
     return command.run(rest)

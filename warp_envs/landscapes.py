@@ -39,7 +39,11 @@ class LandscapeEnv(DifferentiableVectorEnv):
     reward_terms = ("height",)
 
     def __init__(self, *, dim: int = 1, **options: Any) -> None:
-        """Make copies of the landscape in dimension `dim`; `options` as the base's.
+        """Make copies of the landscape.
+
+        Args:
+            dim: dimension of the space that it lies over, numbers of an action.
+            options: as `DifferentiableVectorEnv`.
 
         Raises:
             ValueError: `dim` below one, and as `DifferentiableVectorEnv`.

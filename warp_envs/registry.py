@@ -130,6 +130,15 @@ def env_class(env_id: str) -> type[DifferentiableVectorEnv]:
         raise ArgumentError(error.key, error.given, error.accepted, hint) from error
 
 
+def env_source(env_id: str) -> tuple[str, str]:
+    """The module and the name of an environment's class; a built-in one is not imported."""
+    found = env_id if is_reference(env_id) else _ENVS[env_id]
+    if isinstance(found, str):
+        module, _, name = found.partition(":")
+        return module, name
+    return found.__module__, found.__qualname__
+
+
 def _check_class(key: str, found: Any) -> type[DifferentiableVectorEnv]:
     # torch and Warp, needed from here on
     from warp_envs.declarations import check_class

@@ -41,6 +41,10 @@ class ValleyEnv(DeJongEnv):
     name = "valley"
 
     def __init__(self, *, dim: int = 2, **options):
+        \"\"\"Args:
+            dim: how many valleys,
+                side by side.
+        \"\"\"
         super().__init__(dim=dim, **options)
 """
 SMALL = ["num_epochs=2", "tensorboard=false", "env.num_envs=4", "learner.critic.hidden=[4]"]
@@ -90,7 +94,11 @@ def test_keys_and_mistakes_of_ones_own_are_told_as_those_of_others(folder, capsy
     chosen = [f"env={folder.name}:ValleyEnv", f"algo={folder.name}:Shy"]
     assert main(["train", *chosen, "--keys"]) == 0
     text = capsys.readouterr().out
-    assert "algo.shyness=0.5" in text and "How little it dares." in text and "env.dim=2" in text
+    assert "algo.shyness=0.5" in text and "How little it dares." in text
+    assert "env.dim=2          How many valleys, side by side.\n" in text
+    assert "env.num_envs=64    Copies.\n" in text
+    assert main(["train", *chosen, "--help"]) == 0
+    assert text in capsys.readouterr().out
     assert main(["train", *chosen, "algo.shynes=1"]) == 2
     assert "did you mean 'algo.shyness'" in capsys.readouterr().err
     assert main(["train", *chosen, "env.dimm=1"]) == 2
