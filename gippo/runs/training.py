@@ -42,7 +42,7 @@ from gippo.runs.plots import Columns, Limits, plot_run
 from gippo.runs.recording import play_policy
 from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
-from gippo.terminal.progress import TrainingProgress, duration, make_console, number
+from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
 from warp_envs.checks import ArgumentError
 from warp_envs.viewing.preview import render_contact_sheet
 
@@ -96,6 +96,13 @@ def train(
     run_dir = Path(config.run_dir or new_folder(config))
     if config.resume:
         config = resumed(config, run_dir, overrides)
+        best = score_if_finished(config, run_dir)
+        again = any(override.startswith("rollout.") for override in overrides)
+        if best is not None and not again:
+            (console or make_console()).print(
+                f"{run_dir} is finished: {config.num_epochs} epochs, best return {number(best)}"
+            )
+            return Outcome(0, best, run_dir)
     with joined_ranks(config.device) as (ranks, device):
         if ranks.rank > 0:
             return _follow(config, run_dir, ranks, device)
@@ -350,7 +357,7 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
         except OSError as error:
             raise TrainingFailedError(
                 f"{run_dir}: trained, but its pictures cannot be written ({reason(error)}); "
-                f"gippo train {written('run_dir', run_dir)} resume=true makes them"
+                f"{this_command()} train {written('run_dir', run_dir)} resume=true makes them"
             ) from error
         console.print(
             f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
@@ -359,9 +366,10 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
     for name, path in files.items():
         console.print(f"  {name:12s}{path}")
     if "rollout" in files:
-        console.print(f"  watch it with: gippo view {shlex.quote(str(run_dir))}")
+        console.print(f"  watch it with: {this_command()} view {shlex.quote(str(run_dir))}")
     if trainer.epoch < config.num_epochs:
-        console.print(f"  go on with: gippo train {written('run_dir', run_dir)} resume=true")
+        again = f"{this_command()} train {written('run_dir', run_dir)} resume=true"
+        console.print(f"  go on with: {again}")
 
 
 @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -78,6 +81,17 @@ def make_console(label: str | None = None) -> Console:
     """
     file: Any = _Output(label)
     return Console(file=file, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def this_command() -> str:
+    """How the shell at hand calls this program: gippo, or its path, as after `make train`."""
+    if shutil.which("gippo"):
+        return "gippo"
+    script = Path(sys.executable).with_name("gippo")
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m gippo"
+    inside = script.is_relative_to(Path.cwd())
+    return shlex.quote(str(script.relative_to(Path.cwd()) if inside else script))
 
 
 class TrainingProgress:

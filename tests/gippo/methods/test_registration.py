@@ -84,7 +84,9 @@ def test_a_method_and_an_environment_from_the_folder_at_hand_train_and_resume(fo
     config = load_config(Path("run"))
     assert (config.env["id"], config.env["dim"]) == (f"{folder.name}:ValleyEnv", 3)
     assert config.algo.name == f"{folder.name}:Shy" and config.algo.shyness == 0.5
+    capsys.readouterr()
     assert main(["train", "run_dir=run", "resume=true"]) == 0
+    assert capsys.readouterr().out.startswith("run is finished: 2 epochs, best return -")
     assert main(["play", "run_dir=run", "num_envs=2", "num_steps=2", "out=null"]) == 0
     assert len(gippo.evaluate("run", num_episodes=2).returns) == 2
     assert gippo.load_policy("run").num_actions == 3
