@@ -224,7 +224,7 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
     return f"""{_prelude(scalar, lanes)}
-    V q[{nq}], qd[{nv}], qdd[{nv}], dt[1] = {{V(length)}};
+    V q[{nq}], qd[{nv}], f[{nv}], qdd[{nv}], dt[1] = {{V(length)}};
     V adj_q[{nq}] = {{}}, adj_qd[{nv}] = {{}}, adj_f[{nv}] = {{}};
     // an array's gradient is what the launch names, else its own; without either it is zero
     auto gradient = [](const auto& array, const auto& adjoint) -> T* {{
@@ -234,6 +234,7 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
         gather(adj_q, rows, {nq});
     if (const T* rows = gradient(next_joint_qd, adj_next_joint_qd))
         gather(adj_qd, rows, {nv});
+    gather(f, joint_f.data, {nv});
     recall((size_t)substeps * {nq + 2 * nv}, q, {nq});
     {{
 {statements(equations.leave_reverse, suffix)}

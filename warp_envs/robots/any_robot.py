@@ -65,7 +65,8 @@ class RobotEnv(ArticulatedEnv):
         observe: Sequence[Any] | None = None,
         command: Mapping[str, Any] | None = None,
         base: str | None = None,
-        gear: float = 1.0,
+        gear: float | Sequence[float] | None = None,
+        actuators: Mapping[str, Any] | None = None,
         actuated: Sequence[str] | None = None,
         control_step: float = 1.0 / 60.0,
         substeps: int = 16,
@@ -85,9 +86,13 @@ class RobotEnv(ArticulatedEnv):
             command: velocities to follow, as ``{forward: [0, 1], turn: [-1, 1], every: 5,
                 standing: 0.1}``; None: none.
             base: name of the body that counts as the robot's trunk; None: the first with mass.
-            gear: force or torque at full action on every driven joint [N or N m].
-            actuated: names of the driven joints; None drives every hinge and slide but those by
-                which the base moves in the world.
+            gear: force or torque at full action of motors, of all or of each action [N or N m];
+                None: the file's, or 1.
+            actuators: what drives joints beyond what the file says, as ``{"*_knee": {kind:
+                position, kp: 50, kd: 1, range: [-1, 1], force: 40}}``, by name or pattern.
+            actuated: names of the driven joints in the actions' order; None: those that `actuators`
+                or the file drive; where there are none, every hinge and slide but those by which
+                the base moves in the world.
             control_step: time between two actions [s].
             substeps: integration steps per control step.
             start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
@@ -96,10 +101,12 @@ class RobotEnv(ArticulatedEnv):
             options: as `ArticulatedEnv`.
 
         Raises:
-            ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that there is not.
+            ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that
+                there is not.
         """
         check_positive("control_step", control_step)
-        self.asset, self.gear, self.actuated = asset, gear, actuated
+        self.asset, self.gear = asset, gear
+        self.actuated, self.actuators = actuated, actuators
         self.control_step, self.substeps = control_step, substeps
         self._rewards = read_rewards(REWARD if reward is None else reward)
         self._ends = read_ends(terminate)
@@ -320,8 +327,16 @@ class RobotEnv(ArticulatedEnv):
 
     def _record_forces(self, program: Program, state: Arrays, action: wp.array) -> wp.array:
         """The actuators' forces (num_envs, num_actions) in a state."""
+        bodies = self._drives.bodies
+        joints = [self.articulation.description.bodies[index].joint for index in bodies]
+        servo = np.array([[j.servo_kp, j.servo_kd, *j.servo_range] for j in joints])
+        coordinate = [self.articulation.q_start[index] for index in bodies]
+        indices = [
+            wp.array(values, dtype=wp.int32, device=program.device)
+            for values in (self._driven, coordinate)
+        ]
         force = program.array(action.shape, self.scalar)
-        program.launch(
-            robot.gear_forces, action.shape, [self.scalar(float(self.gear)), action, force]
-        )
+        inputs = [*indices, wp.array(servo, dtype=self.scalar, device=program.device)]
+        inputs += [self._record_drive(program, action), state["joint_q"], state["joint_qd"], force]
+        program.launch(robot.actuator_forces, action.shape, inputs)
         return force
