@@ -43,6 +43,7 @@ FLOORS = {
         ["articulation"],
         ["usd"],
         ["bridge"],
+        ["references"],
         ["checks"],
     ],
     "kernels": [
