@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of
 COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
     "play": "let a trained policy act: print its returns, record the motion as USD",
+    "evaluate": "tell how well a trained policy does, over whole episodes",
     "view": "play a recorded rollout in the browser",
     "plot": "draw the learning curves of several runs in one figure",
+    "list": "list environments, methods, experiments, and runs with their best return and state",
     "convert": "turn a robot's MJCF or URDF file into the USD file that env=robot takes",
     "reproduce": "run the paper's experiments and set their numbers beside the paper's",
     "diagnose": "tell for how long a window an environment's gradients can be trusted",
@@ -36,7 +39,8 @@ Commands:
 Any command takes --debug, which shows the traceback of an error.
 
 Exit status: 0 all done; 1 the command found or met a failure; 2 a mistake in what was asked, and
-nothing was written; 130 and 143 stopped by Ctrl-C or SIGTERM, with everything saved.
+nothing was written; 129, 130 and 143 stopped by a closed terminal (SIGHUP), Ctrl-C or SIGTERM,
+with everything saved.
 
 First steps:
   gippo train env=cartpole
@@ -47,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in rest
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows only ASCII fails nothing
+            stream.reconfigure(errors="backslashreplace")
     rest = [argument for argument in rest if argument != "--debug"]
     try:
         return _dispatch(rest)

@@ -40,6 +40,7 @@ FLOORS = {
         ["robots", "traffic", "landscapes"],
         ["recording"],
         ["vector_env"],
+        ["declarations"],
         ["articulation"],
         ["usd"],
         ["bridge"],

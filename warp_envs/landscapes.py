@@ -10,7 +10,8 @@ import warp as wp
 from kernels import landscapes as functions
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
+from warp_envs.declarations import check_declared
+from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 
 class LandscapeEnv(DifferentiableVectorEnv):

@@ -20,20 +20,17 @@ from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.bridge.threads import get_num_threads
 from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.declarations import (
+    DECLARED,
+    UNWRITTEN,
+    check_declared,
+    check_defined,
+    check_sizes,
+    check_terms,
+)
 
 Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
-
-
-DECLARED = {
-    "name": "a string, as 'ant'",
-    "num_obs": "a number of observations",
-    "num_actions": "a number of actions",
-    "max_episode_steps": "a time limit in steps",
-    "state_layout": "a mapping of names to numbers per environment",
-    "reward_terms": "the names of the terms whose sum is the reward",
-}
-"""What an environment has to declare, and what it is."""
 
 
 class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
@@ -105,11 +102,12 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         if max_episode_steps is not None:
             self.max_episode_steps = max_episode_steps
         check_declared(self, DECLARED)
-        _check_defined(type(self))
+        check_defined(type(self))
         check_integer("num_envs", num_envs, 1)
         for count in ("num_obs", "num_actions", "max_episode_steps"):
             check_integer(count, getattr(self, count), 1)
         check_integer("seed", seed, 0, 2**31 - 1)
+        check_terms(self.reward_terms)
         self.scalar = scalar_type(dtype)
         self.dtype = dtype
         self.device = check_device(device)
@@ -126,6 +124,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self._numbers: list[wp.array] = []
         self._build_programs()
         self.reset(seed=seed)
+        for program, sizes in self._sizes_at_reset:
+            check_sizes(program, sizes)
 
     # What a subclass supplies -------------------------------------------------------------------
 
@@ -219,6 +219,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         obs, reward, final_obs, terminated, truncated, diverged, terms, self._state = self._step(
             self._state, actions
         )
+        if self._sizes_at_step is not None:
+            check_sizes(self._program, self._sizes_at_step)
+            self._sizes_at_step = None
         info = {
             "final_obs": final_obs,
             "diverged": diverged,
@@ -293,6 +296,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         return self._program.count_launches()
 
     def _build_programs(self) -> None:
+        self._sizes_at_reset: list[tuple[Program, Arrays]] = []
         self._build_step()
         self._build_start()
         self._build_observe()
@@ -304,13 +308,16 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         state = self._state_arrays(program, requires_grad=False)
         self._record_start(program, seed, reset_count, state)
         self._start = program.function([seed, reset_count], list(state.values()))
+        self._sizes_at_reset.append((program, _layout(state)))
 
     def _build_observe(self) -> None:
         program = Program(self.device)
         state = self._state_arrays(program)
         obs = self._rows(program, self.num_obs)
+        obs.fill_(UNWRITTEN)
         self.record_observation(program, state, obs)
         self._observe = program.function(list(state.values()), [obs])
+        self._sizes_at_reset.append((program, {"num_obs": obs}))
 
     def _build_step(self) -> None:
         """Record admission, the step, its outcome, the reset and both observations."""
@@ -354,6 +361,13 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         with p.only_if_any(done):
             self._record_reset(p, memory, state, diverged, done, final_obs, obs, state_out)
 
+        raw_obs.fill_(UNWRITTEN)
+        terms.fill_(UNWRITTEN)
+        self._sizes_at_step: Arrays | None = {
+            "num_obs": raw_obs,
+            "reward_terms": terms,
+            **_layout(stepped),
+        }
         self._program = p
         self._step = p.function(
             [state_in, action_in],
@@ -445,18 +459,8 @@ def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
     return {name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)}
 
 
-def check_declared(env: DifferentiableVectorEnv, declared: Mapping[str, str]) -> None:
-    """Raise ArgumentError for the first attribute of `declared`, name -> what, that `env` lacks."""
-    for attribute, what in declared.items():
-        if not hasattr(env, attribute):
-            raise ArgumentError(f"{type(env).__name__}.{attribute}", "nothing", what)
-
-
-def _check_defined(cls: type[DifferentiableVectorEnv]) -> None:
-    """Raise ArgumentError for the first method that a class was to define and did not."""
-    for method in ("record_step", "record_observation", "record_outcome", "record_initial_state"):
-        if getattr(getattr(cls, method), "__isabstractmethod__", False):
-            raise ArgumentError(f"{cls.__name__}.{method}", "nothing", "a method")
+def _layout(state: Arrays) -> Arrays:
+    return {f"state_layout[{name!r}]": array for name, array in state.items()}
 
 
 def _signature(cls: type[DifferentiableVectorEnv]) -> inspect.Signature:

@@ -40,6 +40,7 @@ Files in run_dir:
                      episode_length (means over the last 100 or so finished episodes), best_return,
                      alpha and much more; a number that does not exist yet is null
   tensorboard/       the same for TensorBoard
+  inputs/            copies of the files that the environment was given, with their checksums
   checkpoints/       the newest as epoch_NNNNNN.pt, the policy of the best return as best.pt
   curve.png          return, alpha, determinant range, out-of-range ratio
   rollout.usdc       the best policy's motion, for usdview or Omniverse (robots and traffic)
@@ -48,13 +49,14 @@ Files in run_dir:
 A run directory that holds a run is refused unless resume=true, which goes on from the newest
 checkpoint with the run's own config.yaml. On a CPU the numbers are those of a run that was never
 interrupted, even by kill -9: all of metrics.jsonl but wall_time. A damaged checkpoint is told of
-and the one before it used. Ctrl-C or SIGTERM ends after the current epoch with everything saved.
+and the one before it used. Ctrl-C, SIGTERM or a closed terminal (SIGHUP, unless under nohup) ends
+after the current epoch with everything saved; output that nobody reads any more ends nothing.
 Sweeps (-m) put each job into a folder of hydra.sweep.dir, named by what is swept over, skip what
 has finished there and go on with the rest; docs/sweeps.md tells of launchers (joblib, SLURM, Ray)
 and of tuning (Optuna).
 
 Exit status: 0 trained; 1 given up for non-finite numbers or a full disk, the last checkpoint good;
-2 a mistake in what was asked, nothing written; 130 and 143 stopped by Ctrl-C or SIGTERM.
+2 a mistake in what was asked, nothing written; 129, 130 and 143 stopped by SIGHUP, Ctrl-C, SIGTERM.
 
 Examples:
   gippo train env=cartpole algo=gippo seed=1 run_dir=runs/first

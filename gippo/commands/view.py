@@ -81,8 +81,9 @@ def _show_page(recording: Path, settings: ViewConfig) -> int:
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     from warp_envs.viewing.page import write_page
 
-    write_page(recording, out, title=str(recording))
     console = make_console()
+    for line in write_page(recording, out, title=str(recording)):
+        console.print(f"warning: {line}", soft_wrap=True)
     console.print(f"page: {out}", soft_wrap=True)
     if settings.open and not webbrowser.open(out.resolve().as_uri()):
         console.print("no browser found here: open the page in one")

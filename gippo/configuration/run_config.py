@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,6 +27,8 @@ else:
     LearnerConfig = settings_class("gippo.learner", "LearnerConfig")
 
 CONFIG_FILE = "config.yaml"
+INPUTS = "inputs"
+"""Folder in a run's of the files that it was given; its configuration names them relative to it."""
 MAX_THREADS = 1024
 """More than a system may refuse to start, in which case torch ends the process."""
 
@@ -170,7 +173,7 @@ def save_config(config: TrainConfig, path: Path) -> None:
         TrainingFailedError: the folder cannot be written to, or the disk is full.
     """
     try:
-        write_whole(path, OmegaConf.to_yaml(to_omegaconf(config)).encode())
+        write_whole(path, OmegaConf.to_yaml(stored(config, path.parent)).encode())
     except OSError as error:
         raise TrainingFailedError(
             f"configuration: {path} cannot be written ({reason(error)})"
@@ -180,6 +183,20 @@ def save_config(config: TrainConfig, path: Path) -> None:
 def to_omegaconf(config: TrainConfig) -> DictConfig:
     """Every value of a run as plain OmegaConf nodes."""
     return OmegaConf.create(dataclasses.asdict(config))
+
+
+def stored(config: TrainConfig, run_dir: Path) -> DictConfig:
+    """Every value of a run as its folder keeps it: its `INPUTS` by their paths from there."""
+    values = to_omegaconf(config)
+    for name in own_inputs(config, run_dir):
+        values.env[name] = str(config.env[name]).removeprefix(f"{run_dir}/")
+    return values
+
+
+def own_inputs(config: TrainConfig, run_dir: Path) -> list[str]:
+    """The environment's options that name a file in the run's `INPUTS`."""
+    inside = f"{run_dir}/{INPUTS}/"
+    return [key for key, v in config.env.items() if isinstance(v, str) and v.startswith(inside)]
 
 
 def load_config(run_dir: Path) -> TrainConfig:
@@ -192,6 +209,7 @@ def load_config(run_dir: Path) -> TrainConfig:
     if not path.is_file():
         raise UserError(f"run_dir: {str(run_dir)!r} holds no run (no {CONFIG_FILE})")
     try:
+        _check_plain(path)
         loaded = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{path}: not a mapping")
@@ -206,7 +224,21 @@ def load_config(run_dir: Path) -> TrainConfig:
     except Exception as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     assert isinstance(merged, DictConfig)
-    return from_omegaconf(merged, TrainConfig)
+    config = from_omegaconf(merged, TrainConfig)
+    for name, value in config.env.items():
+        if isinstance(value, str) and value.startswith(f"{INPUTS}/"):
+            config.env[name] = f"{run_dir}/{value}"
+    return config
+
+
+def _check_plain(path: Path) -> None:
+    """Raise UserError at a YAML alias, of which a few lines can stand for more than fits anywhere.
+
+    No run's configuration is written with one.
+    """
+    for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{path}: an alias (*{event.anchor}) in it; a run's has none")
 
 
 def keys_of(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

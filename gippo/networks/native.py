@@ -22,6 +22,7 @@ from kernels.perceptron.native_task import NativeTask
 from kernels.perceptron.passes import plan_pass
 from kernels.perceptron.tasks import FIT_SETTINGS, mlp_descent_task, mlp_fit_task
 from warp_envs.bridge.devices import scalar_type
+from warp_envs.bridge.start import load_module
 
 __all__ = [
     "AdamSettings",
@@ -84,6 +85,7 @@ class PreparedTask:
                 if isinstance(value, torch.Tensor):
                     value = wp.from_torch(value.detach(), requires_grad=False)
                 setattr(self._arguments, name, value)
+            load_module(task.kernel.module, wp.get_device("cpu"))
             self._launch: Any = wp.launch(
                 task.kernel, 1, inputs=[self._arguments], device="cpu", record_cmd=True
             )

@@ -8,6 +8,7 @@ that has turned over in a weight would otherwise train on unseen.
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,10 @@ from gippo.files import reason, write_whole
 FORMAT = 1
 CHECKPOINTS = "checkpoints"
 """Their folder in a run's."""
+_NEVER_NEGATIVE = {
+    *("epoch", "env_steps", "wall_time", "step", "count", "variance", "exp_avg_sq"),
+    *("num_diverged", "skipped", "skipped_in_a_row", "num_episodes", "running_length"),
+}
 _NAME = re.compile(r"epoch_(\d{6,})\.pt")
 
 Checkpoint = dict[str, Any]
@@ -190,6 +195,37 @@ def difference(given: Any, expected: Any, name: str) -> str | None:
     if found == accepted or (found, accepted) == ("int", "float"):
         return None
     return f"{name}: {found} given, {accepted} accepted"
+
+
+def unsound(tree: Any, name: str) -> str | None:
+    """The first number in a checkpoint that no training leaves there; None if there is none.
+
+    Numbers are finite, but for those that are unknown before an episode has ended and the return
+    of an episode that is diverging. Variances, counts and times are not below zero.
+
+    Args:
+        tree: dictionaries with tensors, numbers and strings as leaves.
+        name: of `tree`, for the answer.
+    """
+    if isinstance(tree, dict):
+        parts = (unsound(value, f"{name}.{key}") for key, value in tree.items())
+        return next((part for part in parts if part is not None), None)
+    key = name.rpartition(".")[2]
+    if type(tree) not in (int, float, torch.Tensor) or key == "running_return":
+        return None
+    values = tree if isinstance(tree, torch.Tensor) else torch.tensor(float(tree))
+    if not values.is_floating_point():
+        return None
+    known = torch.isfinite(values)
+    if type(tree) is float and ".episodes." in name:
+        known |= torch.isnan(values)
+    elif key == "best_return":
+        known |= values == -math.inf
+    if not bool(known.all()):
+        return f"{name} is {values[~known][0].item()}"
+    if key in _NEVER_NEGATIVE and bool((values < 0.0).any()):
+        return f"{name} is {values.min().item()}"
+    return None
 
 
 def _kind(value: Any) -> str:

@@ -16,9 +16,11 @@ from gippo.configuration.run_config import (
     TrainConfig,
     keys_of,
     load_config,
+    own_inputs,
     to_omegaconf,
 )
 from gippo.errors import UserError
+from gippo.runs.inputs import checksum
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.plots import Curve
 from gippo.terminal.progress import number
@@ -56,6 +58,9 @@ def gather(run_dirs: Sequence[Path]) -> dict[str, list[Curve]]:
     groups: dict[str, tuple[TrainConfig, list[Path]]] = {}
     for run_dir in dict.fromkeys(run_dirs):
         config = load_config(run_dir)
+        for name in own_inputs(config, run_dir):  # the same in runs of other folders
+            content = checksum(run_dir, f"env.{name}")
+            config.env[name] = f"{Path(config.env[name]).name}@{content}"
         groups.setdefault(_identity(config), (config, []))[1].append(run_dir)
     labels = _labels([config for config, _ in groups.values()])
     panels: dict[str, list[Curve]] = {}

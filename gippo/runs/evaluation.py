@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,8 +60,9 @@ def evaluate(
     checkpoint: str = "best",
     seed: int = 0,
     device: str | None = None,
+    env: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Let a run's policy act for whole episodes of the environment it was trained on.
+    """Let a run's policy act for whole episodes of the environment it was trained on, or another.
 
     Every episode has a copy of its own and is counted once: counted as they end, in a fixed number
     of steps, short episodes would weigh more.
@@ -71,6 +74,7 @@ def evaluate(
         checkpoint: "best", "newest" or a file's path.
         seed: of initial states and, if asked for, exploration.
         device: instead of the run's.
+        env: id and options of another environment for the policy, instead of the run's.
 
     Raises:
         UserError: no run there, or a checkpoint that is damaged or does not fit.
@@ -81,6 +85,8 @@ def evaluate(
     check_flag("deterministic", deterministic)
     folder = Path(run_dir)
     config = load_config(folder)
+    if env is not None:
+        config.env = {"num_envs": 1, **env}
     state = read(checkpoint_of(folder, checkpoint))["learner"]
     policy = Policy(config.learner_config, state, device=device or config.device, seed=seed)
     parts = [

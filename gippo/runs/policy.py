@@ -14,7 +14,7 @@ from gippo.learner import LearnerConfig
 from gippo.networks.adam import ParameterVector
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import GaussianActor
-from gippo.runs.checkpoint import checkpoint_of, difference, read
+from gippo.runs.checkpoint import checkpoint_of, difference, read, unsound
 from warp_envs.bridge.devices import check_device, check_tensor
 
 LAYER = "mlp.weights."
@@ -65,6 +65,9 @@ class Policy:
         problem = difference(given, wanted, "learner")
         if problem is not None:
             raise UserError(f"checkpoint: it does not fit its configuration ({problem})")
+        problem = unsound(given, "learner")
+        if problem is not None:
+            raise UserError(f"checkpoint: no policy can act by it ({problem})")
         parameters.load_state_dict(state["actor"])
         if config.normalize_obs:
             statistics.load_state_dict(state["obs_statistics"])

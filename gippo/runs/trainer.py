@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from gippo.errors import UserError
-from gippo.runs.checkpoint import CHECKPOINTS, Checkpoint, CheckpointFolder, difference
+from gippo.runs.checkpoint import CHECKPOINTS, Checkpoint, CheckpointFolder, difference, unsound
 from gippo.runs.metrics import METRICS_FILE, MetricsLog, count_epochs
 
 
@@ -49,13 +50,26 @@ class Trainer:
         checkpoint_every: int,
         keep_last: int,
         tensorboard: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare a run from its beginning; `resume` moves it on."""
+        """Prepare a run from its beginning; `resume` moves it on.
+
+        Args:
+            learner: what is trained.
+            run_dir: where the run is kept.
+            num_epochs: until when.
+            checkpoint_every: epochs between checkpoints.
+            keep_last: checkpoints kept, beside the best.
+            tensorboard: write its events.
+            settings: dotted key -> value of all that the numbers depend on. Kept in each
+                checkpoint: one made with others is not gone on from.
+        """
         self.learner = learner
         self.run_dir = run_dir
         self.num_epochs = num_epochs
         self.checkpoint_every = checkpoint_every
         self.tensorboard = tensorboard
+        self._settings = json.dumps(dict(settings or {}))
         self.checkpoints = CheckpointFolder(run_dir / CHECKPOINTS, keep_last)
         self.best_return = -math.inf
         self._best: Checkpoint | None = None
@@ -93,11 +107,16 @@ class Trainer:
         Raises:
             UserError: it is of another kind of run.
         """
+        checkpoint = dict(checkpoint)
+        given = checkpoint.setdefault("settings", self._settings)  # older ones have none
         problem = difference(checkpoint, {"format": 0, **self._checkpoint()}, "state")
         if problem is None and checkpoint["learner"]["epoch"] != checkpoint["epoch"]:
             problem = f"state.learner.epoch: {checkpoint['learner']['epoch']} given"
         if problem is not None:
             raise UserError(f"it does not fit this run ({problem})")
+        problem = unsound(checkpoint, "state") or _changed(given, self._settings)
+        if problem is not None:
+            raise UserError(f"it cannot be gone on from ({problem})")
         try:
             self.learner.load_state_dict(checkpoint["learner"])
         except (ValueError, RuntimeError) as error:
@@ -161,6 +180,7 @@ class Trainer:
             "env_steps": self.learner.env_steps,
             "wall_time": self._wall_time,
             "best_return": self.best_return,
+            "settings": self._settings,
             "learner": self.learner.state_dict(),
         }
 
@@ -170,3 +190,19 @@ class Trainer:
             self.checkpoints.save_best(self._best)
             self._best = None
         self.checkpoints.save(self._checkpoint())
+
+
+def _changed(before: str, now: str) -> str | None:
+    """The first setting that is another than a checkpoint was made with."""
+    if before == now:
+        return None
+    try:
+        old = dict(json.loads(before))
+    except (ValueError, TypeError, RecursionError):
+        return "state.settings are damaged"
+    new = dict(json.loads(now))
+    for key in dict.fromkeys([*new, *old]):
+        was, says = old.get(key), new.get(key)
+        if was != says:
+            return f"{key}: trained with {was}, the run's configuration now says {says}"
+    return None

@@ -8,9 +8,11 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -20,8 +22,11 @@ from gippo.configuration.compose import written
 from gippo.configuration.run_config import (
     CONFIG_FILE,
     TrainConfig,
+    keys_of,
     load_config,
+    own_inputs,
     save_config,
+    stored,
     to_omegaconf,
 )
 from gippo.distributed import Ranks, joined_ranks, local_processes
@@ -30,8 +35,9 @@ from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
+from gippo.runs.inputs import check_inputs, keep_inputs
 from gippo.runs.metrics import METRICS_FILE, read_metrics
-from gippo.runs.plots import Limits, plot_run
+from gippo.runs.plots import Columns, Limits, plot_run
 from gippo.runs.recording import play_policy
 from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
@@ -39,6 +45,8 @@ from gippo.terminal.progress import TrainingProgress, duration, make_console, nu
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
+PICTURES_DUE = ".pictures_due"
+"""Lies in a run's folder while they are made."""
 ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
 # What may differ when a run is resumed: where and how it runs, not what it computes.
 RESUMABLE = (
@@ -103,6 +111,8 @@ def _lead(
         learner = _make_learner(config, ranks, device)
         _make_folder(run_dir)
         with sole_use(run_dir):
+            if not config.resume:
+                _keep_inputs(config, run_dir)
             trainer = Trainer(
                 learner,
                 run_dir,
@@ -110,6 +120,7 @@ def _lead(
                 checkpoint_every=config.checkpoint_every,
                 keep_last=config.keep_last,
                 tensorboard=config.tensorboard,
+                settings=_settings(config, run_dir),
             )
             if config.resume:
                 for line in trainer.resume():
@@ -150,7 +161,7 @@ def score_if_finished(config: TrainConfig, run_dir: Path) -> float | None:
     curve = run_dir / CURVE
     if newest is None or newest[0] < config.num_epochs or not curve.exists():
         return None
-    if curve.stat().st_mtime < newest[1].stat().st_mtime:  # of an earlier stop
+    if (run_dir / PICTURES_DUE).exists() or curve.stat().st_mtime < newest[1].stat().st_mtime:
         return None
     try:
         return float(read(newest[1])["best_return"])
@@ -184,6 +195,10 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
         UserError: an override would change what the run computes.
     """
     config = load_config(run_dir)
+    check_inputs(config, run_dir, given)
+    for name in own_inputs(config, run_dir):  # compared by content, not by name
+        if name in given.env:
+            given.env[name] = config.env[name]
     for override in overrides:
         key, _, value = override.partition("=")
         section = key.partition(".")[0]
@@ -196,6 +211,26 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
             )
     config.resume = True
     return config
+
+
+def _keep_inputs(config: TrainConfig, run_dir: Path) -> None:
+    try:
+        keep_inputs(config, run_dir)
+    except OSError as error:
+        raise TrainingFailedError(
+            f"{run_dir}: the files that the run is made of cannot be copied ({reason(error)})"
+        ) from error
+
+
+def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+    """Dotted key -> value of all that a run's numbers up to any epoch depend on."""
+    values = stored(config, run_dir)
+    plain = OmegaConf.to_container(values)
+    assert isinstance(plain, dict)
+    free = (*RESUMABLE, "num_epochs")
+    kept = {name: value for name, value in plain.items() if name not in free}
+    found = ((key, OmegaConf.select(values, key)) for key in keys_of(kept))
+    return {key: str(value) for key, value in found if not OmegaConf.is_dict(value)}
 
 
 def _says_the_same(key: str, config: TrainConfig, given: TrainConfig) -> bool:
@@ -267,15 +302,20 @@ def _train_visibly(
 
 
 def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
-    """Draw, record, and say where everything lies."""
+    """Draw, record, and say where everything lies.
+
+    The run itself is safe by now: a picture that cannot be made is told of, and changes nothing.
+    """
     run_dir = trainer.run_dir
     files = {"metrics": run_dir / METRICS_FILE, "checkpoints": trainer.checkpoints.path}
     if trainer.epoch > 0:
         columns = read_metrics(run_dir)
+        due = run_dir / PICTURES_DUE
         try:
-            files |= _record(trainer, config)
-            files["curve"] = run_dir / CURVE  # the last: it tells that nothing is left to do
-            plot_run(columns, files["curve"], title(config), limits_of(config))
+            due.touch()
+            files |= _curve(columns, config, run_dir, console)
+            files |= _record(trainer, config, console)
+            due.unlink()
         except OSError as error:
             raise TrainingFailedError(
                 f"{run_dir}: trained, but its pictures cannot be written ({reason(error)}); "
@@ -293,22 +333,53 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
         console.print(f"  go on with: gippo train {written('run_dir', run_dir)} resume=true")
 
 
-def _record(trainer: Trainer, config: TrainConfig) -> dict[str, Path]:
+@contextmanager
+def _not_needed(what: str, console: Console) -> Iterator[None]:
+    """Tell of a failure to make something to look at, and go on.
+
+    Raises:
+        OSError: the disk does not take it, which is nobody's file's fault.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        text = " ".join(str(error).split())[:300]
+        console.print(f"warning: no {what}: {kind}{text}", soft_wrap=True)
+
+
+def _curve(
+    columns: Columns, config: TrainConfig, run_dir: Path, console: Console
+) -> dict[str, Path]:
+    path = run_dir / CURVE
+    with _not_needed(path.name, console):
+        plot_run(columns, path, title(config), limits_of(config))
+        return {"curve": path}
+    return {}
+
+
+def _record(trainer: Trainer, config: TrainConfig, console: Console) -> dict[str, Path]:
     """Record the best policy's motion, where there is something to see, and picture it."""
-    if config.rollout.num_envs == 0:
-        return {}
     files = {name: trainer.run_dir / f"rollout{end}" for name, end in ROLLOUT.items()}
-    played = play_policy(
-        config,
-        trainer.checkpoints.best_or_newest(),
-        num_envs=config.rollout.num_envs,
-        num_steps=config.rollout.num_steps,
-        out=files["rollout"],
-    )
-    if not played.recorded:
-        return {}
-    render_contact_sheet(files["rollout"], files["picture"])
-    return files
+    recorded, pictured = False, False
+    if config.rollout.num_envs > 0:
+        with _not_needed(files["rollout"].name, console):
+            recorded = play_policy(
+                config,
+                trainer.checkpoints.best_or_newest(),
+                num_envs=config.rollout.num_envs,
+                num_steps=config.rollout.num_steps,
+                out=files["rollout"],
+            ).recorded
+    if recorded:
+        with _not_needed(files["picture"].name, console):
+            for line in render_contact_sheet(files["rollout"], files["picture"]):
+                console.print(f"warning: {files['picture'].name}: {line}", soft_wrap=True)
+            pictured = True
+    made = {"rollout": recorded, "picture": pictured}
+    return {name: path for name, path in files.items() if made[name]}
 
 
 def limits_of(config: TrainConfig) -> Limits | None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the epoch, save everything, then leave."""
+"""Ctrl-C, SIGTERM, a closed terminal: finish the epoch, save everything, then leave."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from rich.console import Console
 
 from gippo.errors import StoppedError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""What asks for an orderly end: Ctrl-C, a scheduler, a closed terminal (not on Windows)."""
 
 _last: int | None = None
 
@@ -35,7 +38,7 @@ def _pass_over(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def stopping_jobs(say: Callable[[str], None]) -> Iterator[None]:
-    """While entered, the first Ctrl-C or SIGTERM has the jobs in other processes save and end.
+    """While entered, the first of `SIGNALS` has the jobs in other processes save and end.
 
     The second one acts as it always does.
 
@@ -49,7 +52,7 @@ def stopping_jobs(say: Callable[[str], None]) -> Iterator[None]:
         yield
         return
     asked = 0
-    former = {number: signal.getsignal(number) for number in SIGNALS}
+    former = {number: signal.getsignal(number) for number in _heeded()}
 
     def restore() -> None:
         for number, handler in former.items():
@@ -67,7 +70,7 @@ def stopping_jobs(say: Callable[[str], None]) -> Iterator[None]:
         for job in jobs:
             job.terminate()
 
-    for number in SIGNALS:
+    for number in former:
         signal.signal(number, ask)
     try:
         yield
@@ -88,11 +91,23 @@ def take_jobs() -> None:
     if multiprocessing.parent_process() is None:
         return
     signal.signal(signal.SIGINT, _pass_over)
-    signal.signal(signal.SIGTERM, _remember)
+    for number in SIGNALS[1:]:
+        signal.signal(number, _remember)
+
+
+def _heeded() -> list[int]:
+    """Those of `SIGNALS` that are this process's to answer: nohup has it ignore SIGHUP."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    return [
+        number
+        for number, handler in handlers.items()
+        if handler is not _pass_over
+        and (handler is not signal.SIG_IGN or number in (signal.SIGINT, signal.SIGTERM))
+    ]
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as it always does."""
+    """While entered, the first of `SIGNALS` is noted; a second one acts as it always does."""
 
     def __init__(self, console: Console | None) -> None:
         """Tell about a signal on `console`, or not at all."""
@@ -103,8 +118,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         """Take over the signals; in a thread, which must not, do nothing."""
         if threading.current_thread() is threading.main_thread():
-            own = [number for number in SIGNALS if signal.getsignal(number) is not _pass_over]
-            self._former = {number: signal.signal(number, self._note) for number in own}
+            self._former = {number: signal.signal(number, self._note) for number in _heeded()}
         return self
 
     def __exit__(

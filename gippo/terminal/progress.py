@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -18,19 +20,54 @@ _REFRESH_SECONDS = 0.25
 Numbers = Mapping[str, float | int | None]
 
 
-class _Labelled:
-    """Standard output with a label before every line, for jobs that share it."""
+class _Output:
+    """Standard output, whatever becomes of it: what it does not take is lost, and nothing else.
 
-    def __init__(self, label: str) -> None:
+    A reader that leaves (``| head``), a terminal that is closed or knows only ASCII ends no
+    training.
+    """
+
+    def __init__(self, label: str | None) -> None:
         self._label = label
 
     def write(self, text: str) -> int:
-        lines = [f"{self._label}: {line}" for line in text.splitlines() if line.strip()]
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        if self._label is not None:
+            lines = [f"{self._label}: {line}\n" for line in text.splitlines() if line.strip()]
+            text = "".join(lines)
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError:
+            with suppress(OSError, ValueError):
+                sys.stdout.write(text.encode("ascii", "backslashreplace").decode("ascii"))
+        except (OSError, ValueError):
+            drop_output()
         return len(text)
 
     def flush(self) -> None:
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            drop_output()
+
+    def isatty(self) -> bool:
+        with suppress(ValueError):  # closed
+            return self._label is None and sys.stdout.isatty()
+        return False
+
+    def fileno(self) -> int:
+        return sys.stdout.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stdout, "encoding", None) or "ascii"
+
+
+def drop_output() -> None:
+    """Send standard output nowhere, as nobody takes it any more."""
+    with suppress(OSError, ValueError):  # no file of the system's
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def make_console(label: str | None = None) -> Console:
@@ -39,7 +76,7 @@ def make_console(label: str | None = None) -> Console:
     Args:
         label: put before every line, where several processes write to one terminal.
     """
-    file: Any = None if label is None else _Labelled(label)
+    file: Any = _Output(label)
     return Console(file=file, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -13,6 +13,10 @@ PRISMATIC = wp.constant(2)
 SPHERICAL = wp.constant(3)
 FREE = wp.constant(4)
 
+BALL = wp.constant(0)
+ELLIPSOID = wp.constant(1)
+RIM = wp.constant(2)
+
 
 @cache
 def model_type(scalar: type) -> Any:
@@ -59,12 +63,21 @@ def model_type(scalar: type) -> Any:
         moves: wp.array2d(dtype=wp.int32)  # (num_dofs, num_bodies): 1 where the dof moves the body
         # per contact point, and the ground's material
         contact_body: wp.array(dtype=wp.int32)
+        contact_kind: wp.array(dtype=wp.int32)
         contact_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
         contact_radius: wp.array(dtype=scalar)  # [m]
+        contact_frame: wp.array(dtype=types.mat33)  # see `kernels.articulation.contact.reach`
         contact_ke: scalar
         contact_kd: scalar
         contact_kf: scalar
         contact_mu: scalar
+        # the ground: a plane, unless a grid has rows
+        ground_plane: types.vec3  # height at x = y = 0 [m], slopes along x and y
+        ground_rows: wp.int32  # of the grid, along x
+        ground_columns: wp.int32
+        ground_corner: types.vec3  # x and y of its first point [m]
+        ground_cell: types.vec3  # edges of a cell along x and y [m]
+        ground: wp.array2d(dtype=types.vec3)  # height [m] and slopes at its points
 
     return _struct(Model, scalar)
 

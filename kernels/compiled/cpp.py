@@ -11,41 +11,115 @@ finds them: the forward launch must have run last, as `warp_envs.bridge.program.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import warp as wp
 
+from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
 from kernels.compiled.tracer import Node, Op, live
 from kernels.vector_width import widest_lanes
 
 LANES = 16  # at most, whichever the processor
 
+# products and sums in separate statements fuse too, where the processor can
+FUSED = """
+#if !defined(__CUDA_ARCH__)
+    #pragma clang fp contract(fast)
+#endif"""
+
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
-_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine"}
+_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine", Op.FLOOR: "whole"}
+
+EACH_GROUP = "for (int group = 0; group < groups; ++group)"
+
+LONGEST = 24_000
+"""Nodes of a block up to which it is one function."""
+PIECE = 1_000
+"""Operations of each piece of a longer one."""
+GROUP_BYTES = 256
+"""Of an element for all groups of a task, where blocks are in pieces."""
 
 
-def statements(block: Block, suffix: str) -> str:
-    """C++ that runs a block on arrays of `V` named as the trace's.
+def statements(block: Block, suffix: str, sizes: Mapping[str, int]) -> str:
+    """C++ that runs a block for every group of environments.
+
+    A group's elements of an array `q` lie together in `all_q`.
 
     Args:
         block: the program.
         suffix: of a literal, "f" in single precision, else empty.
+        sizes: elements of each array that the groups have of their own.
     """
+    nodes = live(block.values)
+    tables = sorted({node.payload[0] for _, node in nodes if node.op is Op.GATHER})  # type: ignore[index]
+    lines = [f"const T* {table}_values = {table}.data;" for table in tables]
+    if len(nodes) > LONGEST:
+        return _indented([*lines, *_in_pieces(block, suffix, sizes, tables)])
+    operations, names = _operations(nodes, suffix, {})
+    own = [f"V* const {array} = {_own(array, size)};" for array, size in sizes.items()]
+    body = [*own, *operations, *_stored(block, names)]
+    return _indented([*lines, f"{EACH_GROUP} {{", *body, "}"])
+
+
+def _own(array: str, size: int) -> str:
+    """The elements of an array that the group at hand has."""
+    return f"all_{array} + group * {size}"
+
+
+def _operations(
+    nodes: list[tuple[int, Node]], suffix: str, names: dict[int, str]
+) -> tuple[list[str], dict[int, str]]:
+    """A statement for each node, and what each is called; `names` are those known before."""
     lines: list[str] = []
-    names: dict[int, str] = {}
-    for index, node in live(block.values):
+    names = dict(names)
+    for index, node in nodes:
         code = _code(node, [names[operand] for operand in node.operands], suffix)
-        if node.op is Op.CONSTANT:
+        if node.op in (Op.CONSTANT, Op.OPAQUE):
             names[index] = code
         else:
             names[index] = f"v{index}"
             lines.append(f"const auto v{index} = {code};")
-    lines += [
+    return lines, names
+
+
+def _stored(block: Block, names: dict[int, str]) -> list[str]:
+    return [
         f"{array}[{element}] = {names[value.index]};"
         for (array, element), value in zip(block.targets, block.values, strict=True)
     ]
-    return "\n".join(f"        {line}" for line in lines)
+
+
+def _in_pieces(
+    block: Block, suffix: str, sizes: Mapping[str, int], tables: Sequence[str]
+) -> list[str]:
+    """The same as functions of a local struct, each called for all groups before the next.
+
+    So a piece's code, which the processor fetches from afar, serves as often as there are groups.
+    """
+    pieces, slots = cut(block.values, PIECE)
+    own = {**sizes, "between": max(slots, 1)}
+    parameters = [f"V* {array}" for array in [*own, "dt"]]
+    parameters += [f"const T* {table}_values" for table in tables]
+    arguments = [_own(array, size) for array, size in own.items()]
+    arguments += ["dt", *(f"{table}_values" for table in tables)]
+    lines = ["struct Pieces {"]
+    for number, piece in enumerate(pieces):
+        known = {index: f"between[{slot}]" for index, slot in piece.loads}
+        body, names = _operations(piece.nodes, suffix, known)
+        body += [f"between[{slot}] = {names[index]};" for index, slot in piece.stores]
+        if number == len(pieces) - 1:
+            body += _stored(block, names)
+        lines += [f"static PIECE void piece{number}({', '.join(parameters)}) {{", FUSED, *body, "}"]
+    lines += ["};", f"V all_between[GROUPS * {own['between']}];"]
+    for number in range(len(pieces)):
+        lines += [EACH_GROUP, f"    Pieces::piece{number}({', '.join(arguments)});"]
+    return lines
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(line if line.startswith("#") else f"        {line}" for line in lines)
 
 
 def _code(node: Node, operands: list[str], suffix: str) -> str:
@@ -55,10 +129,15 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
     if op is Op.INPUT:
         array, element = node.payload
         return f"{array}[{element}]"
+    if op is Op.OPAQUE:
+        return operands[0]
+    if op is Op.GATHER:
+        array, offset = node.payload
+        return f"Elementary::gathered({array}_values, {operands[0]}, {offset})"
     if op in _INFIX:
         return f"{operands[0]} {_INFIX[op]} {operands[1]}"
     if op in _CALLS:
-        return f"{_CALLS[op]}({operands[0]})"
+        return f"Elementary::{_CALLS[op]}({operands[0]})"
     if op is Op.RECIPROCAL:
         return f"V(1.0{suffix}) / {operands[0]}"
     if op is Op.NEGATE:
@@ -100,6 +179,16 @@ _TRIGONOMETRY = {
 }
 
 
+_TRAIL = """
+#if defined(__CUDA_ARCH__)
+            const size_t stride = num_envs;
+            T* const trail = trails + env;
+#else
+            const size_t stride = count_lanes(group);
+            T* const trail = trails + (size_t)(env + group * LANES) * width;
+#endif"""
+
+
 def _polynomial(coefficients: tuple[str, ...]) -> str:
     """Horner's scheme in `r2`."""
     code = coefficients[-1]
@@ -108,8 +197,11 @@ def _polynomial(coefficients: tuple[str, ...]) -> str:
     return code
 
 
-def _prelude(scalar: str, lanes: int | None) -> str:
-    """Types, lanes and elementary functions; `env` is the first environment of the task."""
+def _prelude(scalar: str, lanes: int | None, groups: str) -> str:
+    """Types, lanes and elementary functions; `env` is the first environment of the task.
+
+    A task has `groups` groups of environments, the last of which may be short.
+    """
     f = "f" if scalar == "float" else ""
     parts, sine, cosine = _TRIGONOMETRY[scalar]
     chosen = widest_lanes(scalar) if lanes is None else f"\n    enum {{ LANES = {lanes} }};"
@@ -117,77 +209,119 @@ def _prelude(scalar: str, lanes: int | None) -> str:
 #if defined(__CUDA_ARCH__)
     typedef {scalar} T;
     typedef T V;
-    enum {{ LANES = 1 }};
-    auto root = [](V x) -> V {{ return sqrt{f}(x); }};
-    auto sine = [](V x) -> V {{ return sin{f}(x); }};
-    auto cosine = [](V x) -> V {{ return cos{f}(x); }};
+    enum {{ LANES = 1, GROUPS = 1 }};
+    #define PIECE __device__ __noinline__
+    struct Elementary {{
+        static __device__ V root(V x) {{ return sqrt{f}(x); }}
+        static __device__ V sine(V x) {{ return sin{f}(x); }}
+        static __device__ V cosine(V x) {{ return cos{f}(x); }}
+        static __device__ V whole(V x) {{ return floor{f}(x); }}
+        static __device__ V gathered(const T* p, V index, int offset) {{
+            return p[(int)index + offset];
+        }}
+    }};
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
 #else
-    // products and sums in separate statements fuse too, where the processor can
     #pragma clang fp contract(fast)
     typedef {scalar} T;{chosen}
     typedef T V __attribute__((ext_vector_type(LANES)));
     typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
-    auto root = [](V x) -> V {{ return __builtin_elementwise_sqrt(x); }};
-    // sine of x + quarters pi/2; a number that is not finite gives NaN
-    auto turn = [](V x, T quarters) -> V {{
-        const V k = __builtin_elementwise_roundeven(x * V(0.63661977236758134308{f}));
-        const V r = ((x - k * V({parts[0]})) - k * V({parts[1]})) - k * V({parts[2]});
-        const V r2 = r * r;
-        const V s = r + r * r2 * ({_polynomial(sine)});
-        const V c = V(1.0{f}) - V(0.5{f}) * r2 + r2 * r2 * ({_polynomial(cosine)});
-        const V half = (k + V(quarters)) * V(0.5{f});  // odd quarters end in .5
-        const V whole = __builtin_elementwise_floor(half);
-        const V y = (half != whole) ? c : s;
-        const V quarter = whole * V(0.5{f});
-        return (quarter != __builtin_elementwise_floor(quarter)) ? -y : y;
+    enum {{ GROUPS = {groups} }};
+    #define PIECE __attribute__((noinline))
+    struct Elementary {{
+        static V root(V x) {{ return __builtin_elementwise_sqrt(x); }}
+        // sine of x + quarters pi/2; a number that is not finite gives NaN
+        static V turn(V x, T quarters) {{
+            {FUSED}
+            const V k = __builtin_elementwise_roundeven(x * V(0.63661977236758134308{f}));
+            const V r = ((x - k * V({parts[0]})) - k * V({parts[1]})) - k * V({parts[2]});
+            const V r2 = r * r;
+            const V s = r + r * r2 * ({_polynomial(sine)});
+            const V c = V(1.0{f}) - V(0.5{f}) * r2 + r2 * r2 * ({_polynomial(cosine)});
+            const V half = (k + V(quarters)) * V(0.5{f});  // odd quarters end in .5
+            const V whole = __builtin_elementwise_floor(half);
+            const V y = (half != whole) ? c : s;
+            const V quarter = whole * V(0.5{f});
+            return (quarter != __builtin_elementwise_floor(quarter)) ? -y : y;
+        }}
+        static V sine(V x) {{ return turn(x, 0.0{f}); }}
+        static V cosine(V x) {{ return turn(x, 1.0{f}); }}
+        static V whole(V x) {{ return __builtin_elementwise_floor(x); }}
+        static V gathered(const T* p, V index, int offset) {{
+            V found;
+            for (int l = 0; l < LANES; ++l)
+                found[l] = p[(int)index[l] + offset];
+            return found;
+        }}
     }};
-    auto sine = [turn](V x) -> V {{ return turn(x, 0.0{f}); }};
-    auto cosine = [turn](V x) -> V {{ return turn(x, 1.0{f}); }};
     auto load = [](const T* p) -> V {{ return *(const Unaligned*)p; }};
     auto store = [](T* p, V x) {{ *(Unaligned*)p = x; }};
 #endif
-    if (env % LANES != 0)
+    if (env % (LANES * GROUPS) != 0)
         return;
+#if defined(__x86_64__) && !defined(__CUDA_ARCH__)
+    // Gradients that die out leave the range of normal numbers, in which the processor takes ten
+    // times as long: within a task those are zero.
+    struct Flushing {{
+        const unsigned before = __builtin_ia32_stmxcsr();
+        Flushing() {{ __builtin_ia32_ldmxcsr(before | 0x8040); }}
+        ~Flushing() {{ __builtin_ia32_ldmxcsr(before); }}
+    }} flushing;
+#endif
     const int num_envs = joint_q.shape[0];
+    const int rest = (num_envs - env + LANES - 1) / LANES;
+    const int groups = GROUPS == 1 || rest > GROUPS ? GROUPS : rest;
     // a short last vector repeats its last environment and stores it once
-    const int lanes = num_envs - env < LANES ? num_envs - env : LANES;
-    auto gather = [env, lanes, load](V* values, const T* rows, int count) {{
-        for (int k = 0; k < count; ++k) {{
-            T lane[LANES];
-            for (int l = 0; l < LANES; ++l)
-                lane[l] = rows[(size_t)(env + (l < lanes ? l : lanes - 1)) * count + k];
-            values[k] = load(lane);
-        }}
+    auto count_lanes = [env, num_envs](int group) {{
+        const int first = env + group * LANES;
+        return num_envs - first < LANES ? num_envs - first : LANES;
     }};
-    auto scatter = [env, lanes, store](T* rows, const V* values, int count, bool accumulate) {{
-        for (int k = 0; k < count; ++k) {{
-            T lane[LANES];
-            store(lane, values[k]);
-            for (int l = 0; l < lanes; ++l) {{
-                T* entry = rows + (size_t)(env + l) * count + k;
-                *entry = accumulate ? *entry + lane[l] : lane[l];
+    auto gather = [env, groups, count_lanes, load](V* values, const T* rows, int count) {{
+        {EACH_GROUP} {{
+            const int first = env + group * LANES, lanes = count_lanes(group);
+            for (int k = 0; k < count; ++k) {{
+                T lane[LANES];
+                for (int l = 0; l < LANES; ++l)
+                    lane[l] = rows[(size_t)(first + (l < lanes ? l : lanes - 1)) * count + k];
+                values[group * count + k] = load(lane);
             }}
         }}
     }};
-    // The trail of states: its elements lie `stride` apart, for the task's environments side by
+    auto scatter = [env, groups, count_lanes, store](
+        T* rows, const V* values, int count, bool accumulate) {{
+        {EACH_GROUP} {{
+            const int first = env + group * LANES, lanes = count_lanes(group);
+            for (int k = 0; k < count; ++k) {{
+                T lane[LANES];
+                store(lane, values[group * count + k]);
+                for (int l = 0; l < lanes; ++l) {{
+                    T* entry = rows + (size_t)(first + l) * count + k;
+                    *entry = accumulate ? *entry + lane[l] : lane[l];
+                }}
+            }}
+        }}
+    }};
+    // The trail of states: its elements lie `stride` apart, for a group's environments side by
     // side. A short vector's store runs over into the next element, stored after it, and at the
     // trail's end into LANES elements of padding.
-#if defined(__CUDA_ARCH__)
-    const size_t stride = num_envs;
-    T* const trail = scratch.data + env;
-#else
-    const size_t stride = lanes;
-    T* const trail = scratch.data + (size_t)env * scratch.shape[1];
-#endif
-    auto keep = [trail, stride, store](size_t first, const V* values, int count) {{
-        for (int k = 0; k < count; ++k)
-            store(trail + (first + k) * stride, values[k]);
+    T* const trails = scratch.data;
+    const size_t width = scratch.shape[1];
+    auto keep = [env, num_envs, groups, count_lanes, trails, width, store](
+        size_t first, const V* values, int count) {{
+        {EACH_GROUP} {{
+            {_TRAIL}
+            for (int k = 0; k < count; ++k)
+                store(trail + (first + k) * stride, values[group * count + k]);
+        }}
     }};
-    auto recall = [trail, stride, load](size_t first, V* values, int count) {{
-        for (int k = 0; k < count; ++k)
-            values[k] = load(trail + (first + k) * stride);
+    auto recall = [env, num_envs, groups, count_lanes, trails, width, load](
+        size_t first, V* values, int count) {{
+        {EACH_GROUP} {{
+            {_TRAIL}
+            for (int k = 0; k < count; ++k)
+                values[group * count + k] = load(trail + (first + k) * stride);
+        }}
     }};
 """
 
@@ -195,67 +329,85 @@ def _prelude(scalar: str, lanes: int | None) -> str:
 def _forward(equations: StepEquations, scalar: str, lanes: int | None) -> str:
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    return f"""{_prelude(scalar, lanes)}
-    V q[{nq}], qd[{nv}], f[{nv}], qdd[{nv}], dt[1] = {{V(length)}};
-    gather(q, joint_q.data, {nq});
-    gather(qd, joint_qd.data, {nv});
-    gather(f, joint_f.data, {nv});
+    groups = _groups([equations.enter, equations.substep, equations.leave])
+    coordinates = {"q": nq}
+    sizes = {"q": nq, "qd": nv, "f": nv, "qdd": nv}
+    return f"""{_prelude(scalar, lanes, groups)}
+    V {_declared(sizes)}, dt[1] = {{V(length)}};
+    gather(all_q, joint_q.data, {nq});
+    gather(all_qd, joint_qd.data, {nv});
+    gather(all_f, joint_f.data, {nv});
     {{
-{statements(equations.enter, suffix)}
+{statements(equations.enter, suffix, coordinates)}
     }}
     for (int step = 0; step <= substeps; ++step) {{
         const size_t first = (size_t)step * {nq + 2 * nv};
-        keep(first, q, {nq});
-        keep(first + {nq}, qd, {nv});
+        keep(first, all_q, {nq});
+        keep(first + {nq}, all_qd, {nv});
         if (step == substeps)
             break;
-{statements(equations.substep, suffix)}
-        keep(first + {nq + nv}, qdd, {nv});
+{statements(equations.substep, suffix, sizes)}
+        keep(first + {nq + nv}, all_qdd, {nv});
     }}
     {{
-{statements(equations.leave, suffix)}
+{statements(equations.leave, suffix, coordinates)}
     }}
-    scatter(next_joint_q.data, q, {nq}, false);
-    scatter(next_joint_qd.data, qd, {nv}, false);
+    scatter(next_joint_q.data, all_q, {nq}, false);
+    scatter(next_joint_qd.data, all_qd, {nv}, false);
 """
+
+
+def _groups(blocks: Sequence[Block]) -> str:
+    """How many groups a task has: one, unless code is so long that it pays to run it for more."""
+    if max(len(live(block.values)) for block in blocks) <= LONGEST:
+        return "1"
+    return f"{GROUP_BYTES} / (LANES * sizeof(T))"
+
+
+def _declared(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"all_{array}[GROUPS * {size}]" for array, size in sizes.items())
 
 
 def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    return f"""{_prelude(scalar, lanes)}
-    V q[{nq}], qd[{nv}], f[{nv}], qdd[{nv}], dt[1] = {{V(length)}};
-    V adj_q[{nq}] = {{}}, adj_qd[{nv}] = {{}}, adj_f[{nv}] = {{}};
+    groups = _groups([equations.leave_reverse, equations.substep_reverse, equations.enter_reverse])
+    coordinates = {"q": nq, "adj_q": nq}
+    sizes = {**coordinates, "qd": nv, "f": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
+    return f"""{_prelude(scalar, lanes, groups)}
+    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv})}, dt[1] = {{V(length)}};
+    V all_adj_q[GROUPS * {nq}] = {{}}, all_adj_qd[GROUPS * {nv}] = {{}};
+    V all_adj_f[GROUPS * {nv}] = {{}};
     // an array's gradient is what the launch names, else its own; without either it is zero
     auto gradient = [](const auto& array, const auto& adjoint) -> T* {{
         return adjoint.data ? adjoint.data : array.grad;
     }};
     if (const T* rows = gradient(next_joint_q, adj_next_joint_q))
-        gather(adj_q, rows, {nq});
+        gather(all_adj_q, rows, {nq});
     if (const T* rows = gradient(next_joint_qd, adj_next_joint_qd))
-        gather(adj_qd, rows, {nv});
-    gather(f, joint_f.data, {nv});
-    recall((size_t)substeps * {nq + 2 * nv}, q, {nq});
+        gather(all_adj_qd, rows, {nv});
+    gather(all_f, joint_f.data, {nv});
+    recall((size_t)substeps * {nq + 2 * nv}, all_q, {nq});
     {{
-{statements(equations.leave_reverse, suffix)}
+{statements(equations.leave_reverse, suffix, coordinates)}
     }}
     for (int step = substeps - 1; step >= 0; --step) {{
         const size_t first = (size_t)step * {nq + 2 * nv};
-        recall(first, q, {nq});
-        recall(first + {nq}, qd, {nv});
-        recall(first + {nq + nv}, qdd, {nv});
-{statements(equations.substep_reverse, suffix)}
+        recall(first, all_q, {nq});
+        recall(first + {nq}, all_qd, {nv});
+        recall(first + {nq + nv}, all_qdd, {nv});
+{statements(equations.substep_reverse, suffix, sizes)}
     }}
-    gather(q, joint_q.data, {nq});
+    gather(all_q, joint_q.data, {nq});
     {{
-{statements(equations.enter_reverse, suffix)}
+{statements(equations.enter_reverse, suffix, coordinates)}
     }}
     if (T* rows = gradient(joint_q, adj_joint_q))
-        scatter(rows, adj_q, {nq}, true);
+        scatter(rows, all_adj_q, {nq}, true);
     if (T* rows = gradient(joint_qd, adj_joint_qd))
-        scatter(rows, adj_qd, {nv}, true);
+        scatter(rows, all_adj_qd, {nv}, true);
     if (T* rows = gradient(joint_f, adj_joint_f))
-        scatter(rows, adj_f, {nv}, true);
+        scatter(rows, all_adj_f, {nv}, true);
 """
 
 
@@ -269,7 +421,8 @@ def step_kernel(equations: StepEquations, scalar: type, lanes: int | None = None
 
     Its arguments: the substep's length [s], a `scalar`; the number of substeps; joint_q (num_envs,
     nq), joint_qd and joint_f (num_envs, nv); scratch (num_envs, `trail_width`), without gradient;
-    next_joint_q, next_joint_qd. All arrays are contiguous.
+    next_joint_q, next_joint_qd; ground, the numbers of a height field or none. All arrays are
+    contiguous.
 
     Args:
         equations: of the robot.
@@ -294,6 +447,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
         scratch: rows,
         next_joint_q: rows,
         next_joint_qd: rows,
+        ground: wp.array(dtype=scalar),
         env: int,
     ): ...
 
@@ -313,6 +467,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
         scratch: rows,
         next_joint_q: rows,
         next_joint_qd: rows,
+        ground: wp.array(dtype=scalar),
     ):
         step(
             length,
@@ -323,6 +478,7 @@ def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
             scratch,
             next_joint_q,
             next_joint_qd,
+            ground,
             wp.tid(),
         )
 

@@ -33,16 +33,14 @@ from kernels.compiled.algebra import (
     solve_factorized,
     subtract,
 )
+from kernels.compiled.contact import ground_forces
 from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, rank_one_terms
 from kernels.compiled.tracer import (
     Expression,
     cos,
     maximum,
     minimum,
-    reciprocal,
-    select,
     sin,
-    sqrt,
 )
 
 
@@ -77,7 +75,7 @@ class Posture:
         self.qd = split(qd, [NV[link.kind] for link in self.links])
         self.rotation: list[Matrix] = []
         self.place: list[Vector] = []  # of the link's frame
-        self.height: list[Expression] = []  # of the tree's origin above the ground
+        self.origin: list[Vector] = []  # of the tree, in the world
         self.axes: list[list[Vector]] = []
         self.velocity: list[Vector] = []
         self.product: list[Vector] = []  # acceleration that comes of the velocities alone
@@ -95,23 +93,23 @@ class Posture:
         if link.kind == "free":
             self.rotation.append(quaternion_matrix(q[3:]))
             self.place.append([self.zero] * 3)
-            self.height.append(q[2])
+            self.origin.append(q[:3])
             self.axes.append([[one if k == j else self.zero for k in range(6)] for j in range(6)])
             return
         root = link.parent < 0
         frame: Matrix = [[self.zero + x for x in row] for row in link.frame]
-        place, height = [self.zero] * 3, self.zero + link.anchor[2]
+        place, origin = [self.zero] * 3, [self.zero + x for x in link.anchor]
         if not root:
             parent = self.rotation[link.parent]
             frame = matrix_product(parent, link.frame)
             place = add(self.place[link.parent], matrix_vector(parent, link.anchor))
-            height = self.height[link.parent]
+            origin = self.origin[link.parent]
         rotation = frame
         if link.kind == "prismatic":
             axis = matrix_vector(frame, link.axis)
             travel = scale(axis, q[0])
             if root:  # the origin moves along
-                height = height + travel[2]
+                origin = add(origin, travel)
             else:
                 place = add(place, travel)
             self.axes.append([[*axis, *[self.zero] * 3]])
@@ -123,7 +121,7 @@ class Posture:
             self.axes.append([_hinge(place, [row[k] for row in frame]) for k in range(3)])
         self.rotation.append(rotation)
         self.place.append(place)
-        self.height.append(height)
+        self.origin.append(origin)
 
     def _move(self, i: int, link: Link) -> None:
         own = self.combination(i, self.qd[i])
@@ -199,31 +197,6 @@ class Posture:
             found.append((k, [(b, matrix_vector(rotation, n)) for b, n in terms]))
         return found
 
-    def contacts(self, i: int) -> list[tuple[Vector, Vector]]:
-        """The ground's forces on a link with the points, relative to the origin, they act on.
-
-        See `kernels.articulation.contact`; masked operands keep gradients finite where none acts.
-        """
-        ground, link = self.mechanism.ground, self.links[i]
-        if ground is None:
-            return []
-        found = []
-        for point, radius, count in link.contacts:
-            arm = add(self.place[i], matrix_vector(self.rotation[i], point))
-            touching = [arm[0], arm[1], arm[2] - radius]
-            depth = maximum(-(self.height[i] + touching[2]), 0.0)
-            v = add(self.velocity[i][:3], cross(self.velocity[i][3:], touching))
-            normal = (ground.ke - ground.kd * minimum(v[2], 0.0)) * depth
-            sliding = (ground.mu * ground.ke) * depth
-            speed_squared = v[0] * v[0] + v[1] * v[1]
-            slides = sliding * sliding < ground.kf**2 * speed_squared
-            slip = sqrt(select(slides, speed_squared, 1.0))
-            friction = select(slides, sliding * reciprocal(slip), ground.kf)
-            friction = select(self.zero < depth, friction, 0.0)
-            force = [-(friction * v[0]), -(friction * v[1]), normal]
-            found.append((touching, scale(force, float(count))))
-        return found
-
     def passive_force(self, i: int) -> Expression:
         """Damping, spring and limits of a hinge or slide."""
         link, q, qd = self.links[i], self.q[i][0], self.qd[i][0]
@@ -253,7 +226,7 @@ class Posture:
         wrenches: list[Vector] = []
         for i, acceleration in enumerate(accelerations):
             wrench = self.inertial_wrench(i, acceleration)
-            for point, force in self.contacts(i):
+            for point, force in ground_forces(self, i):
                 wrench = subtract(wrench, [*force, *cross(point, force)])
             wrenches.append(wrench)
         net = split(list(joint_f), [len(axes) for axes in self.axes])
@@ -284,7 +257,7 @@ class Posture:
             own = self.combination(i, parts[i])
             virtual.append(own if link.parent < 0 else add(virtual[link.parent], own))
             power = power + self.inertial_power(i, accelerations[i], virtual[i])
-            for point, force in self.contacts(i):
+            for point, force in ground_forces(self, i):
                 speed = add(virtual[i][:3], cross(virtual[i][3:], point))
                 power = power - dot(force, speed)
             if link.kind in ("revolute", "prismatic"):

@@ -8,6 +8,7 @@ link's frame is the joint's `frame`, given in the parent link's frame or, for a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,24 @@ KINDS = ("revolute", "prismatic", "spherical", "free")
 
 NQ = {"revolute": 1, "prismatic": 1, "spherical": 4, "free": 7}
 NV = {"revolute": 1, "prismatic": 1, "spherical": 3, "free": 6}
+
+
+class Contact(NamedTuple):
+    """What can touch the ground, see `kernels.articulation.contact`.
+
+    Attributes:
+        point: in the link's frame [m], shape (3,).
+        radius: of the ball around it, or of the rim [m].
+        count: how many of them coincide.
+        kind: "ball", "ellipsoid" or "rim".
+        frame: (3, 3), see `kernels.articulation.contact.reach`.
+    """
+
+    point: np.ndarray
+    radius: float
+    count: int
+    kind: str
+    frame: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +57,7 @@ class Link:
         lower: least coordinate of a hinge or slide, -inf if none.
         upper: greatest coordinate, inf if none.
         limit_ke: spring outside the range.
-        contacts: what can touch the ground: (point in the link's frame, radius, multiplicity).
+        contacts: what can touch the ground.
         servo_kp: what a servo takes off the applied force for each coordinate.
         servo_kd: the same for each velocity.
         servo_range: least and greatest of the applied force less that.
@@ -60,7 +79,7 @@ class Link:
     lower: float
     upper: float
     limit_ke: float
-    contacts: tuple[tuple[np.ndarray, float, int], ...]
+    contacts: tuple[Contact, ...]
     servo_kp: float = 0.0
     servo_kd: float = 0.0
     servo_range: tuple[float, float] = (-np.inf, np.inf)
@@ -71,14 +90,39 @@ class Link:
         return bool(self.servo_kp or self.servo_kd or np.any(np.isfinite(self.servo_range)))
 
 
+class Grid(NamedTuple):
+    """The grid of a height field: places and shape of its points; their numbers are an array's.
+
+    Attributes:
+        corner: x and y of the first point [m].
+        cell: distances of points along x and y [m].
+        shape: points along x and y.
+    """
+
+    corner: tuple[float, float]
+    cell: tuple[float, float]
+    shape: tuple[int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Penalty contact with the plane z = 0, as in `kernels.articulation.contact`."""
+    """Penalty contact as in `kernels.articulation.contact`.
+
+    Attributes:
+        ke: stiffness [N/m].
+        kd: damping per depth [N s/m^2].
+        kf: friction's viscosity [N s/m].
+        mu: friction coefficient.
+        plane: its height at x = y = 0 [m] and slopes along x and y.
+        grid: in place of the plane; heights [m] and slopes are in the array "ground".
+    """
 
     ke: float
     kd: float
     kf: float
     mu: float
+    plane: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True, eq=False)

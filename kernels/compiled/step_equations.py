@@ -23,7 +23,7 @@ from kernels.compiled.algebra import (
 )
 from kernels.compiled.dynamics import Posture, split
 from kernels.compiled.mechanism import NQ, NV, Mechanism
-from kernels.compiled.tracer import Expression, Trace, gradient
+from kernels.compiled.tracer import Expression, Trace, gradient, opaque
 
 
 def entered(mechanism: Mechanism, q: Vector) -> Vector:
@@ -139,7 +139,7 @@ class StepEquations:
         found = gradient(next_q + next_qd, adjoints, q + qd + qdd)
         state, acceleration = found[: self.nq + self.nv], found[self.nq + self.nv :]
         posture = Posture(mechanism, q, qd)
-        multipliers = posture.solve(posture.factor(), acceleration)  # lambda
+        multipliers = [opaque(m) for m in posture.solve(posture.factor(), acceleration)]  # lambda
         f = trace.inputs("f", self.nv)
         power = posture.virtual_power(qdd, multipliers, f)
         found = gradient([power], [-1.0], q + qd + f, held=multipliers)

@@ -33,6 +33,9 @@ class Op(Enum):
     SQRT = "sqrt"
     SIN = "sin"
     COS = "cos"
+    OPAQUE = "opaque"
+    FLOOR = "floor"
+    GATHER = "gather"
     MINIMUM = "minimum"
     MAXIMUM = "maximum"
     LESS = "less"
@@ -65,6 +68,10 @@ RULES: dict[Op, Rule] = {
     Op.SQRT: Rule(np.sqrt, (lambda g, y, a: g * 0.5 * reciprocal(y),)),
     Op.SIN: Rule(np.sin, (lambda g, y, a: g * cos(a),)),
     Op.COS: Rule(np.cos, (lambda g, y, a: -(g * sin(a)),)),
+    Op.OPAQUE: Rule(lambda a: a, (lambda g, y, a: g,)),
+    # steps and jumps have no derivative
+    Op.FLOOR: Rule(np.floor, (None,)),
+    Op.GATHER: Rule(lambda i, values: np.asarray(values)[np.asarray(i).astype(int)], (None,)),
     # where both are equal the second operand takes the adjoint, as in Warp
     Op.MINIMUM: Rule(
         np.minimum,
@@ -87,7 +94,8 @@ _COMMUTATIVE = (Op.ADD, Op.MULTIPLY)
 class Node(NamedTuple):
     """One operation of a trace: `operands` are indices of earlier nodes.
 
-    `payload` is the number of a CONSTANT and the (array, element) of an INPUT.
+    `payload` is the number of a CONSTANT and the (array, element) of an INPUT; of a GATHER the
+    array and what is added to its operand to make the element.
     """
 
     op: Op
@@ -304,6 +312,29 @@ def cos(a: Expression) -> Expression:
     return _unary(Op.COS, math.cos, a)
 
 
+def opaque(a: Expression) -> Expression:
+    """The same value as a node that no simplification looks through.
+
+    What is to be held while the rest is differentiated has to be one: c * (d * x) would become
+    (c * d) * x, of which nothing is held. (A difference needs none: `gradient` knows its negative.)
+    """
+    scaled = _is(a, Op.MULTIPLY) and any(a.operand(i).number is not None for i in (0, 1))
+    return a.trace.operation(Op.OPAQUE, a) if scaled or _is(a, Op.NEGATE) else a
+
+
+def floor(a: Expression) -> Expression:
+    """The greatest whole number not above; it has no gradient."""
+    return _unary(Op.FLOOR, math.floor, a)
+
+
+def gather(array: str, index: Expression, offset: int) -> Expression:
+    """Element `index` + `offset` of an array that all environments share; it has no gradient.
+
+    The index is a whole number that each environment computes, and within the array.
+    """
+    return index.trace._node(Node(Op.GATHER, (index.index,), (array, offset)))
+
+
 def minimum(a: Expression, b: Expression | float) -> Expression:
     """The smaller; of two equal ones `b` takes the gradient."""
     return _extreme(Op.MINIMUM, min, a, a._lift(b))
@@ -343,11 +374,11 @@ def gradient(
         outputs: what is differentiated, all of one trace, at least one.
         seeds: the adjoint of each output.
         inputs: nodes, inner ones too, taken as independent.
-        held: nodes taken as constants, with all they were computed from.
+        held: nodes taken as constants, with all they were computed from; see `opaque`.
     """
     trace = outputs[0].trace
     count = 1 + max(output.index for output in outputs)
-    varies = _varying(trace, count, {i.index for i in inputs}, {h.index for h in held})
+    varies = _varying(trace, count, {i.index for i in inputs}, _with_negatives(trace, held))
     adjoints: list[Expression | None] = [None] * count
 
     def accumulate(index: int, adjoint: Expression) -> None:
@@ -370,6 +401,18 @@ def gradient(
     # an input after the last output cannot be among what it was computed from
     found = [adjoints[i.index] if i.index < count else None for i in inputs]
     return [trace.constant(0.0) if adjoint is None else adjoint for adjoint in found]
+
+
+def _with_negatives(trace: Trace, held: Iterable[Expression]) -> set[int]:
+    """The held nodes, and the b - a that each negated a - b among them has become."""
+    found: set[int] = set()
+    for expression in held:
+        found.add(expression.index)
+        op, operands, _ = expression.node
+        if op is Op.SUBTRACT:
+            mirrored = trace._index.get(Node(op, operands[::-1]))
+            found |= set() if mirrored is None else {mirrored}
+    return found
 
 
 def _varying(trace: Trace, count: int, inputs: set[int], held: set[int]) -> list[bool]:
@@ -410,6 +453,10 @@ def evaluate(
         elif node.op is Op.INPUT:
             array, element = node.payload  # type: ignore[misc]
             values[index] = inputs[array][element]
+        elif node.op is Op.GATHER:
+            array, offset = node.payload  # type: ignore[misc]
+            at = values[node.operands[0]] + offset
+            values[index] = RULES[node.op].value(at, inputs[array])
         else:
             values[index] = RULES[node.op].value(*(values[i] for i in node.operands))
     return [np.asarray(values[output.index]) for output in outputs]

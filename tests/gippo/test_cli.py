@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from gippo.cli import COMMANDS, main
 from gippo.configuration.compose import configure, written
 from gippo.configuration.run_config import TrainConfig
 from gippo.learner import Learner, NonFiniteError
+from gippo.runs.checkpoint import read, write
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import make_console
 
@@ -37,7 +39,7 @@ def rows(run_dir: Path) -> list[dict]:
 
 def start(run_dir: Path, *overrides: str) -> subprocess.Popen:
     """A run in a process of its own, in the midst of training."""
-    command = [sys.executable, "-m", "gippo", "train", *SMALL, f"run_dir={run_dir}", *overrides]
+    command = [sys.executable, "-m", "gippo", "train", *SMALL, f'run_dir="{run_dir}"', *overrides]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
         command,
@@ -185,6 +187,43 @@ def test_resume_refuses_what_would_change_the_run_and_takes_the_rest(trained, ca
         assert override.partition("=")[0] in capsys.readouterr().err
     assert main(["train", f"run_dir={trained}", "resume=true", "keep_last=5", "seed=0"]) == 0
     assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_configuration_edited_by_hand_is_not_gone_on_with(trained, tmp_path, capsys):
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    config = run_dir / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 3"))
+    assert main(["train", f"run_dir={run_dir}", "resume=true"]) == 2
+    assert "seed: trained with 0, the run's configuration now says 3" in capsys.readouterr().err
+
+
+def test_a_policy_that_is_not_finite_does_not_play(trained, tmp_path, capsys):
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    checkpoint = read(run_dir / "checkpoints" / "best.pt")
+    checkpoint["learner"]["actor"]["mlp.weights.0"].fill_(float("nan"))
+    write(run_dir / "checkpoints" / "best.pt", checkpoint)
+    assert main(["play", f"run_dir={run_dir}", "out=null"]) == 2
+    assert "learner.actor.mlp.weights.0 is nan" in capsys.readouterr().err
+
+
+def test_a_closed_terminal_ends_cleanly_and_a_reader_that_leaves_ends_nothing(tmp_path):
+    """Under a name that an ASCII terminal cannot show."""
+    os.environ["PYTHONIOENCODING"] = "ascii"
+    try:
+        process = start(tmp_path / "kürzer", "num_epochs=100000", "checkpoint_every=100000")
+    finally:
+        del os.environ["PYTHONIOENCODING"]
+    assert process.stdout is not None
+    process.stdout.close()
+    before = len(rows(tmp_path / "kürzer"))
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    done = rows(tmp_path / "kürzer")
+    assert len(done) > before
+    newest = tmp_path / "kürzer" / "checkpoints" / f"epoch_{len(done):06d}.pt"
+    assert newest.exists() and (tmp_path / "kürzer" / "curve.png").exists()
 
 
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path):

@@ -10,6 +10,7 @@ import torch
 import warp as wp
 
 import warp_envs
+from kernels.compiled import cpp
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.rollout import rows, step_function
 from warp_envs.articulation.articulation import Articulation
@@ -26,6 +27,15 @@ def compiled_control_step(dtype):
     robot = Articulation(robots.ant(), 1, dtype=dtype)
     q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
     step_function(robot, compiled=True)(q, qd, qd)
+
+
+def control_step_in_pieces(dtype):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpp, "LONGEST", 0)
+        patch.setattr(cpp, "PIECE", 200)
+        robot = Articulation(robots.hopper(), 1, dtype=dtype)
+        q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+        step_function(robot, compiled=True)(q, qd, qd)
 
 
 def environment(name, **options):
@@ -60,6 +70,7 @@ USES = [  # and for which architectures; compiling takes seconds, so a subset of
     (mass_matrix_and_poses, 90),
     (compiled_control_step, 80),
     (compiled_control_step, 90),
+    (control_step_in_pieces, 80),
     (environment("ackley"), 80),
     (environment("cartpole"), 80),
     (environment("ant"), 90),

@@ -9,7 +9,7 @@ import torch
 import warp_envs
 from tests.warp_envs.toy import Spring
 from warp_envs.checks import ArgumentError
-from warp_envs.vector_env import DECLARED
+from warp_envs.declarations import DECLARED
 
 DOUBLE = torch.float64
 
@@ -73,6 +73,23 @@ def test_an_environment_without_a_method_is_refused_by_name(monkeypatch):
     monkeypatch.delattr(Spring, "record_outcome")
     with pytest.raises(ArgumentError, match=r"^Spring\.record_outcome: nothing given"):
         Spring(num_envs=2)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"num_obs": 1}, r"^num_obs: 1 given, as many as the kernels write, which is more,"),
+        ({"num_obs": 4}, r"^num_obs: 4, of which the kernels leave \[2, 3\] unwritten, given"),
+        ({"reward_terms": ("position",)}, r"^reward_terms: 1 given, as many as the kernels write"),
+        ({"reward_terms": ("position", "effort", "more")}, r"^reward_terms: 3, .* \[2\]"),
+        ({"reward_terms": ()}, r"^reward_terms: \(\) given, different names"),
+        ({"reward_terms": "position"}, r"^reward_terms: 'position' given"),
+    ],
+)
+def test_a_size_that_is_not_the_kernels_is_refused(declared, said):
+    wrong = type("Wrong", (Spring,), declared)
+    with pytest.raises(ArgumentError, match=said):
+        wrong(num_envs=3).step(torch.zeros(3, 1))
 
 
 def test_a_number_that_a_class_declares_is_checked():

@@ -10,9 +10,9 @@ import numpy as np
 import warp as wp
 
 from kernels.compiled.cpp import step_kernel, trail_width
-from kernels.compiled.mechanism import Ground, Link, Mechanism
+from kernels.compiled.mechanism import Contact, Grid, Ground, Link, Mechanism
 from kernels.compiled.step_equations import StepEquations
-from warp_envs.articulation.model import contact_points
+from warp_envs.articulation.contacts import ContactPoint, contact_points
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.description import (
@@ -22,6 +22,7 @@ from warp_envs.usd.description import (
     combine_mass_properties,
     rotation_matrix,
 )
+from warp_envs.usd.ground import HeightField
 
 
 def record_compiled_step(
@@ -60,9 +61,14 @@ def record_compiled_step(
     num_envs = joint_q.shape[0]
     width = trail_width(description.nq, description.nv, substeps)
     scratch = program.array((num_envs, width), scalar, requires_grad=False)
-    arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd]
+    numbers = np.zeros(1)
+    if isinstance(description.ground, HeightField):
+        numbers = description.ground.table()[0].reshape(-1)
+    ground = wp.array(numbers, dtype=scalar, device=program.device)
+    arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd, ground]
     kernel = _kernel(description, scalar, lanes)
-    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays])
+    name = f"the dynamics of {description.name!r} ({description.nv} degrees of freedom)"
+    program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays], name=name)
 
 
 @lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
@@ -107,10 +113,19 @@ def mechanism_of(description: RobotDescription) -> Mechanism:
         given = f"{description.name} without a joint that moves"
         raise ArgumentError("description", given, "at least one")
     links = [Link(**joint, **_solid(parts)) for joint, parts in zip(joints, members, strict=True)]
-    ground = None
-    if description.contact is not None:
-        ground = Ground(**asdict(description.contact))
-    return Mechanism(tuple(links), description.gravity, ground)
+    return Mechanism(tuple(links), description.gravity, _ground(description))
+
+
+def _ground(description: RobotDescription) -> Ground | None:
+    material, ground = description.contact, description.ground
+    if material is None:
+        return None
+    if isinstance(ground, HeightField):
+        table, corner = ground.table()
+        rows, columns, _ = table.shape
+        grid = Grid(tuple(corner.tolist()), tuple(ground.cell.tolist()), (rows, columns))
+        return Ground(**asdict(material), grid=grid)
+    return Ground(**asdict(material), plane=(ground.height, *ground.slope.tolist()))
 
 
 def _welded(body: Body, parent: _Frame) -> _Frame:
@@ -185,18 +200,31 @@ def _solid(parts: list[tuple[Body, _Frame]]) -> dict[str, Any]:
             for body, frame in parts
         ]
     )
-    counts: dict[tuple[float, ...], int] = {}
+    counts: dict[tuple[Any, ...], int] = {}
     for body, frame in parts:
         for shape in body.shapes:
-            for point, radius in contact_points(shape) if shape.collides else ():
-                key = (*_clean(frame.place(point)), round(radius, 12))
+            for point in contact_points(shape) if shape.collides else ():
+                turned = point.frame if point.kind == "ball" else _turned_frame(point, frame)
+                place = (*_clean(frame.place(point.position)), round(point.radius, 12))
+                key = (*place, point.kind, *_clean(turned).ravel())
                 counts[key] = counts.get(key, 0) + 1
     return {
         "mass": mass.mass,
         "com": _clean(mass.com),
         "inertia": _clean(mass.inertia),
-        "contacts": tuple((np.array(key[:3]), key[3], count) for key, count in counts.items()),
+        "contacts": tuple(
+            Contact(np.array(key[:3]), key[3], count, key[4], np.reshape(key[5:], (3, 3)))
+            for key, count in counts.items()
+        ),
     }
+
+
+def _turned_frame(point: ContactPoint, frame: _Frame) -> np.ndarray:
+    """The frame of a contact in the link's axes; of a rim's the middle column is numbers."""
+    turned = frame.rotation @ point.frame
+    if point.kind == "rim":
+        turned[:, 1] = point.frame[:, 1]
+    return turned
 
 
 def _clean(values: np.ndarray) -> np.ndarray:

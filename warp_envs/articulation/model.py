@@ -10,13 +10,9 @@ import warp as wp
 
 from kernels.articulation import data
 from kernels.precision import precision_of
-from warp_envs.usd.description import (
-    Body,
-    Joint,
-    RobotDescription,
-    Shape,
-    rotation_matrix,
-)
+from warp_envs.articulation.contacts import robot_contacts
+from warp_envs.usd.description import Body, Joint, RobotDescription, rotation_matrix
+from warp_envs.usd.ground import Ground, HeightField
 
 _KINDS = {
     "fixed": data.FIXED,
@@ -25,6 +21,8 @@ _KINDS = {
     "spherical": data.SPHERICAL,
     "free": data.FREE,
 }
+
+_CONTACT_KINDS = {"ball": data.BALL, "ellipsoid": data.ELLIPSOID, "rim": data.RIM}
 
 _ONE_AXIS = ("revolute", "prismatic")
 
@@ -83,6 +81,7 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
         setattr(model, name, integers(values) if name == "coordinate" else array(values, scalar))
     model.moves = integers(_moves(bodies, qd_start))
     _set_contacts(model, description, types, array, integers)
+    _set_ground(model, description.ground, types, array)
     return model
 
 
@@ -137,38 +136,33 @@ def _set_contacts(
     model: Any, description: RobotDescription, types: Any, array: Any, integers: Any
 ) -> None:
     material = description.contact
-    points = [
-        (index, point, radius)
-        for index, body in enumerate(description.bodies)
-        for shape in body.shapes
-        if material is not None and shape.collides
-        for point, radius in contact_points(shape)
-    ]
+    contacts = robot_contacts(description)
+    points = [point for _, point in contacts]
     model.num_contacts = len(points)
-    model.contact_body = integers([body for body, _, _ in points])
-    model.contact_position = array(
-        np.reshape([point for _, point, _ in points], (-1, 3)), types.vec3
-    )
-    model.contact_radius = array([radius for _, _, radius in points], types.scalar)
+    model.contact_body = integers([body for body, _ in contacts])
+    model.contact_kind = integers([_CONTACT_KINDS[point.kind] for point in points])
+    positions = np.reshape([point.position for point in points], (-1, 3))
+    model.contact_position = array(positions, types.vec3)
+    model.contact_radius = array([point.radius for point in points], types.scalar)
+    frames = np.reshape([point.frame for point in points], (-1, 3, 3))
+    model.contact_frame = array(frames, types.mat33)
     for name in ("ke", "kd", "kf", "mu"):
         value = 0.0 if material is None else getattr(material, name)
         setattr(model, f"contact_{name}", types.scalar(value))
 
 
-def contact_points(shape: Shape) -> list[tuple[np.ndarray, float]]:
-    """Where a shape can touch the ground: points in the body's frame [m] with their radii [m].
-
-    A sphere's centre, both ends of a capsule's axis, the corners of a box (radius 0).
-    """
-    position = shape.position
-    if shape.kind == "sphere":
-        return [(position, shape.radius)]
-    rotation = rotation_matrix(shape.rotation)
-    if shape.kind == "capsule":
-        half_axis = rotation[:, 2] * shape.half_length
-        return [(position - half_axis, shape.radius), (position + half_axis, shape.radius)]
-    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1).T
-    return [(position + rotation @ (sign * shape.half_extents), 0.0) for sign in signs]
+def _set_ground(model: Any, ground: Ground, types: Any, array: Any) -> None:
+    table, corner, cell = np.zeros((0, 0, 3)), np.zeros(2), np.ones(2)
+    plane = np.zeros(3)
+    if isinstance(ground, HeightField):
+        (table, corner), cell = ground.table(), ground.cell
+    else:
+        plane = np.array([ground.height, *ground.slope])
+    model.ground_plane = types.vec3(*plane)
+    model.ground_rows, model.ground_columns = table.shape[:2]
+    model.ground_corner = types.vec3(*corner, 0.0)
+    model.ground_cell = types.vec3(*cell, 0.0)
+    model.ground = array(table, types.vec3)
 
 
 # Rest pose --------------------------------------------------------------------------------------

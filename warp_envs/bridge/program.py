@@ -14,15 +14,20 @@ can leak into the next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any, cast
 
+import numpy as np
 import warp as wp
 
 from warp_envs.bridge.function import Call, TorchFunction, lend
 from warp_envs.bridge.slots import Launch, Rows, Slot, Turn
+
+GUARD = 1024
+"""Elements behind every array that belong to nothing, in which a write past its end shows."""
 
 
 class Program:
@@ -84,6 +89,7 @@ class Program:
         self.blocks = _blocks(num_rows, 1 if self.device.is_cuda else num_blocks)
         self._num_rows = num_rows
         self._launches: list[Launch] = []
+        self._guards: list[tuple[wp.array, wp.array]] = []
         self._gradients: list[wp.array] = []
         self._own: list[wp.array] = []  # of each slot its own
         self._shared: list[wp.array] = []
@@ -113,7 +119,14 @@ class Program:
             shared: one array for all calls of a program that remembers: what persists from call to
                 call, what no adjoint reads, or what a `repeated` launch fills again.
         """
-        array = wp.zeros(shape, dtype=dtype, device=self.device, requires_grad=requires_grad)
+        count = math.prod((shape,) if isinstance(shape, int) else shape)
+        whole = wp.zeros(
+            count + GUARD, dtype=dtype, device=self.device, requires_grad=requires_grad
+        )
+        guard = cast("wp.array", whole[count:])
+        guard.fill_(1)
+        array = cast("wp.array", whole[:count]).reshape(shape)
+        self._guards.append((array, guard))
         if requires_grad:
             self._gradients.append(array.grad)
         (self._shared if shared or not self.remember else self._own).append(array)
@@ -128,6 +141,7 @@ class Program:
         inputs: Sequence[Any],
         *,
         repeated: bool = False,
+        name: str = "",
     ) -> None:
         """Append a launch, and its adjoint unless the kernel is compiled without one.
 
@@ -136,6 +150,7 @@ class Program:
             dim: over how many threads, environments first.
             inputs: its arguments.
             repeated: run again before the backward pass, to fill arrays that are `shared`.
+            name: what it is to people, said if it must be built and that takes long.
         """
         arguments = list(inputs)
         if kernel.is_generic:
@@ -152,6 +167,7 @@ class Program:
                 adjoint=with_adjoint and not self._without_gradient and not conditional,
                 repeated=(repeated or not self.remember) and not conditional,
                 condition=self._condition if on_condition else None,
+                name=name,
             )
         )
 
@@ -203,6 +219,10 @@ class Program:
         """Launches of a run forward, conditional ones included, and backward."""
         repeated = sum(launch.repeated for launch in self._launches)
         return len(self._launches), repeated + sum(launch.adjoint for launch in self._launches)
+
+    def overrun(self) -> list[wp.array]:
+        """The arrays past whose end a launch of the first run has written."""
+        return [array for array, guard in self._guards if not np.all(guard.numpy() == 1)]
 
     def replay(self) -> None:
         """Run the recorded launches, on a GPU on torch's current stream."""

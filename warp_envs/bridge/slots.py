@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from warp_envs.bridge.building import load_kernels
 from warp_envs.bridge.threads import thread_pool
 
 Rows = slice | None
@@ -32,6 +33,8 @@ class Launch(NamedTuple):
     """Runs again before the backward pass."""
     condition: wp.array | None
     """Run only if any of these flags is set."""
+    name: str
+    """What it is to people, where the kernel's own name says too little; else empty."""
 
 
 class Turn:
@@ -140,8 +143,7 @@ class Slot:
     def _capture(self, steps: list[tuple[Launch, bool]], rows: Rows) -> Any:
         """A graph of launches or, where the flag says so, of their adjoints."""
         # What is not loaded yet cannot be while a GPU captures.
-        for launch, _ in steps:
-            wp.load_module(launch.kernel.module, self._device)
+        load_kernels([(launch.kernel, launch.name) for launch, _ in steps], self._device)
         # torch's default stream is CUDA's legacy one, on which nothing can be captured.
         stream = _capture_stream(self._device) if self._device.is_cuda else None
         with wp.ScopedCapture(device=self._device, stream=stream) as capture:

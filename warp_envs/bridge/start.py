@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import warp as wp
+
+from warp_envs.checks import ArgumentError
+
+_log = logging.getLogger(__name__)
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver on Linux; a GPU under WSL
 
@@ -27,11 +37,68 @@ def start_warp() -> None:
         wp.config.quiet = True
     if sys.platform == "linux" and not any(map(os.path.exists, _GPU_DEVICES)):
         with _no_standard_error():
-            wp.init()
+            problem = _init()
     else:
-        wp.init()
+        problem = _init()
+    if problem is not None:
+        _log.warning(problem)
     if has_log_level:
         wp.config.log_level = wp.LOG_WARNING
+
+
+def load_module(module: wp.Module, device: wp.Device) -> None:
+    """Load the kernels of a module; what is damaged in Warp's cache is dropped and built again.
+
+    A process killed, or a disk full, while the cache was written leaves entries of which Warp says
+    no more than that it cannot load them.
+
+    Raises:
+        ArgumentError: code that Warp cannot translate, named.
+    """
+    try:
+        wp.load_module(module, device)
+    except Exception as error:
+        _name_untranslated(error)
+        cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{module.name}_*"))
+        for entry in cached:
+            shutil.rmtree(entry, ignore_errors=True)
+        if not cached:
+            raise
+        wp.load_module(module, device)
+
+
+def _name_untranslated(error: Exception) -> None:
+    """Raise ArgumentError with the code that `error` says Warp cannot translate, if it is that."""
+    *_, innermost, reason = ["", *str(error).split("\n;")]
+    found = re.match(r'Error while parsing function "(\w+)" at (.+):\d+:\s*(.+)', innermost)
+    if found is None:
+        return
+    name, file, code = found.groups()
+    hint = "; a literal takes a variable's type as type(x)(0.5)" if "types" in reason else ""
+    given = f"'{code.strip()}' ({reason.strip()})"
+    raise ArgumentError(f"{name} in {file}", given, "what Warp translates", hint) from error
+
+
+def _init() -> str | None:
+    """Initialise Warp, with a cache for this process alone where its own cannot be written.
+
+    Returns:
+        What to tell of the cache.
+    """
+    try:
+        wp.init()
+        with tempfile.TemporaryFile(dir=wp.config.kernel_cache_dir):
+            return None
+    except OSError as error:
+        reason = error.strerror or str(error)
+    refused, own = wp.config.kernel_cache_dir, tempfile.mkdtemp(prefix="gippo-warp-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    wp.config.kernel_cache_dir = own
+    wp.init()
+    return (
+        f"warning: Warp's cache {refused} cannot be written ({reason}): kernels are compiled anew "
+        "in each process; set WARP_CACHE_PATH to a folder that can be"
+    )
 
 
 @contextmanager

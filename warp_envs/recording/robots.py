@@ -7,17 +7,17 @@ environment's robot references, so that the file opens wherever it is taken.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pxr import Gf, Kind, Sdf, Usd, UsdGeom, UsdPhysics, UsdUtils, Vt
+from pxr import Gf, Kind, Sdf, Tf, Usd, UsdGeom, UsdPhysics, UsdUtils, Vt
 
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.samples import continuous_quats, write_constant, write_samples
 from warp_envs.usd.scene import WORLD, Box
-from warp_envs.usd.stage import AT_REST, Stage, quat_of_matrix
+from warp_envs.usd.stage import AT_REST, FAR, Stage, quat_of_matrix
 
 PROTOTYPE = WORLD.AppendPath("Prototypes/Robot")
 ENVS = WORLD.AppendChild("envs")
@@ -140,10 +140,7 @@ class RobotAsset:
     def _body(self, prim: Usd.Prim, rigid: set[Usd.Prim]) -> BodyPrim:
         units = self.stage.units
         scale = np.abs(self.stage.world_frame(prim)[1])
-        box = self.bounds.ComputeUntransformedBound(prim).ComputeAlignedRange()
-        lower, upper = (np.array(corner) for corner in (box.GetMin(), box.GetMax()))
-        if box.IsEmpty():
-            lower = upper = np.zeros(3)
+        lower, upper = _corners(lambda: self.bounds.ComputeUntransformedBound(prim))
         to_metres = scale * units.length
         return BodyPrim(
             path=self.relative(prim),
@@ -169,12 +166,24 @@ class RobotAsset:
 
     def _rest_box(self) -> Box:
         units = self.stage.units
-        around = self.bounds.ComputeWorldBound(self.root).ComputeAlignedRange()
-        if around.IsEmpty():
-            return Box(np.zeros(3), np.zeros(3))
-        box = Box(np.array(around.GetMin()), np.array(around.GetMax()))
+        box = Box(*_corners(lambda: self.bounds.ComputeWorldBound(self.root)))
         corners = units.length * (box.corners() @ units.up.T)
         return Box(corners.min(axis=0), corners.max(axis=0))
+
+
+def _corners(bound: Callable[[], Gf.BBox3d]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest corner (3,) of what is drawn, for the camera to have in view.
+
+    Zero where nothing is, or something that has no place: whoever shows the recording tells of it.
+    """
+    try:
+        box = bound().ComputeAlignedRange()
+    except Tf.ErrorException:  # an instancer whose prototype is not there
+        return np.zeros(3), np.zeros(3)
+    corners = np.array([box.GetMin(), box.GetMax()])
+    if box.IsEmpty() or not (np.abs(corners) <= FAR).all():
+        corners = np.zeros((2, 3))
+    return corners[0], corners[1]
 
 
 class RobotWriter:

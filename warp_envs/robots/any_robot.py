@@ -393,7 +393,7 @@ class RobotEnv(ArticulatedEnv):
         state, stepped = self._state_arrays(p), self._state_arrays(p)
         action = p.array((n, self.num_actions), self.scalar)
         self.record_step(p, state, action, stepped)
-        self._program = p
+        self._program, self._sizes_at_step = p, None  # the task checks what it gives
         physics = p.function([*state.values(), action], list(stepped.values()))
         self._step = tasks.TorchStep(self, self.torch_task, self._view, physics, self._kinematics())
 

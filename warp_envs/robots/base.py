@@ -19,9 +19,10 @@ from kernels.robots import shared as robot
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.declarations import check_declared
 from warp_envs.robots.actuators import find_drives
 from warp_envs.robots.anatomy import SINGLE
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv, check_declared
+from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.model import contact_points
+from warp_envs.articulation.contacts import robot_contacts
 from warp_envs.checks import ArgumentError, check_number, near_matches
 from warp_envs.usd.description import Body, rotation_matrix
 from warp_envs.usd.stage import Frame
@@ -162,29 +162,38 @@ def _moved(body: Body, q: np.ndarray) -> Frame:
     return Frame(position, turn)
 
 
-def lowest_point(articulation: Articulation, q: np.ndarray) -> float | None:
-    """Height of the lowest point that can touch the ground [m], None where there is none."""
+def clearance(articulation: Articulation, q: np.ndarray) -> float | None:
+    """How far the robot could sink before it touches the ground [m], None if it never does.
+
+    Of each point that can touch, its height above the ground there, less how far its shape reaches
+    against the ground's normal, taken along the vertical.
+    """
     description = articulation.description
-    if description.contact is None:
-        return None
     frames = place_bodies(articulation, q)
-    heights = [
-        float((frame.position + frame.rotation @ point)[2] - radius)
-        for frame, body in zip(frames, description.bodies, strict=True)
-        if _rises(articulation, body)
-        for shape in body.shapes
-        if shape.collides
-        for point, radius in contact_points(shape)
-    ]
-    return min(heights, default=None)
+    gaps = []
+    for index, point in robot_contacts(description):
+        if not _moves(description.bodies, index):
+            continue
+        frame = frames[index]
+        place = frame.position + frame.rotation @ point.position
+        height, slope_x, slope_y = description.ground.surface(place[:2])
+        up = np.array([-slope_x, -slope_y, 1.0])  # the normal over its third part
+        axes = frame.rotation @ point.frame
+        if point.kind == "ellipsoid":
+            reach = np.linalg.norm(axes.T @ up)
+        elif point.kind == "rim":
+            reach = point.radius * np.linalg.norm(np.cross(axes[:, 0], up))
+        else:
+            reach = point.radius * np.linalg.norm(up)
+        gaps.append(float(place[2] - height - reach))
+    return min(gaps, default=None)
 
 
-def _rises(articulation: Articulation, body: Body) -> bool:
-    """Whether a joint between a body and the world is not fixed."""
-    bodies = articulation.description.bodies
-    while body.joint.kind == "fixed" and body.parent >= 0:
-        body = bodies[body.parent]
-    return body.joint.kind != "fixed"
+def _moves(bodies: Sequence[Body], index: int) -> bool:
+    """Whether a body is not fixed to the world."""
+    while bodies[index].joint.kind == "fixed" and bodies[index].parent >= 0:
+        index = bodies[index].parent
+    return bodies[index].joint.kind != "fixed"
 
 
 def _upward(articulation: Articulation, q: np.ndarray) -> tuple[int, int, float] | None:
@@ -227,7 +236,7 @@ def _set_height(articulation: Articulation, height: Any, q: np.ndarray) -> None:
         raise ArgumentError("start.height", given, "none")
     body, coordinate, sign = found
     if height == "auto":
-        lowest = lowest_point(articulation, q)
+        lowest = clearance(articulation, q)
         if lowest is None:
             raise ArgumentError("start.height", "'auto' for a robot that touches no ground", "none")
         q[coordinate] -= sign * lowest
@@ -238,7 +247,7 @@ def _set_height(articulation: Articulation, height: Any, q: np.ndarray) -> None:
 def _lift_out_of_the_ground(articulation: Articulation, q: np.ndarray) -> list[str]:
     """Lift a robot that stands deeper in the ground than its weight would press one point."""
     description = articulation.description
-    lowest, found = lowest_point(articulation, q), _upward(articulation, q)
+    lowest, found = clearance(articulation, q), _upward(articulation, q)
     if lowest is None or found is None or description.contact is None:
         return []
     weight = sum(body.mass for body in description.bodies) * np.linalg.norm(description.gravity)

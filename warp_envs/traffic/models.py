@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from functools import cache
 
 import torch
+import warp as wp
 
 import kernels.traffic
 from kernels.traffic import idm
@@ -95,12 +97,16 @@ def _import_model(path: str) -> CarFollowing:
 
 
 def _check_model(model: CarFollowing) -> None:
+    if re.fullmatch(r"[a-z_]\w*", model.name) is None:
+        raise ArgumentError("model", repr(model.name), "a name of letters, digits and underscores")
     names = [parameter.name for parameter in model.parameters]
     taken = {number.name for number in VEHICLE} & set(names)
     if taken:
         raise ArgumentError(f"model {model.name}", f"parameters {sorted(taken)}", "other names")
     expected = [*STATE_NAMES, *names]
     for function in filter(None, (model.acceleration, model.sumo_acceleration)):
+        if not isinstance(function, wp.Function):
+            raise ArgumentError(f"model {model.name}", repr(function), "a wp.func")
         arguments = list(function.input_types)
         if arguments != expected:
             given = f"{function.key} of {arguments}"

@@ -121,6 +121,8 @@ class TrafficSim:
             check_integer(name, count, 1)
         check_choice("integrator", integrator, INTEGRATORS)
         check_choice("driving", driving, DRIVING)
+        if mobil is not None and not isinstance(mobil, Mobil):
+            raise ArgumentError("mobil", repr(mobil), "a Mobil or None")
         self.model = find_model(model)
         self._check_parameter_names(driving, parameters)
         if ring_length is not None and road_length is not None:
@@ -278,6 +280,7 @@ class TrafficSim:
 
     def run(self, num_steps: int) -> State:
         """Advance by `num_steps` steps and return the state after the last."""
+        check_integer("num_steps", num_steps, 0)
         for _ in range(num_steps):
             self._advance(None)
         return self.get_state()
@@ -436,6 +439,8 @@ class TrafficSim:
     def _read_parameter(self, number: Parameter, value: Number) -> torch.Tensor:
         name = number.name
         if not isinstance(value, torch.Tensor):
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise ArgumentError(name, repr(value), "a number or a tensor")
             value = torch.tensor(value, dtype=self.dtype, device=self.device)
         if value.dtype != self.dtype or value.device != self.device:
             raise ArgumentError(

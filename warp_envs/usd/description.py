@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from warp_envs.checks import ArgumentError
+from warp_envs.usd.ground import Ground, Plane
+from warp_envs.usd.hull import convex_hull, solid_integrals
 
-SHAPE_KINDS = ("sphere", "capsule", "box")
+SHAPE_KINDS = ("sphere", "capsule", "box", "cylinder", "ellipsoid", "mesh")
 JOINT_KINDS = ("fixed", "revolute", "prismatic", "spherical", "free")
 
 # Numbers of coordinates and of degrees of freedom of each kind of joint (Newton's layout).
@@ -50,12 +52,14 @@ class Shape:
     """A solid of uniform density, fixed to a body.
 
     Attributes:
-        kind: "sphere", "capsule" (a cylinder along local z with half-sphere ends) or "box".
+        kind: "sphere", "capsule" (a cylinder along local z with half-sphere ends), "box",
+            "cylinder" (along local z), "ellipsoid" or "mesh" (the convex hull of its points).
         position: centre in the body's frame [m], shape (3,).
         rotation: orientation in the body's frame, unit quaternion xyzw, shape (4,).
-        radius: of the sphere or capsule [m].
-        half_length: of the capsule's axis, without its ends [m].
-        half_extents: of the box along its own axes [m], shape (3,).
+        radius: of the sphere, capsule or cylinder [m].
+        half_length: of the capsule's axis, without its ends, or of the cylinder's [m].
+        half_extents: of the box or ellipsoid along its own axes [m], shape (3,).
+        points: of the mesh along its own axes [m], shape (n, 3).
         density: [kg/m^3]; zero for a shape that adds no mass.
         collides: whether it touches the ground.
         path: of the prim it was read from.
@@ -67,6 +71,7 @@ class Shape:
     radius: float = 0.0
     half_length: float = 0.0
     half_extents: np.ndarray = field(default_factory=_origin)
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     density: float = 1000.0
     collides: bool = True
     path: str = ""
@@ -78,13 +83,16 @@ class Shape:
             ValueError: naming the field, its value and what is accepted.
         """
         _choice(self, "kind", SHAPE_KINDS)
-        _freeze(self, position=(3,), rotation=(4,), half_extents=(3,))
+        count = len(self.points)
+        _freeze(self, position=(3,), rotation=(4,), half_extents=(3,), points=(count, 3))
         _number(self, "density", low=0.0)
-        _number(self, "radius", low=0.0, strict=self.kind != "box")
-        _number(self, "half_length", low=0.0, strict=False)
+        _number(self, "radius", low=0.0, strict=self.kind in ("sphere", "capsule", "cylinder"))
+        _number(self, "half_length", low=0.0, strict=self.kind == "cylinder")
         _unit(self, "rotation")
-        if self.kind == "box" and not np.all(self.half_extents > 0.0):
-            raise _error(self, "half_extents", "three positive lengths of a box")
+        if self.kind in ("box", "ellipsoid") and not np.all(self.half_extents > 0.0):
+            raise _error(self, "half_extents", f"three positive lengths of the {self.kind}")
+        if self.kind == "mesh" and count == 0:
+            raise _error(self, "points", "at least one point of a mesh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,8 +322,10 @@ class RobotDescription:
         path: of the file.
         bodies: parents before children, siblings in the file's order.
         gravity: acceleration [m/s^2], world axes, shape (3,).
-        contact: with the ground z = 0, None where nothing touches it.
+        contact: with the ground, None where nothing touches it.
         actuators: what the file says drives the joints, in its order.
+        ground: what it is.
+        notes: what of the file plays no part, a sentence each.
     """
 
     name: str
@@ -324,6 +334,8 @@ class RobotDescription:
     gravity: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))
     contact: ContactMaterial | None = None
     actuators: tuple[Actuator, ...] = ()
+    ground: Ground = field(default_factory=Plane)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -342,6 +354,12 @@ class RobotDescription:
                     repr(body.parent),
                     "-1 or the index of an earlier body",
                 )
+
+    @property
+    def touches_ground(self) -> bool:
+        """Whether anything of it touches the ground."""
+        shapes = (shape for body in self.bodies for shape in body.shapes)
+        return self.contact is not None and any(shape.collides for shape in shapes)
 
     @property
     def nq(self) -> int:
@@ -376,29 +394,35 @@ def rotation_matrix(quat: ArrayLike) -> np.ndarray:
 
 
 def shape_mass_properties(shape: Shape) -> MassProperties:
-    """Mass properties of one shape at its density, in the body's frame.
+    """Mass properties of one shape at its density, in the body's frame."""
+    volume, center, local = _solid(shape)
+    turn = rotation_matrix(shape.rotation)
+    position = shape.position + turn @ center if shape.kind == "mesh" else shape.position
+    return MassProperties(shape.density * volume, position, turn @ (shape.density * local) @ turn.T)
+
+
+def _solid(shape: Shape) -> tuple[float, np.ndarray, np.ndarray]:
+    """Volume, centre of mass (3,) and inertia (3, 3) about it at density 1, in the shape's axes.
 
     A capsule is its cylinder and two half spheres; a half sphere's centre of mass lies 3/8 r from
     its flat side.
     """
     r, h = shape.radius, shape.half_length
-    if shape.kind == "box":
-        volume = 8.0 * float(np.prod(shape.half_extents))
+    if shape.kind == "mesh":
+        return solid_integrals(convex_hull(shape.points)[1])
+    if shape.kind in ("box", "ellipsoid"):
+        share, per_square = (8.0, 3.0) if shape.kind == "box" else (4.0 / 3.0 * np.pi, 5.0)
+        volume = share * float(np.prod(shape.half_extents))
         squares = shape.half_extents**2
-        per_mass = (squares.sum() - squares) / 3.0
-        local = np.diag(shape.density * volume * per_mass)
-    else:
-        ends = 4.0 / 3.0 * np.pi * r**3
-        middle = 2.0 * np.pi * r**2 * h
-        volume = ends + middle
-        axial = middle * r**2 / 2.0 + ends * 2.0 / 5.0 * r**2
-        # About the capsule's centre: each half sphere is 2/5 r^2 about its flat side's centre,
-        # moved out by h with its centre of mass 3/8 r further.
-        across = middle * (r**2 / 4.0 + h**2 / 3.0)
-        across += ends * (2.0 / 5.0 * r**2 + h**2 + 3.0 / 4.0 * r * h)
-        local = shape.density * np.diag([across, across, axial])
-    turn = rotation_matrix(shape.rotation)
-    return MassProperties(shape.density * volume, shape.position, turn @ local @ turn.T)
+        return volume, np.zeros(3), volume * np.diag((squares.sum() - squares) / per_square)
+    ends = 0.0 if shape.kind == "cylinder" else 4.0 / 3.0 * np.pi * r**3
+    middle = 2.0 * np.pi * r**2 * h
+    axial = middle * r**2 / 2.0 + ends * 2.0 / 5.0 * r**2
+    # About the capsule's centre: each half sphere is 2/5 r^2 about its flat side's centre,
+    # moved out by h with its centre of mass 3/8 r further.
+    across = middle * (r**2 / 4.0 + h**2 / 3.0)
+    across += ends * (2.0 / 5.0 * r**2 + h**2 + 3.0 / 4.0 * r * h)
+    return ends + middle, np.zeros(3), np.diag([across, across, axial])
 
 
 def combine_mass_properties(parts: Sequence[MassProperties]) -> MassProperties:

@@ -3,8 +3,9 @@
 What is read
     Rigid bodies anywhere in the file, nested or referenced, with any rigid transform and scale;
     fixed, revolute, prismatic and spherical joints between them or to the world; colliders
-    (Sphere, Capsule, Cube); mass as `warp_envs.usd.shapes` tells; the stage's units and up axis;
-    gravity of the PhysicsScene; and on a joint:
+    (Sphere, Capsule, Cylinder, Cube, and Mesh as its convex hull); mass as
+    `warp_envs.usd.shapes` tells and the ground as `warp_envs.usd.ground_reading` does; the stage's
+    units and up axis; gravity of the PhysicsScene; and on a joint:
 
     - limits, and drives as passive springs (stiffness, damping, target; not the force limit);
     - `newton:armature`, else `physxJoint:armature`, else `mjc:armature`;
@@ -19,7 +20,7 @@ How the tree is rooted
     is disabled or kinematic. A tree without joint to the world floats: its root is the body with
     the ArticulationRootAPI, else the first that no joint names as body 1. Joints that then run from
     child to parent are turned around; their coordinates keep sign and meaning. Joints that are
-    disabled or join two things of the world are left out, and so are colliders of the world.
+    disabled or join two things of the world are left out.
 
 Everything else is refused with the prim's path and the reason.
 """
@@ -42,6 +43,7 @@ from warp_envs.usd.description import (
     RobotDescription,
     rotation_matrix,
 )
+from warp_envs.usd.ground_reading import read_ground
 from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
 from warp_envs.usd.shapes import read_contact, read_mass, read_shape
 from warp_envs.usd.stage import (
@@ -120,10 +122,11 @@ class _Loader:
             self.frames.append(frame)
             self.scales.append(scale)
             self.colliders.append([])
+        of_world = []
         for prim in colliders:
             body = self._body_of(prim)
-            if body != WORLD:
-                self.colliders[body].append(prim)
+            (of_world if body == WORLD else self.colliders[body]).append(prim)
+        ground, notes = read_ground(self.stage, of_world)
         links = [link for prim in joints if (link := self._read_link(prim)) is not None]
         order = _order(links, self.prims)
         place = {body: position for position, (body, _) in enumerate(order)}
@@ -137,6 +140,8 @@ class _Loader:
             gravity=self._gravity(scenes),
             contact=self._contact(),
             actuators=self._actuators(links),
+            ground=ground,
+            notes=tuple(notes),
         )
 
     def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:

@@ -24,7 +24,9 @@ from warp_envs.usd.description import (
     rotation_matrix,
     shape_mass_properties,
 )
+from warp_envs.usd.hull import convex_hull
 from warp_envs.usd.stage import (
+    AT_REST,
     SCALE_TOLERANCE,
     Frame,
     Stage,
@@ -45,7 +47,10 @@ CONTACT_STIFFNESS = "newton:contactStiffness"
 CONTACT_FRICTION_GAIN = "newton:contactFrictionGain"
 CONTACT_DAMPING = "gippo:contactDampingPerDepth"
 
-# For each direction of a capsule, a rotation that turns z into it.
+COLLIDERS = ("Sphere", "Capsule", "Cylinder", "Cube", "Mesh")
+"""What can be a collider of a robot; a Mesh counts as its convex hull."""
+
+# For each direction of a capsule or cylinder, a rotation that turns z into it.
 _FROM_Z = {
     0: np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]),
     1: np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
@@ -63,12 +68,11 @@ def read_shape(stage: Stage, prim: Usd.Prim, body: Usd.Prim, frame: Frame) -> Sh
         frame: of the body in the world.
 
     Raises:
-        ValueError: a geometry other than Sphere, Capsule and Cube, a sphere or capsule scaled
-            unevenly, a size or density that is not positive.
+        ValueError: a geometry other than `COLLIDERS`, a capsule scaled unevenly or a cylinder
+            across its axis, a size or density that is not positive.
     """
     world, scale = stage.world_frame(prim)
-    # A mirrored sphere, capsule or cube is the same solid.
-    kind, turn, sizes = _geometry(prim, np.abs(scale) * stage.units.length)
+    kind, turn, sizes = _geometry(prim, scale * stage.units.length)
     local = frame.inverse().then(world).then(Frame(np.zeros(3), turn))
     touches = read_flag(prim, "physics:collisionEnabled", True)
     solid = Shape(
@@ -87,28 +91,53 @@ def read_shape(stage: Stage, prim: Usd.Prim, body: Usd.Prim, frame: Frame) -> Sh
 def _geometry(prim: Usd.Prim, scale: np.ndarray) -> tuple[str, np.ndarray, dict[str, Any]]:
     """Kind, rotation from the shape's axes to the prim's, and sizes [m], given metres per unit."""
     type_name = str(prim.GetTypeName())
+    if type_name == "Mesh":
+        return "mesh", np.eye(3), {"points": convex_hull(_points(prim) * scale)[0]}
+    scale = np.abs(scale)  # a mirror image of what follows is the same solid
     if type_name == "Cube":
         return "box", np.eye(3), {"half_extents": _size(prim, "size", 2.0) * scale / 2.0}
-    if type_name not in ("Sphere", "Capsule"):
+    if type_name not in COLLIDERS:
         raise refuse(
             prim,
             f"a {type_name or 'prim without type'} cannot be a collider of a robot, "
-            f"Sphere, Capsule and Cube are accepted",
+            f"{', '.join(COLLIDERS)} are accepted",
         )
-    if np.ptp(scale) > SCALE_TOLERANCE * scale.max():
-        raise refuse(
-            prim, f"a {type_name} scaled unevenly, scale {scale}; an even scale is accepted"
-        )
-    uniform = float(scale.mean())
     if type_name == "Sphere":
-        return "sphere", np.eye(3), {"radius": _size(prim, "radius", 1.0) * uniform}
+        radius = _size(prim, "radius", 1.0)
+        if np.ptp(scale) > SCALE_TOLERANCE * scale.max():
+            return "ellipsoid", np.eye(3), {"half_extents": radius * scale}
+        return "sphere", np.eye(3), {"radius": radius * float(scale.mean())}
+    return _tube(prim, type_name, scale)
+
+
+def _tube(
+    prim: Usd.Prim, type_name: str, scale: np.ndarray
+) -> tuple[str, np.ndarray, dict[str, Any]]:
+    """As `_geometry`, of a Capsule or Cylinder."""
     axis = int(np.argmax(read_axis(prim, "axis", "Z")))
-    radius, height = _size(prim, "radius", 0.5), _size(prim, "height", 1.0)
-    return (
-        "capsule",
-        _FROM_Z[axis],
-        {"radius": radius * uniform, "half_length": height * uniform / 2.0},
-    )
+    across = np.delete(scale, axis)
+    even = scale if type_name == "Capsule" else across
+    if np.ptp(even) > SCALE_TOLERANCE * even.max():
+        where = "" if type_name == "Capsule" else " across its axis"
+        raise refuse(
+            prim, f"a {type_name} scaled unevenly{where}, scale {scale}; an even scale is accepted"
+        )
+    along = float(scale.mean()) if type_name == "Capsule" else float(scale[axis])
+    radius = _size(prim, "radius", 0.5 if type_name == "Capsule" else 1.0)
+    height = _size(prim, "height", 1.0 if type_name == "Capsule" else 2.0)
+    sizes = {"radius": radius * float(even.mean()), "half_length": height * along / 2.0}
+    return type_name.lower(), _FROM_Z[axis], sizes
+
+
+def _points(prim: Usd.Prim) -> np.ndarray:
+    """The points of a mesh (n, 3) in its units."""
+    value = prim.GetAttribute("points").Get(AT_REST)
+    points = np.array(value if value is not None else [], dtype=np.float64).reshape(-1, 3)
+    if not len(points) or not np.all(np.isfinite(points)):
+        raise refuse(
+            prim, "a Mesh without points or with some that are not finite; others accepted"
+        )
+    return points
 
 
 def _size(prim: Usd.Prim, name: str, default: float) -> float:
@@ -124,6 +153,8 @@ def _density(stage: Stage, prim: Usd.Prim, body: Usd.Prim, volume: float) -> flo
             raise refuse(prim, f"{name} on a collider; it is accepted on the body itself")
     mass = read_gain(prim, "physics:mass") if prim != body else None
     if mass:
+        if volume <= 0.0:
+            raise refuse(prim, "a mass on a flat Mesh; one on its body is accepted")
         return mass * stage.units.mass / volume
     for source in (prim, body, _physics_material(prim)):
         density = read_gain(source, "physics:density") if source else None

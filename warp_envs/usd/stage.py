@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pxr import Gf, Tf, Usd, UsdGeom, UsdPhysics
+from pxr import Gf, Tf, Usd, UsdGeom, UsdPhysics, UsdUtils
 
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.description import rotation_matrix
@@ -27,6 +27,9 @@ NAME = "gippo:name"
 
 # Reads default values and the first of time samples alike.
 AT_REST = Usd.TimeCode.EarliestTime()
+
+FAR = 1e9
+"""[m] What is further away, or larger, is no scene: single precision could not place it."""
 
 # Turns a y-up world into a z-up one: (x, y, z) -> (x, -z, y).
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -76,6 +79,18 @@ def unreadable(path: Path, report: str | Exception) -> ArgumentError:
     found = re.findall(r"Error in .*? : '(.*)", report)  # the first is the cause of the others
     reason = found[0] if found else report.strip().splitlines()[-1]
     return ArgumentError(str(path), f"not a readable USD file: {reason.strip(chr(39))[:300]}")
+
+
+def stage_files(path: Path) -> list[Path]:
+    """A USD file and the layers and textures that it refers to, absolute; what is missing is not.
+
+    Args:
+        path: of the file, absolute.
+    """
+    layers, assets, _ = UsdUtils.ComputeAllDependencies(str(path))
+    found = [layer.realPath for layer in layers] + [str(asset) for asset in assets]
+    there = (Path(name).absolute() for name in found if name)
+    return list(dict.fromkeys([path, *(file for file in there if file.is_file())]))
 
 
 class Frame(NamedTuple):

@@ -6,9 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from pxr import Gf, Usd, UsdGeom, UsdShade
+from pxr import Gf, Usd, UsdGeom
 
-_GREY = np.array([0.6, 0.6, 0.6])
+from warp_envs.usd.stage import refuse
+from warp_envs.viewing.contents import (
+    Problems,
+    check_place,
+    read_axis,
+    read_instances,
+    read_look,
+    read_mesh,
+    read_size,
+    shown_parts,
+)
+
 _AXES = {"X": [1, 2, 0], "Y": [2, 0, 1], "Z": [0, 1, 2]}  # where z goes: cyclic, so no mirror image
 _FEW_SHAPES = 150
 
@@ -29,7 +40,10 @@ class Solid:
 
 
 class Drawing:
-    """What there is to draw in a stage; guides and invisible prims are left out."""
+    """What there is to draw in a stage; guides and invisible prims are left out.
+
+    What cannot be drawn is left out as well and told by `problems`.
+    """
 
     def __init__(self, stage: Usd.Stage) -> None:
         """Read the shapes of the stage; their places are read for each frame."""
@@ -37,7 +51,9 @@ class Drawing:
         drawn = [prim for prim in drawn_prims(stage.GetPseudoRoot()) if prim.IsA(UsdGeom.Gprim)]
         segments = 16 if len(drawn) < _FEW_SHAPES else 8
         self._segments = segments
-        self._solids = [(prim, _solid(prim, segments)) for prim in drawn]
+        self.problems = Problems()
+        solids = [(prim, self._solid(prim)) for prim in drawn]
+        self._solids = [(prim, solid) for prim, solid in solids if solid is not None]
         self._instancers = [
             UsdGeom.PointInstancer(prim)
             for prim in drawn_prims(stage.GetPseudoRoot())
@@ -47,41 +63,55 @@ class Drawing:
     def frame(self, time: float) -> list[Solid]:
         """Everything where it is at a time code."""
         xforms = UsdGeom.XformCache(time)
-        placed = [
-            _place(solid, np.array(xforms.GetLocalToWorldTransform(prim)))
-            for prim, solid in self._solids
-            if UsdGeom.Imageable(prim).ComputeVisibility(time) != UsdGeom.Tokens.invisible
-        ]
+        placed = []
+        for prim, solid in self._solids:
+            if UsdGeom.Imageable(prim).ComputeVisibility(time) != UsdGeom.Tokens.invisible:
+                matrix = np.array(xforms.GetLocalToWorldTransform(prim))
+                placed.append(self._placed(prim, solid, matrix))
         for instancer in self._instancers:
-            placed += self._instances(instancer, xforms)
-        return placed
+            copies = self.problems.unless_refused(
+                lambda instancer=instancer: list(self._instances(instancer, xforms))
+            )
+            placed += copies or []
+        return [solid for solid in placed if solid is not None]
+
+    def _solid(self, prim: Usd.Prim) -> Solid | None:
+        geometry = self.problems.unless_refused(lambda: _geometry(prim, self._segments))
+        color = np.array(read_look(prim, self.problems)["color"])
+        # As the eye takes it in.
+        return None if geometry is None else Solid(*geometry, np.clip(color, 0, 1) ** (1.0 / 2.2))
+
+    def _placed(self, prim: Usd.Prim, solid: Solid, matrix: np.ndarray) -> Solid | None:
+        return self.problems.unless_refused(lambda: _place(solid, check_place(prim, matrix)))
 
     def _instances(
         self, instancer: UsdGeom.PointInstancer, xforms: UsdGeom.XformCache
     ) -> Iterator[Solid]:
         time = xforms.GetTime()
+        copies = read_instances(instancer, np.array([time.GetValue()]))
+        if len(copies.indices) == 0:
+            return
         world = np.array(xforms.GetLocalToWorldTransform(instancer.GetPrim()))
         # Masked by invisibleIds; prototypes' own transforms count.
         matrices = np.array(instancer.ComputeInstanceTransformsAtTime(time, time))
-        kept = instancer.ComputeMaskAtTime(time) or [True] * len(matrices)
-        indices = np.array(instancer.GetProtoIndicesAttr().Get(time))[np.array(kept, dtype=bool)]
+        kept = instancer.ComputeMaskAtTime(time) or [True] * len(copies.indices)
+        indices = copies.indices[np.array(kept, dtype=bool)]
+        if len(matrices) != len(indices):
+            raise refuse(instancer.GetPrim(), "its copies have no places")
         models = []
-        for path in instancer.GetPrototypesRel().GetTargets():
-            root = self.stage.GetPrimAtPath(path)
+        for root in copies.models:
             base = xforms.GetLocalToWorldTransform(root).GetInverse()
-            parts = [prim for prim in Usd.PrimRange(root) if prim.IsA(UsdGeom.Gprim)]
+            solids = [(part, self._solid(part)) for part in shown_parts(root)]
             models.append(
                 [
-                    (
-                        _solid(part, self._segments),
-                        np.array(xforms.GetLocalToWorldTransform(part) * base),
-                    )
-                    for part in parts
+                    (solid, np.array(xforms.GetLocalToWorldTransform(part) * base))
+                    for part, solid in solids
+                    if solid is not None
                 ]
             )
         for matrix, index in zip(matrices, indices, strict=True):
             for solid, local in models[index]:
-                yield _place(solid, local @ matrix @ world)
+                yield _place(solid, check_place(instancer.GetPrim(), local @ matrix @ world))
 
 
 def drawn_prims(root: Usd.Prim) -> Iterator[Usd.Prim]:
@@ -104,47 +134,35 @@ def _place(solid: Solid, matrix: np.ndarray) -> Solid:
     return Solid(points, faces, solid.color)
 
 
-def _solid(prim: Usd.Prim, segments: int) -> Solid:
-    points, faces = _geometry(prim, segments)
-    return Solid(points, faces, _color(prim))
-
-
-def _color(prim: Usd.Prim) -> np.ndarray:
-    """Of the material bound, as the eye takes it in."""
-    material = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()[0]
-    surface = material.ComputeSurfaceSource()[0] if material else None
-    color = surface.GetInput("diffuseColor") if surface else None
-    value = color.Get() if color else None
-    return _GREY if value is None else np.array(value) ** (1.0 / 2.2)
-
-
 def _geometry(prim: Usd.Prim, segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) and faces of a shape; none of one that is unknown here."""
+    """Points (n, 3) and faces of a shape.
+
+    Raises:
+        ArgumentError: a kind that is unknown here, or numbers that cannot be drawn.
+    """
     time = Usd.TimeCode.EarliestTime()
     if prim.IsA(UsdGeom.Mesh):
-        mesh = UsdGeom.Mesh(prim)
-        points = np.array(mesh.GetPointsAttr().Get(time), dtype=np.float64).reshape(-1, 3)
-        counts = np.array(mesh.GetFaceVertexCountsAttr().Get(time))
-        indices = np.array(mesh.GetFaceVertexIndicesAttr().Get(time))
+        points, counts, corners = read_mesh(UsdGeom.Mesh(prim), time)
         faces = np.full((len(counts), counts.max(initial=3)), -1)
-        faces[np.arange(faces.shape[1]) < counts[:, None]] = indices
+        faces[np.arange(faces.shape[1]) < counts[:, None]] = corners
         return points, faces
     if prim.IsA(UsdGeom.Cube):
-        half = 0.5 * UsdGeom.Cube(prim).GetSizeAttr().Get(time)
+        half = 0.5 * read_size(prim, UsdGeom.Cube(prim).GetSizeAttr(), time)
         return _tube(np.array([-half, half]), np.full(2, half * np.sqrt(2.0)), 4, "Z")
     if prim.IsA(UsdGeom.Sphere):
-        radius = UsdGeom.Sphere(prim).GetRadiusAttr().Get(time)
+        radius = read_size(prim, UsdGeom.Sphere(prim).GetRadiusAttr(), time)
         return _round(radius, 0.0, segments, "Z")
-    for schema in (UsdGeom.Capsule, UsdGeom.Cylinder):
+    for schema in (UsdGeom.Capsule, UsdGeom.Cylinder, UsdGeom.Cone):
         if prim.IsA(schema):
             shape = schema(prim)
-            radius = shape.GetRadiusAttr().Get(time)
-            half = 0.5 * shape.GetHeightAttr().Get(time)
-            axis = str(shape.GetAxisAttr().Get(time))
+            radius = read_size(prim, shape.GetRadiusAttr(), time)
+            half = 0.5 * read_size(prim, shape.GetHeightAttr(), time)
+            axis = read_axis(prim, shape.GetAxisAttr(), time)
             if schema is UsdGeom.Capsule:
                 return _round(radius, half, segments, axis)
-            return _tube(np.array([-half, half]), np.full(2, radius), segments, axis)
-    return np.zeros((0, 3)), np.zeros((0, 4), dtype=int)
+            top = radius if schema is UsdGeom.Cylinder else 0.0
+            return _tube(np.array([-half, half]), np.array([radius, top]), segments, axis)
+    raise refuse(prim, f"a {prim.GetTypeName()}, which is not shown")
 
 
 def _round(radius: float, half: float, segments: int, axis: str) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +197,16 @@ def _tube(
 
 
 def camera_matrices(camera: UsdGeom.Camera, time: float) -> tuple[np.ndarray, np.ndarray]:
-    """World to camera (4, 4), row vectors, and the tangents (2,) of half the angles of view."""
+    """World to camera (4, 4), row vectors, and the tangents (2,) of half the angles of view.
+
+    Raises:
+        ArgumentError: a camera that sees nothing.
+    """
     seen: Gf.Camera = camera.GetCamera(time)
-    matrix = np.array(seen.transform.GetInverse())
+    matrix = check_place(camera.GetPrim(), np.array(seen.transform.GetInverse()))
     apertures = np.array([seen.horizontalAperture, seen.verticalAperture])
-    return matrix, 0.5 * apertures / seen.focalLength
+    with np.errstate(all="ignore"):
+        tangents = 0.5 * apertures / np.array(seen.focalLength)
+    if not (np.isfinite(tangents).all() and (tangents > 0.0).all()):
+        raise refuse(camera.GetPrim(), "its apertures and focal length give no angle of view")
+    return matrix, tangents

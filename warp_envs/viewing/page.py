@@ -23,7 +23,7 @@ def write_page(
     usd_path: str | os.PathLike[str],
     html_path: str | os.PathLike[str],
     title: str | None = None,
-) -> None:
+) -> list[str]:
     """Write a page that plays a recording.
 
     Args:
@@ -31,23 +31,28 @@ def write_page(
         html_path: of the page.
         title: shown above the curves; None for the file's name.
 
+    Returns:
+        A line for each thing of the file that the page does not show.
+
     Raises:
         ValueError: a file that cannot be read.
     """
     packer = _Packer()
-    scene = _describe(read_playback(usd_path), packer)
+    playback = read_playback(usd_path)
+    scene = _describe(playback, packer)
     filled = {
         "TITLE": html.escape(Path(usd_path).name if title is None else title),
         "STYLE": _part("page.css"),
         "THREE": _part("three.module.js"),
         "NUMBERS": packer.text(),
         # Nothing in it may end the script it stands in.
-        "SCENE": json.dumps(scene, separators=(",", ":")).replace("<", "\\u003c"),
+        "SCENE": json.dumps(scene, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "SCRIPT": _part("page.js"),
     }
     pieces = _part("page.html").split("@")
     pieces[1::2] = [filled[name] for name in pieces[1::2]]
     Path(html_path).write_text("".join(pieces), encoding="utf-8")
+    return playback.problems
 
 
 class _Packer:

@@ -11,14 +11,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pxr import Usd, UsdGeom, UsdShade, Vt
+from pxr import Usd, UsdGeom, Vt
 
-from warp_envs.usd.stage import Stage
+from warp_envs.usd.stage import FAR, Stage, refuse
+from warp_envs.viewing.contents import (
+    Instances,
+    Problems,
+    check_place,
+    read_axis,
+    read_instances,
+    read_look,
+    read_mesh,
+    read_size,
+    shown_parts,
+)
 from warp_envs.viewing.drawing import drawn_prims
 
 STATIC = -1  # the mover of what does not move, the environment of what belongs to none
-_GREY = (0.35, 0.35, 0.35)
 _SIGNALS = ("reward", "return")
+_FPS = 24.0  # of a stage whose own rate is none
+_MOST_FRAMES = 20_000
+_MOST_POSES = 4_000_000  # of all movers in all frames, 128 bytes each while they are read
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class Playback:
         envs: names of the environments.
         signals: of the environments in each frame, name -> (frames, envs).
         camera: "eye" and "aim" (frames or 1, 3) [m] and the vertical angle of view "angle" [deg].
+        problems: a line for each thing that is not shown, with its prim's path and the reason.
     """
 
     fps: float
@@ -63,10 +77,13 @@ class Playback:
     envs: list[str] = field(default_factory=list)
     signals: dict[str, np.ndarray] = field(default_factory=dict)
     camera: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
 
 
 def read_playback(path: str | os.PathLike[str]) -> Playback:
-    """Read a stage from its first to its last whole time code.
+    """Read a stage from its first to its last whole time code, every n-th of very many.
+
+    What cannot be shown is left out and listed in `problems`.
 
     Args:
         path: of a USD file.
@@ -82,36 +99,61 @@ class _Reader:
 
     def __init__(self, stage: Stage) -> None:
         self.usd = stage.usd
-        first, last = self.usd.GetStartTimeCode(), self.usd.GetEndTimeCode()
-        self.times = np.arange(np.ceil(first), max(np.floor(last), np.ceil(first)) + 1.0)
+        self.problems = Problems()
+        self.start = _finite(self.usd.GetStartTimeCode(), 0.0)
         self.to_world = np.eye(4)
         self.to_world[:3, :3] = stage.units.length * stage.units.up.T
         self.envs = [p for p in self.usd.Traverse() if p.HasAttribute("gippo:return")]
         self.shapes: dict[str, int] = {}
         self.looks: dict[str, int] = {}
-        self.out = Playback(float(self.usd.GetTimeCodesPerSecond()), np.zeros((0, 0, 7)))
+        self.out = Playback(_FPS, np.zeros((0, 0, 7)))
         self.movers: dict[Usd.Prim, int] = {}
+        self.times = np.array([np.ceil(self.start)])
 
     def read(self) -> Playback:
         """Everything that is drawn, and how it moves."""
         prims = list(drawn_prims(self.usd.GetPseudoRoot()))
         solids = [prim for prim in prims if prim.IsA(UsdGeom.Gprim) and self._ever_seen(prim)]
         carriers = [self._mover(prim) for prim in solids]
-        instancers = [UsdGeom.PointInstancer(p) for p in prims if p.IsA(UsdGeom.PointInstancer)]
+        found = [UsdGeom.PointInstancer(p) for p in prims if p.IsA(UsdGeom.PointInstancer)]
+        indices = [instancer.GetProtoIndicesAttr().Get(self.times[0]) or [] for instancer in found]
+        self._choose_frames(len(self.movers) + sum(map(len, indices)))
         matrices = [self._matrices(list(self.movers))]
-        matrices += [self._instance_matrices(instancer) for instancer in instancers]
+        instancers = []
+        for instancer in found:
+            copies = self.problems.unless_refused(lambda i=instancer: self._copies(i))
+            if copies is not None and len(copies[0].indices):
+                instancers.append((instancer, copies[0]))
+                matrices.append(copies[1])
         moved = np.concatenate(matrices, axis=1)
         # A mover's rigid motion is in its poses; its scale stays with what it carries.
         self.out.poses, stretch = _rigid(moved)
         for prim, mover in zip(solids, carriers, strict=True):
-            self._add_solid(prim, mover, stretch)
+            self.problems.unless_refused(lambda p=prim, m=mover: self._add_solid(p, m, stretch))
         start = len(self.movers)
-        for instancer, block in zip(instancers, matrices[1:], strict=True):
-            self._add_instances(instancer, start, stretch)
-            start += block.shape[1]
+        for instancer, copies in instancers:
+            self._add_instances(instancer, copies, start, stretch)
+            start += len(copies.indices)
         self._read_signals()
-        self._read_camera()
+        self.problems.unless_refused(self._read_camera)
+        self.out.problems = self.problems.lines()
         return self.out
+
+    def _choose_frames(self, num_movers: int) -> None:
+        """The time codes shown, and at what rate."""
+        root = self.usd.GetPseudoRoot()
+        fps = self.usd.GetTimeCodesPerSecond()
+        if not (np.isfinite(fps) and 0.0 < fps <= FAR):
+            self.problems.tell(root, f"timeCodesPerSecond = {fps}; {_FPS:g} are shown in a second")
+            fps = _FPS
+        first, last = np.ceil(self.start), np.floor(_finite(self.usd.GetEndTimeCode(), self.start))
+        count = int(max(last - first, 0.0)) + 1
+        most = max(1, min(_MOST_FRAMES, _MOST_POSES // max(num_movers, 1)))
+        step = -(-count // most)
+        if step > 1:
+            self.problems.tell(root, f"{count} frames; one in {step} is shown")
+        self.times = first + np.arange(0, count, step, dtype=np.float64)
+        self.out.fps = float(fps) / step
 
     # What moves ---------------------------------------------------------------------------------
 
@@ -147,26 +189,42 @@ class _Reader:
             cache.SetTime(time)
             placed = [cache.GetLocalToWorldTransform(prim) for prim in prims]
             found[frame] = np.array(Vt.Matrix4dArray(placed)).reshape(-1, 4, 4)
-            for number, imageable in blinking:
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = found @ self.to_world
+        for number, prim in enumerate(prims):
+            if (
+                self.problems.unless_refused(lambda n=number, p=prim: check_place(p, found[:, n]))
+                is None
+            ):
+                found[:, number] = np.nan
+        for number, imageable in blinking:
+            for frame, time in enumerate(self.times.tolist()):
                 if imageable.ComputeVisibility(time) == UsdGeom.Tokens.invisible:
                     found[frame, number] = np.nan
-        return found @ self.to_world
+        return found
 
-    def _instance_matrices(self, instancer: UsdGeom.PointInstancer) -> np.ndarray:
-        """(frames, instances, 4, 4), without their prototypes' own transforms."""
-        count = len(instancer.GetProtoIndicesAttr().Get(self.times[0]))
-        found = np.empty((len(self.times), count, 4, 4))
+    def _copies(self, instancer: UsdGeom.PointInstancer) -> tuple[Instances, np.ndarray]:
+        """Copies, and their (frames, copies, 4, 4) without the prototypes' own transforms.
+
+        Raises:
+            ArgumentError: they cannot be shown.
+        """
+        prim, copies = instancer.GetPrim(), read_instances(instancer, self.times)
+        found = np.empty((len(self.times), len(copies.indices), 4, 4))
         cache = UsdGeom.XformCache()
         options = (UsdGeom.PointInstancer.ExcludeProtoXform, UsdGeom.PointInstancer.IgnoreMask)
-        for frame, time in enumerate(self.times.tolist()):
+        for frame, time in enumerate(self.times.tolist() if len(copies.indices) else ()):
             cache.SetTime(time)
-            placed = instancer.ComputeInstanceTransformsAtTime(time, time, *options)
-            world = np.array(cache.GetLocalToWorldTransform(instancer.GetPrim()))
-            found[frame] = np.array(placed).reshape(-1, 4, 4) @ world
+            placed = np.array(instancer.ComputeInstanceTransformsAtTime(time, time, *options))
+            if placed.size != found[frame].size:
+                raise refuse(prim, "its copies have no places")
+            found[frame] = placed.reshape(-1, 4, 4) @ np.array(cache.GetLocalToWorldTransform(prim))
+        found = check_place(prim, found @ self.to_world)
+        for frame, time in enumerate(self.times.tolist()):
             mask = instancer.ComputeMaskAtTime(time)
             if mask:
                 found[frame, ~np.array(mask, dtype=bool)] = np.nan
-        return found @ self.to_world
+        return copies, found
 
     # What is drawn ------------------------------------------------------------------------------
 
@@ -174,39 +232,44 @@ class _Reader:
         cache = UsdGeom.XformCache(self.times[0])
         world = cache.GetLocalToWorldTransform(prim)
         if mover is None:
-            self._add_part(prim, prim, np.array(world) @ self.to_world, STATIC)
+            placed = check_place(prim, np.array(world) @ self.to_world)
+            self._add_part(prim, prim, placed, STATIC)
             return
         number = self.movers[mover]
         inside = np.array(world * cache.GetLocalToWorldTransform(mover).GetInverse())
-        self._add_part(prim, prim, inside @ stretch[number], number)
+        self._add_part(prim, prim, check_place(prim, inside @ stretch[number]), number)
 
     def _add_instances(
-        self, instancer: UsdGeom.PointInstancer, start: int, stretch: np.ndarray
+        self,
+        instancer: UsdGeom.PointInstancer,
+        copies: Instances,
+        start: int,
+        stretch: np.ndarray,
     ) -> None:
         cache = UsdGeom.XformCache(self.times[0])
         models = []
-        for path in instancer.GetPrototypesRel().GetTargets():
-            root = self.usd.GetPrimAtPath(path)
+        for root in copies.models:
             above = cache.GetParentToWorldTransform(root).GetInverse()
-            parts = [prim for prim in Usd.PrimRange(root) if prim.IsA(UsdGeom.Gprim)]
+            parts = list(shown_parts(root))
             places = [np.array(cache.GetLocalToWorldTransform(part) * above) for part in parts]
             models.append(list(zip(parts, places, strict=True)))
-        indices = instancer.GetProtoIndicesAttr().Get(self.times[0])
-        for number, index in enumerate(indices, start):
+        below = instancer.GetPrim()
+        for number, index in enumerate(copies.indices.tolist(), start):
             for prim, inside in models[index]:
-                self._add_part(prim, instancer.GetPrim(), inside @ stretch[number], number)
+                place = inside @ stretch[number]
+                self.problems.unless_refused(
+                    lambda p=prim, m=place, n=number: self._add_part(p, below, check_place(p, m), n)
+                )
 
     def _add_part(self, prim: Usd.Prim, below: Usd.Prim, matrix: np.ndarray, mover: int) -> None:
         shape = _shape(prim, self.times[0])
-        if shape is None:
-            return
         env = STATIC
         for number, root in enumerate(self.envs):
             if below.GetPath().HasPrefix(root.GetPath()):
                 env = number
         numbers = (
             _number_of(shape, self.shapes, self.out.shapes),
-            _number_of(_look(prim), self.looks, self.out.looks),
+            _number_of(read_look(prim, self.problems), self.looks, self.out.looks),
         )
         self.out.parts.append(Part(*numbers, mover, env, matrix))
 
@@ -218,7 +281,10 @@ class _Reader:
             attributes = [env.GetAttribute(f"gippo:{name}") for env in self.envs]
             if attributes and all(attributes):
                 columns = [[a.Get(time) for time in self.times.tolist()] for a in attributes]
-                self.out.signals[name] = np.array(columns, dtype=np.float32).T
+                try:
+                    self.out.signals[name] = np.array(columns, dtype=np.float32).T
+                except (TypeError, ValueError):
+                    self.problems.tell(self.envs[0], f"gippo:{name} is not a number in each frame")
 
     def _read_camera(self) -> None:
         prim = next((p for p in self.usd.Traverse() if p.IsA(UsdGeom.Camera)), None)
@@ -228,11 +294,14 @@ class _Reader:
         times = self.times if moving else self.times[:1]
         seen = [UsdGeom.Camera(prim).GetCamera(time) for time in times.tolist()]
         place = np.array([camera.transform for camera in seen]) @ self.to_world
+        check_place(prim, place)
         eye = place[:, 3, :3]
         backwards = place[:, 2, :3] / np.linalg.norm(place[:, 2, :3], axis=1, keepdims=True)
         away = np.array([camera.focusDistance for camera in seen])[:, None]
         away = away * np.linalg.norm(self.to_world[0, :3])
         angle = seen[0].GetFieldOfView(seen[0].FOVVertical)
+        if not (0.0 < angle < 180.0 and np.isfinite(backwards).all() and np.isfinite(away).all()):
+            raise refuse(prim, "its angle of view, direction or distance is none")
         self.out.camera = {"eye": eye, "aim": eye - away * backwards, "angle": angle}
 
 
@@ -323,30 +392,19 @@ def _quats(rotations: np.ndarray) -> np.ndarray:
     return quats / np.linalg.norm(quats, axis=-1, keepdims=True)
 
 
-def _look(prim: Usd.Prim) -> dict[str, Any]:
-    """Of the material bound, else the colour on the prim."""
-    material = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()[0]
-    surface = material.ComputeSurfaceSource()[0] if material else None
-    look = {"color": _GREY, "roughness": 0.5, "metallic": 0.0, "opacity": 1.0}
-    displayed = UsdGeom.Gprim(prim).GetDisplayColorAttr().Get()
-    if displayed:
-        look["color"] = tuple(displayed[0])
-    for ours, theirs in (("color", "diffuseColor"), *((key, key) for key in list(look)[1:])):
-        shader_input = surface.GetInput(theirs) if surface else None
-        value = shader_input.Get() if shader_input else None
-        if value is not None:
-            look[ours] = tuple(value) if ours == "color" else float(value)
-    return look
+def _shape(prim: Usd.Prim, time: float) -> dict[str, Any]:
+    """A shape's kind and sizes in its prim's units.
 
-
-def _shape(prim: Usd.Prim, time: float) -> dict[str, Any] | None:
-    """A shape's kind and sizes in its prim's units, None of one that is unknown here."""
+    Raises:
+        ArgumentError: a kind that is unknown here, or numbers that cannot be drawn.
+    """
     if prim.IsA(UsdGeom.Mesh):
         return _mesh(UsdGeom.Mesh(prim), time)
     if prim.IsA(UsdGeom.Cube):
-        return {"kind": "box", "size": float(UsdGeom.Cube(prim).GetSizeAttr().Get(time))}
+        return {"kind": "box", "size": read_size(prim, UsdGeom.Cube(prim).GetSizeAttr(), time)}
     if prim.IsA(UsdGeom.Sphere):
-        return {"kind": "sphere", "radius": float(UsdGeom.Sphere(prim).GetRadiusAttr().Get(time))}
+        radius = read_size(prim, UsdGeom.Sphere(prim).GetRadiusAttr(), time)
+        return {"kind": "sphere", "radius": radius}
     for kind, schema in (
         ("capsule", UsdGeom.Capsule),
         ("cylinder", UsdGeom.Cylinder),
@@ -356,23 +414,24 @@ def _shape(prim: Usd.Prim, time: float) -> dict[str, Any] | None:
             found = schema(prim)
             return {
                 "kind": kind,
-                "radius": float(found.GetRadiusAttr().Get(time)),
-                "height": float(found.GetHeightAttr().Get(time)),
-                "axis": str(found.GetAxisAttr().Get(time)),
+                "radius": read_size(prim, found.GetRadiusAttr(), time),
+                "height": read_size(prim, found.GetHeightAttr(), time),
+                "axis": read_axis(prim, found.GetAxisAttr(), time),
             }
-    return None
+    raise refuse(prim, f"a {prim.GetTypeName()}, which is not shown")
 
 
-def _mesh(mesh: UsdGeom.Mesh, time: float) -> dict[str, Any] | None:
+def _mesh(mesh: UsdGeom.Mesh, time: float) -> dict[str, Any]:
     """Its triangles' corners (n, 3, 3)."""
-    points = np.array(mesh.GetPointsAttr().Get(time), dtype=np.float32).reshape(-1, 3)
-    counts = np.array(mesh.GetFaceVertexCountsAttr().Get(time) or [], dtype=int)
-    indices = np.array(mesh.GetFaceVertexIndicesAttr().Get(time) or [], dtype=int)
-    if len(points) == 0 or len(counts) == 0:
-        return None
+    points, counts, indices = read_mesh(mesh, time)
     starts = np.repeat(np.cumsum(counts) - counts, np.maximum(counts - 2, 0))
     number = np.concatenate([np.arange(1, max(count - 1, 1)) for count in counts])
     corners = np.stack([starts, starts + number, starts + number + 1], axis=-1)
     if mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded:
         corners = corners[:, ::-1]
-    return {"kind": "mesh", "corners": points[indices[corners]]}
+    return {"kind": "mesh", "corners": points.astype(np.float32)[indices[corners]]}
+
+
+def _finite(time: float, otherwise: float) -> float:
+    """A time code that can be counted from."""
+    return float(np.clip(time, -FAR, FAR)) if np.isfinite(time) else otherwise

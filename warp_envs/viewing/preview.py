@@ -31,7 +31,7 @@ def render_contact_sheet(
     png_path: str | os.PathLike[str],
     frames: int | Sequence[int] = 6,
     columns: int = 3,
-) -> None:
+) -> list[str]:
     """Draw frames of a recording side by side.
 
     Args:
@@ -39,6 +39,9 @@ def render_contact_sheet(
         png_path: of the picture.
         frames: how many, evenly spread from first to last, or which.
         columns: pictures in a row.
+
+    Returns:
+        A line for each prim that could not be drawn: its path and the reason.
 
     Raises:
         ValueError: a file that cannot be read or has no camera, or frames out of range.
@@ -63,6 +66,7 @@ def render_contact_sheet(
         text = {"transform": axes.transAxes, "va": "top", "fontsize": 9, "color": "0.15"}
         axes.text(0.02, 0.95, _caption(stage, time), **text)
     FigureCanvasAgg(figure).print_png(os.fspath(png_path))
+    return drawing.problems.lines()
 
 
 def _times(stage: Usd.Stage, frames: int | Sequence[int]) -> list[float]:

@@ -89,6 +89,21 @@ def test_a_wrong_option_of_the_environment_is_named_by_its_key():
             make_env(settings)
 
 
+def test_presets_of_half_cheetah_humanoid_and_anymal_are_their_authors():
+    found = {
+        name: train(f"env={name}", "algo=rp")
+        for name in ("ant", "half_cheetah", "humanoid", "humanoid_dflex", "anymal")
+    }
+    assert found["half_cheetah"].learner == found["ant"].learner
+    assert found["humanoid"].learner == found["humanoid_dflex"].learner
+    networks = [(c.learner.actor.hidden, c.learner.critic.hidden) for c in found.values()]
+    assert networks[2] == ([256, 128], [128, 128])
+    assert networks[4] == ([400, 200, 100], [400, 200, 100])
+    assert [c.learner.critic.learning_rate for c in found.values()] == [2e-3, 2e-3, *[5e-4] * 3]
+    assert [c.env["num_envs"] for c in found.values()] == [64, 64, 64, 64, 128]
+    assert all(c.method_config.learning_rate == 2e-3 for c in found.values())
+
+
 def test_the_robots_presets():
     ant, dflex, hopper = (train(f"env={name}") for name in ("ant", "ant_dflex", "hopper"))
     assert dflex.learner == ant.learner
@@ -204,3 +219,10 @@ def test_near_matches_prefer_the_same_section():
     known = ["a.rate", "b.rate", "b.other"]
     assert near_matches("b.rtae", known) == "; did you mean 'b.rate' or 'a.rate'?"
     assert near_matches("b.zzz", known) == ""
+
+
+def test_a_configuration_with_aliases_is_refused_however_far_they_would_unfold(tmp_path):
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"config\.yaml: an alias \(\*a0\)"):
+        load_config(tmp_path)

@@ -1,4 +1,5 @@
 import errno
+import math
 import os
 import pickle
 import zipfile
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gippo import files
 from gippo.errors import TrainingFailedError, UserError
-from gippo.runs.checkpoint import Checkpoint, CheckpointFolder, difference, read, write
+from gippo.runs.checkpoint import Checkpoint, CheckpointFolder, difference, read, unsound, write
 
 
 def sample(epoch: int = 1) -> dict:
@@ -174,4 +175,27 @@ def test_damage_is_an_error_or_does_not_matter(tmp_path_factory, data):
 )
 def test_a_tree_of_another_kind_is_told_from_the_expected(given, answer):
     found = difference(given, {"w": torch.zeros(2), "n": 1, "x": 0.5}, "s")
+    assert found is None if answer is None else found.startswith(answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "answer"),
+    [
+        ("actor", torch.tensor([0.0, math.nan]), "s.actor is nan"),
+        ("actor", torch.tensor([-math.inf, 1.0]), "s.actor is -inf"),
+        ("step", torch.tensor(math.inf), "s.step is inf"),
+        ("step", torch.tensor(-3.0), "s.step is -3.0"),
+        ("variance", torch.tensor([1.0, -1e-9]), "s.variance is -"),
+        ("wall_time", -1.0, "s.wall_time is -1.0"),
+        ("best_return", math.inf, "s.best_return is inf"),
+        ("best_return", math.nan, "s.best_return is nan"),
+        ("best_return", -math.inf, None),  # before an episode has ended
+        ("episodes", {"best_return": math.nan, "running_return": torch.tensor([math.nan])}, None),
+        ("episodes", {"best_return": math.inf}, "s.episodes.best_return is inf"),
+        ("generator", torch.zeros(3, dtype=torch.uint8), None),
+        ("name", "nan", None),
+    ],
+)
+def test_numbers_that_no_training_leaves_are_told(name, value, answer):
+    found = unsound({"w": torch.ones(2), name: value}, "s")
     assert found is None if answer is None else found.startswith(answer)

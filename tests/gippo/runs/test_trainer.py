@@ -120,6 +120,33 @@ def test_a_damaged_newest_checkpoint_goes_back_one(tmp_path, undisturbed):
     assert rows(tmp_path) == rows(undisturbed)
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_newest_checkpoint_that_is_whole_but_not_finite_goes_back_one(
+    tmp_path, undisturbed, wrong
+):
+    first = trainer(tmp_path)
+    first.train(stop=lambda: first.epoch >= 13)
+    newest = tmp_path / "checkpoints" / "epoch_000013.pt"
+    checkpoint = read(newest)
+    checkpoint["learner"]["value"].fill_(wrong)
+    write(newest, checkpoint)
+    second = trainer(tmp_path)
+    (line,) = second.resume()
+    assert "epoch_000013.pt" in line and f"state.learner.value is {wrong}" in line
+    assert second.epoch == 12
+    assert second.train()
+    assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_a_checkpoint_made_with_other_settings_is_not_gone_on_from(tmp_path):
+    first = trainer(tmp_path, settings={"seed": "1", "learner.horizon": "32"})
+    first.train(stop=lambda: first.epoch >= 7)
+    second = trainer(tmp_path, settings={"seed": "1", "learner.horizon": "64"})
+    with pytest.raises(UserError, match=r"learner\.horizon: trained with 32, .* now says 64"):
+        second.resume()
+    assert trainer(tmp_path, settings={"seed": "1", "learner.horizon": "32"}).resume() == []
+
+
 def everything(folder) -> dict:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

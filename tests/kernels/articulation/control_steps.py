@@ -12,6 +12,7 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.compiled import mechanism_of, record_compiled_step
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
+from warp_envs.usd.ground import HeightField
 
 CONTROL_STEP = 1.0 / 60.0
 
@@ -55,6 +56,8 @@ def by_numpy(description, inputs, seeds, substeps):
     """What `values_and_gradients` gives, from the traced blocks run on numpy arrays."""
     equations = _equations(description)
     columns = {"dt": [CONTROL_STEP / substeps], "qdd": [0.0] * equations.nv}
+    if isinstance(description.ground, HeightField):
+        columns["ground"] = description.ground.table()[0].reshape(-1)
     for name, rows in zip(("q", "qd", "f"), inputs, strict=True):
         columns[name] = list(rows.numpy().T)
     entry = columns["q"]

@@ -172,12 +172,13 @@ def test_a_gradient_adds_to_what_is_there_and_may_be_unwanted():
     q, qd, f = (wp.from_torch(x) for x in inputs)
     scratch = wp.zeros((3, trail_width(ROBOT.nq, ROBOT.nv, 2)), dtype=wp.float64, device="cpu")
     outputs = [wp.zeros_like(q), wp.zeros_like(qd)]
-    arguments = [wp.float64(0.01), 2, q, qd, f, scratch, *outputs]
+    ground = wp.zeros(1, dtype=wp.float64, device="cpu")
+    arguments = [wp.float64(0.01), 2, q, qd, f, scratch, *outputs, ground]
     wp.launch(kernel, 3, inputs=arguments, device="cpu")
 
     def force_gradient(start):
         gradient = wp.full(shape=f.shape, value=start, dtype=wp.float64, device="cpu")
-        adjoints = [0.0, 0, None, None, gradient, None, wp.from_torch(seeds[0]), None]
+        adjoints = [0.0, 0, None, None, gradient, None, wp.from_torch(seeds[0]), None, None]
         wp.launch(kernel, 3, inputs=arguments, adj_inputs=adjoints, adjoint=True, device="cpu")
         return gradient.numpy()
 

@@ -15,6 +15,7 @@ from kernels.compiled.tracer import (
     live,
     maximum,
     minimum,
+    opaque,
     reciprocal,
     select,
     sin,
@@ -194,6 +195,15 @@ def test_inner_nodes_can_be_inputs_or_held():
     assert held.index == square.index
     (whole,) = gradient([output], [1.0], [x])
     assert evaluate([whole], {"x": [2.0]})[0] == 12.0
+
+
+@pytest.mark.parametrize("held", [lambda x: 0.5 * x, lambda x: -x, lambda x: x * x - x])
+def test_what_is_held_is_not_simplified_away(held):
+    trace = Trace()
+    x = trace.input("x", 0)
+    part = opaque(held(x))
+    found = gradient([(-part) * x, (2.0 * part) * x], [1.0, 1.0], [x], held=[part])
+    assert evaluate(found, {"x": [3.0]})[0] == held(3.0)
 
 
 def test_seeds_weigh_several_outputs_and_strangers_have_no_gradient():

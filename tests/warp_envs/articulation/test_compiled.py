@@ -69,7 +69,7 @@ def test_points_that_coincide_are_one_contact():
     ]
     free = RobotDescription("star", "", (robots.body("star", -1, Joint("root"), shapes),))
     (link,) = mechanism_of(free).links
-    assert [(radius, count) for _, radius, count in link.contacts] == [
+    assert [(contact.radius, contact.count) for contact in link.contacts] == [
         (0.1, 2),
         (0.1, 1),
         (0.1, 1),

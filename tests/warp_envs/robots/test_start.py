@@ -2,6 +2,7 @@
 
 import logging
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose
 import warp_envs
 from tests.kernels.articulation.mujoco_reference import MujocoReference
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.robots.start import lowest_point, place_bodies, start_pose
+from warp_envs.robots.start import clearance, place_bodies, start_pose
 from warp_envs.usd.conversion.convert import convert_robot
 
 # A knee that may not be straight, a ball, a slide; the rest pose stands outside and in the ground.
@@ -65,9 +66,9 @@ def test_joints_and_height_change_a_keyframe(dog):
     assert_allclose(pose["ankle"], [0, 0, 1, 0])
 
 
-def test_auto_puts_the_lowest_point_on_the_ground(dog):
+def test_auto_puts_the_clearance_on_the_ground(dog):
     q, _ = start_pose(dog, {"keyframe": "home", "height": "auto"}, np.zeros(dog.nq))
-    assert lowest_point(dog, q) == pytest.approx(0.0, abs=1e-12)
+    assert clearance(dog, q) == pytest.approx(0.0, abs=1e-12)
     assert 0.05 < q[2] < 0.4
 
 
@@ -76,13 +77,30 @@ def test_a_start_outside_the_limits_or_in_the_ground_is_moved_and_said(dog, capl
         pose, spread = start_of(dog, None)
     assert pose["knee"] == pytest.approx(-1.0)  # the spread stays inside, too
     assert spread[7] == pytest.approx(0.1)
-    assert lowest_point(dog, np.concatenate([np.atleast_1d(v) for v in pose.values()])) == (
+    assert clearance(dog, np.concatenate([np.atleast_1d(v) for v in pose.values()])) == (
         pytest.approx(0.0, abs=1e-12)
     )
     assert "joint knee is moved from 0 to -1, inside its limits -2.8 to -0.9" in caplog.text
     assert "lifted by" in caplog.text
     _, spread = start_of(dog, {"keyframe": "home", "joints": {"knee": -0.95}})
     assert spread[7] == pytest.approx(0.05)
+
+
+def test_it_stands_on_a_slope_with_shapes_of_every_kind(tmp_path):
+    """The ellipsoid and the cylinder touch where MuJoCo measures no distance to the plane."""
+    text = """<mujoco><worldbody><geom name="floor" type="plane" size="5 5 1" euler="10 20 0"/>
+      <body pos="1 2 3" euler="40 0 30"><freejoint/>
+        <geom name="limb" type="{kind}" size="0.3 0.1 0.2" pos="0.1 0 0.2"/></body>
+      </worldbody></mujoco>"""
+    for kind in ("sphere", "capsule", "box", "cylinder", "ellipsoid"):
+        robot = articulation_of(tmp_path, text.format(kind=kind))
+        q, _ = start_pose(robot, {"height": "auto"}, np.zeros(7))
+        model = mujoco.MjModel.from_xml_string(text.format(kind=kind))
+        data = mujoco.MjData(model)
+        data.qpos[:] = [*q[:3], q[6], *q[3:6]]
+        mujoco.mj_kinematics(model, data)
+        distance = mujoco.mj_geomDistance(model, data, 0, 1, 10.0, None)
+        assert distance == pytest.approx(0.0, abs=1e-5), kind
 
 
 def test_a_planar_robot_moves_up_along_its_slide(tmp_path):

@@ -9,6 +9,7 @@ import warp as wp
 
 from kernels.traffic import idm, ovm
 from kernels.traffic.car_following import CarFollowing, Parameter
+from warp_envs.checks import ArgumentError
 from warp_envs.traffic.models import find_model, models
 from warp_envs.traffic.simulator import Mobil, TrafficSim
 
@@ -83,3 +84,29 @@ def follow_dt(speed: Any, gap: Any, speed_difference: Any, dt: Any):
 def test_a_parameter_cannot_hide_behind_an_option_of_the_simulator():
     with pytest.raises(ValueError, match=r"model slow: parameters \['dt'\] given"):
         TrafficSim(1, 1, 1, model=CarFollowing("slow", named("dt"), follow_dt))
+
+
+@wp.func
+def follow_half(speed: Any, gap: Any, speed_difference: Any, v0: Any):
+    return 0.5 * (v0 - speed)
+
+
+def test_an_acceleration_that_warp_cannot_translate_is_named():
+    road = TrafficSim(
+        1, 1, 1, model=CarFollowing("half", named("v0"), follow_half), dtype=torch.float64
+    )
+    with pytest.raises(ArgumentError, match=r"^follow_half in .*test_models.py: 'return 0.5 \* .*"):
+        road.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mobil": True}, "mobil: True given, a Mobil or None accepted"),
+        ({"v0": "1"}, "v0: '1' given, a number or a tensor accepted"),
+        ({"model": CarFollowing("a b", named("v0"), follow_half)}, "model: 'a b' given"),
+    ],
+)
+def test_other_kinds_of_values_are_refused(options, said):
+    with pytest.raises(ArgumentError, match=said):
+        TrafficSim(1, 1, 1, **options)

@@ -11,7 +11,8 @@ from warp_envs.articulation.articulation import Articulation
 def deviation(usd, source, count=20):
     """Largest difference from MuJoCo in mass matrix and acceleration, of the largest entry."""
     robot = Articulation.from_usd(usd, num_envs=count, dtype=torch.float64)
-    reference = MujocoReference(robot.description)
+    reference = MujocoReference.__new__(MujocoReference)  # of the source, not of the description
+    reference.description, reference.nv = robot.description, robot.nv
     model = mujoco.MjModel.from_xml_path(str(source))
     flags = mujoco.mjtDisableBit
     model.opt.disableflags |= int(flags.mjDSBL_CONSTRAINT) | int(flags.mjDSBL_ACTUATION)

@@ -11,6 +11,7 @@ from tests.warp_envs.recording.recorded import findings
 from tests.warp_envs.usd.mujoco_judge import deviation
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.description import rotation_matrix
 
 # A floating trunk with two hinges on one body, a spring, a foot without joint, a ball, a slide that
 # is no axis of its body, an inertia that is no diagonal one, and a rotated everything.
@@ -140,10 +141,11 @@ def test_what_a_urdf_says_in_vain_is_told(tmp_path):
 
 
 def test_a_urdf_floats_if_asked_to(tmp_path):
-    usd, left_out = converted(tmp_path, "arm.urdf", ARM, floating=True)
+    usd, _ = converted(tmp_path, "arm.urdf", ARM, floating=True)
     bodies = Articulation.from_usd(usd, num_envs=1).description.bodies
     assert [body.joint.kind for body in bodies] == ["free", "revolute", "prismatic"]
-    assert "contact of shapes upper_geom (cylinder): they sink into the ground" in left_out
+    touching = [shape.kind for body in bodies for shape in body.shapes if shape.collides]
+    assert touching == ["cylinder", "sphere"]
     with pytest.raises(ValueError, match="first body has joints"):
         converted(tmp_path, "crawler.xml", CRAWLER, floating=True)
 
@@ -167,16 +169,49 @@ def test_links_without_mass_and_meshes_that_nobody_can_read_do_not_stop_a_urdf(t
         <axis xyz="0 1 0"/></joint></robot>""")  # fmt: skip
     usd, left_out = converted(tmp_path, "arm.urdf", text)
     said = "\n".join(left_out)
-    assert re.search("mesh gone .*gone.dae not found.* of body hook: not drawn", said)
-    assert re.search("mesh hook .* of body hook: left out, it touches nothing", said)
+    assert "mesh gone of hook (not found): not drawn" in said
+    assert re.search(r"mesh hook of hook \(.*\): left out, it touches nothing", said)
     assert "bodies without mass, coupling: 1e-09 kg" in said
     assert Articulation.from_usd(usd, num_envs=1).nv == 4
+
+
+def test_meshes_that_mujoco_does_not_read_come_through_trimesh(tmp_path):
+    trimesh = pytest.importorskip("trimesh", reason="the extra gippo[convert] is not installed")
+    for name in ("box.ply", "box.dae"):
+        trimesh.creation.box((0.1, 0.2, 0.3)).export(tmp_path / name)
+    look = '<{0}><geometry><mesh filename="package://arm/{1}" scale="1 2 1"/></geometry></{0}>'
+    text = ARM.replace(
+        '<collision><geometry><sphere radius="0.05"/></geometry></collision>',
+        look.format("visual", "box.dae") + look.format("collision", "box.ply"),
+    )
+    usd, left_out = converted(tmp_path, "arm.urdf", text, ground=True)
+    assert not any("mesh" in line for line in left_out)
+    (box,) = Articulation.from_usd(usd, num_envs=1).description.bodies[-1].shapes
+    corners = box.points @ rotation_matrix(box.rotation).T + box.position
+    assert_allclose(corners.max(axis=0), [0.05, 0.2, 0.15], atol=1e-6)
+    stage = Usd.Stage.Open(str(usd))
+    assert sum(prim.IsA(UsdGeom.Mesh) for prim in stage.Traverse()) == 2
+
+
+def test_an_inertia_that_no_solid_has_is_used_as_it_is(tmp_path):
+    """MuJoCo's compiler refuses it."""
+    text = ARM.replace('ixx="0.02" iyy="0.02" izz="0.003"', 'ixx="0.02" iyy="0.03" izz="0.3"')
+    usd, left_out = converted(tmp_path, "arm.urdf", text)
+    upper = Articulation.from_usd(usd, num_envs=1).description.bodies[1]
+    turn = np.array([[1, 0, 0], [0, np.cos(0.1), -np.sin(0.1)], [0, np.sin(0.1), np.cos(0.1)]])
+    inertia = np.array([[0.02, 0.001, 0], [0.001, 0.03, 0], [0, 0, 0.3]])
+    assert_allclose(upper.inertia, turn @ inertia @ turn.T, atol=1e-7)
+    assert any("inertia of bodies upper: no solid has it" in line for line in left_out)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("robot.xml", "<mujoco><worldbody/></mujoco>", "no rigid bodies given"),
+        (
+            "robot.xml",
+            "<mujoco><worldbody/></mujoco>",
+            "no body that moves given, a body with joints",
+        ),
         ("robot.xml", "<mujoco>", "not a readable XML file"),
         ("robot.xml", "<sdf/>", "<sdf> at its top given, <mujoco> or <robot> accepted"),
         ("robot.xml", "<mujoco><option wheels='4'/></mujoco>", "MuJoCo cannot read it: .*wheels"),
@@ -186,6 +221,11 @@ def test_links_without_mass_and_meshes_that_nobody_can_read_do_not_stop_a_urdf(t
             "arm.urdf",
             ARM.replace("</robot>", '<x:macro xmlns:x="http://www.ros.org/wiki/xacro"/></robot>'),
             "run xacro first",
+        ),
+        (
+            "arm.urdf",
+            ARM.replace('<mass value="0.8"/>', '<mass value="0"/>'),
+            "body 'lower', which moves without mass and with none below it given, mass, or",
         ),
         ("arm.urdf", ARM.replace('"prismatic"', '"screw"'), "joint 'slide' of type 'screw' given"),
         (

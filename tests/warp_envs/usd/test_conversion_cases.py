@@ -126,9 +126,12 @@ LISTED = {
     "lag of actuators m: they act at once": {
         "bottom": '<actuator><general name="m" joint="j2" dyntype="filter"/></actuator>'
     },
-    r"contact of shapes can \(cylinder\): they sink into the ground": {
-        "world": '<geom type="plane" size="5 5 1"/>',
-        "inside": '<geom name="can" type="cylinder" size="0.05 0.1"/>',
+    "plane wall beside the ground: what moves passes through it": {
+        "world": '<geom name="floor" type="plane" size="5 5 1"/>'
+        '<geom name="wall" type="plane" size="5 5 1" pos="-2 0 0" zaxis="1 0 0"/>'
+    },
+    "plane floor: it faces sideways; the ground is z = 0": {
+        "world": '<geom name="floor" type="plane" size="5 5 1" zaxis="1 0 0"/>'
     },
     "friction with the ground of 2: all shapes have that of most, 1": {
         "world": '<geom type="plane" size="5 5 1"/>', "inside": '<geom size="0.1" friction="2"/>',
@@ -163,11 +166,10 @@ REFUSED = {
     "spring of ball joint j1": first('type="ball" stiffness="2"'),
     "armature of free joint j1": first('type="free" armature="0.4"'),
     "damping of free joint j1": first('type="free" damping="2"'),
-    "plane floor at z = 0.5": {
-        "world": '<geom name="floor" type="plane" size="5 5 1" pos="0 0 0.5"/>'
-    },
-    r"plane floor at z = 0, normal \[0.0, -0.1": {
-        "world": '<geom name="floor" type="plane" size="5 5 1" euler="0.1 0 0"/>'
+    "height field hills: it is turned": {
+        "top": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1" '
+        'elevation="0 1 2 3"/></asset>',
+        "world": '<geom name="hills" type="hfield" hfield="hills" euler="0.1 0 0"/>',
     },
 }  # fmt: skip
 
@@ -244,3 +246,63 @@ def test_keyframes_joint_names_and_actuators_come_along(tmp_path):
     assert (servo.name, servo.kind, servo.gain) == ("actuator_1", "position", 50.0)
     assert_allclose(servo.bias, [0, -50, -2])
     assert_allclose(servo.force_range, [-7, 8])
+
+
+@pytest.mark.parametrize(
+    ("place", "height", "slope"),
+    [
+        ('pos="3 4 0.5"', 0.5, (0.0, 0.0)),
+        ('pos="0 0 -0.325" zaxis="-0.3 0.4 2"', -0.325, (0.15, -0.2)),
+    ],
+)
+def test_the_ground_is_the_sources_plane(place, height, slope, tmp_path):
+    world = (
+        f'<geom type="plane" size="5 5 1" {place}/><geom type="plane" size="1 1 1" pos="0 0 9"/>'
+    )
+    convert(tmp_path, {"world": world})
+    ground = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1).description.ground
+    assert ground.height == pytest.approx(height)
+    assert_allclose(ground.slope, slope, atol=1e-7)
+
+
+def test_the_ground_is_the_sources_height_field(tmp_path):
+    """Its surface lies where MuJoCo's rays from above meet it, at the points of the grid."""
+    heights = " ".join(map(str, np.random.default_rng(0).uniform(size=20)))
+    case = {
+        "top": f'<asset><hfield name="h" nrow="4" ncol="5" size="2 1 0.7 1" elevation="{heights}"/>'
+        "</asset>",
+        "world": '<geom name="floor" type="plane" size="5 5 1"/>'
+        '<geom type="hfield" hfield="h" pos="0.3 -5 0.2" euler="0 0 1.57079632679"/>',
+    }
+    lines = convert(tmp_path, case)
+    assert "plane floor beside the ground: what moves passes through it" in lines
+    ground = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1).description.ground
+    assert ground.heights.shape == (4, 5)
+    model = mujoco.MjModel.from_xml_path(str(tmp_path / "robot.xml"))
+    data, down, which = (
+        mujoco.MjData(model),
+        np.array([0.0, 0.0, -1.0]),
+        np.zeros(1, dtype=np.int32),
+    )
+    mujoco.mj_forward(model, data)
+    for i in range(4):
+        for j in range(5):
+            inside = np.clip([i, j], 1e-4, [2.9999, 3.9999])  # a ray along an edge may miss
+            place = ground.corner + ground.cell * inside
+            ray = np.array([*place, 9.0])
+            met = mujoco.mj_ray(model, data, ray, down, None, 1, -1, which, np.zeros(3))
+            assert ground.surface(place)[0] == pytest.approx(9.0 - met, abs=1e-3)
+
+
+def test_pairs_with_a_ground_that_another_file_holds_touch_it(tmp_path):
+    case = {
+        "inside": '<geom name="foot" size="0.1" contype="0" conaffinity="0"/>'
+        '<geom name="eye" size="0.1" contype="0" conaffinity="0"/>',
+        "bottom": '<contact><pair geom1="floor" geom2="foot" friction="0.8 0.8 0 0 0"/></contact>',
+    }
+    lines = convert(tmp_path, case, ground=True)
+    assert "pair of foot with floor, which is not in the file: foot touches the ground" in lines
+    robot = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1).description
+    touching = [shape.path.rpartition("/")[2] for body in robot.bodies for shape in body.shapes
+                if shape.collides]  # fmt: skip
+    assert touching == ["a_geom", "limb", "foot"]

@@ -129,7 +129,8 @@ def test_counts_of_coordinates():
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Shape("mesh"), "kind"),
+        (lambda: Shape("cone"), "kind"),
+        (lambda: Shape("mesh"), "points"),
         (lambda: Shape("sphere"), "radius"),
         (lambda: Shape("sphere", radius=np.nan), "radius"),
         (lambda: Shape("capsule", radius=0.1, half_length=-1.0), "half_length"),

@@ -212,3 +212,62 @@ def test_two_contact_materials_are_refused(load):
     other = bound.replace("stuff", "other")
     with pytest.raises(ValueError, match=r"/robot/b/ball: a second contact material"):
         load(materials + body("a", bound) + body("b", other))
+
+
+SOLIDS = {
+    "cylinder": Shape("cylinder", radius=0.3, half_length=0.5, density=800.0),
+    "ellipsoid": Shape("ellipsoid", half_extents=np.array([0.3, 0.2, 0.1]), density=800.0),
+    "mesh": Shape("mesh", points=np.random.default_rng(0).normal(size=(30, 3)), density=800.0),
+}
+
+
+@pytest.mark.parametrize("kind", SOLIDS)
+def test_mass_properties_are_those_of_mujoco(kind):
+    shape, mujoco = SOLIDS[kind], pytest.importorskip("mujoco")
+    r, h = shape.radius, shape.half_length
+    size = {"cylinder": f"{r} {h}", "ellipsoid": " ".join(map(str, shape.half_extents))}
+    geom = f'<geom type="{kind}" size="{size.get(kind)}" density="800"/>'
+    asset = ""
+    if kind == "mesh":
+        vertices = " ".join(map(str, shape.points.ravel()))
+        asset = f'<asset><mesh name="m" vertex="{vertices}" inertia="convex"/></asset>'
+        geom = '<geom type="mesh" mesh="m" density="800"/>'
+    model = mujoco.MjModel.from_xml_string(
+        f"<mujoco>{asset}<worldbody><body><freejoint/>{geom}</body></worldbody></mujoco>"
+    )
+    found = shape_mass_properties(shape)
+    assert found.mass == pytest.approx(model.body_mass[1], rel=1e-6)
+    moments = np.sort(np.linalg.eigvalsh(found.inertia))
+    assert_allclose(moments, np.sort(model.body_inertia[1]), rtol=1e-5)
+    if kind == "mesh":
+        assert_allclose(found.com, model.body_ipos[1], atol=1e-6)
+
+
+def test_stretched_spheres_cylinders_and_meshes_are_read(load):
+    stretched = """double3 xformOp:scale = (1, 1, 2)
+uniform token[] xformOpOrder = ["xformOp:scale"]"""
+    api = '(prepend apiSchemas = ["PhysicsCollisionAPI"])'
+    inside = f"""
+def Sphere "s" {api}
+{{
+double radius = 0.1
+{stretched}
+}}
+def Cylinder "c" {api}
+{{
+double radius = 0.1
+double height = 0.4
+{stretched}
+}}
+def Mesh "m" {api}
+{{
+point3f[] points = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0.1, 0.1, 0.1)]
+{stretched}
+}}
+"""
+    sphere, cylinder, mesh = load(body("a", inside)).bodies[0].shapes
+    assert_allclose(sphere.half_extents, (0.1, 0.1, 0.2))
+    assert (cylinder.kind, cylinder.radius) == ("cylinder", pytest.approx(0.1))
+    assert cylinder.half_length == pytest.approx(0.4)
+    assert len(mesh.points) == 4 and mesh.points.max() == pytest.approx(2.0)
+    assert shape_mass_properties(mesh).mass == pytest.approx(1000.0 / 3.0)

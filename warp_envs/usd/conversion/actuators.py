@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import Actuator
 
 _PLAIN = {
@@ -61,7 +62,7 @@ def joint_force_range(source: Source, joint: int) -> np.ndarray | None:
 
 
 def _count(model: Any) -> int:
-    return int(getattr(model, "nactuator", model.nu))
+    return int(model.nactuator)
 
 
 def _word(model: Any, index: int, field: str) -> str:
@@ -73,9 +74,8 @@ def _word(model: Any, index: int, field: str) -> str:
 
 
 def _lags(model: Any, index: int) -> bool:
-    delay = getattr(model, "actuator_delay", None)
     filtered = _word(model, index, "dyntype") in ("filter", "filterexact")
-    return filtered or (delay is not None and delay[index] != 0.0)
+    return bool(filtered or model.actuator_delay[index] != 0.0)
 
 
 def _obstacle(source: Source, index: int) -> str | None:

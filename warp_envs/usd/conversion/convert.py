@@ -57,6 +57,9 @@ def convert_robot(
     if usd_path.suffix not in (".usda", ".usdc"):
         raise ArgumentError("usd_path", repr(str(usd_path)), "a .usda or .usdc file")
     robot = read_source(source, floating=floating)
+    if robot.model.nv == 0:
+        accepted = "a body with joints, or floating=true for one that nothing should hold"
+        raise ArgumentError(str(source), "no body that moves", accepted)
     listed, differing = examine(robot, ground)
     if differing and not lenient:
         hint = "; lenient=true converts it without"

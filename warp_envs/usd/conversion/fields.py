@@ -109,7 +109,6 @@ FLAGS = {
     "EQUALITY": "honoured",
     "LIMIT": "honoured",
     "CONTACT": "honoured",
-    "PASSIVE": "honoured",  # of MuJoCo before 3.4: springs, dampers, drag
     "SPRING": "honoured",
     "DAMPER": "honoured",
     "GRAVITY": "honoured",

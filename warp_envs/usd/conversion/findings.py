@@ -14,7 +14,8 @@ import numpy as np
 from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
 from warp_envs.usd.conversion.fields import unknown_fields
 from warp_envs.usd.conversion.ground import describe_ground
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
 
 _EQUALITIES = {
     "CONNECT": ("connect", "two points"),
@@ -37,9 +38,9 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _has(owner: Any, field: str) -> np.ndarray:
-    """Of each row of an array whether it is not zero; of a field that MuJoCo has not yet, none."""
-    values = getattr(owner, field, None)
-    if values is None or not np.size(values):
+    """Of each row of an array whether it is not zero."""
+    values = getattr(owner, field)
+    if not np.size(values):
         return np.zeros(0, dtype=bool)
     return np.any(np.reshape(values, (len(values), -1)) != 0, axis=1)
 
@@ -49,8 +50,6 @@ def _has(owner: Any, field: str) -> np.ndarray:
 
 def _fluid(source: Source) -> Iterator[str]:
     option = source.model.opt
-    if source.is_off("PASSIVE", "DAMPER") and not option.density:
-        return
     if option.density > 0.0 or option.viscosity > 0.0:
         yield (
             f"a fluid (density {option.density:g} kg/m^3, viscosity {option.viscosity:g} Pa s): "
@@ -60,7 +59,7 @@ def _fluid(source: Source) -> Iterator[str]:
 
 def _gravity_compensation(source: Source) -> Iterator[str]:
     model = source.model
-    if source.is_off("GRAVITY", "PASSIVE") or not np.any(model.opt.gravity):
+    if source.is_off("GRAVITY") or not np.any(model.opt.gravity):
         return
     moving = (model.body_weldid > 0) & (model.body_mass > 0.0)
     names = [source.name("body", b) for b in np.flatnonzero((model.body_gravcomp != 0.0) & moving)]
@@ -71,7 +70,7 @@ def _gravity_compensation(source: Source) -> Iterator[str]:
 def _balls_and_free_joints(source: Source) -> Iterator[str]:
     """What pulls at joints of several degrees of freedom, which are free here."""
     model = source.model
-    springs, dampers = (not source.is_off("PASSIVE", flag) for flag in ("SPRING", "DAMPER"))
+    springs, dampers = (not source.is_off(flag) for flag in ("SPRING", "DAMPER"))
     limits = not source.is_off("CONSTRAINT", "LIMIT")
     for joint in range(model.njnt):
         kind, name = joint_kind(model, joint), source.name("joint", joint)
@@ -120,7 +119,7 @@ def _equalities(source: Source) -> Iterator[str]:
 
 def _tendons(source: Source) -> Iterator[str]:
     model = source.model
-    springs, dampers = (not source.is_off("PASSIVE", f) for f in ("SPRING", "DAMPER"))
+    springs, dampers = (not source.is_off(f) for f in ("SPRING", "DAMPER"))
     limits = not source.is_off("CONSTRAINT", "LIMIT")
     rubs = not source.is_off("CONSTRAINT", "FRICTIONLOSS")
     for field, what, acts in (
@@ -139,7 +138,7 @@ def _tendons(source: Source) -> Iterator[str]:
 
 def _soft_bodies_and_plugins(source: Source) -> Iterator[str]:
     model = source.model
-    if getattr(model, "nflex", 0):
+    if model.nflex:
         yield f"{model.nflex} flexible bodies: their points move apart here"
     bodies = np.flatnonzero(np.asarray(model.body_plugin) >= 0)
     if len(bodies):
@@ -154,8 +153,7 @@ def _actuator_inertia(source: Source) -> Iterator[str]:
         if driven_joint(source, index) is not None:
             continue
         for field in ("actuator_armature", "actuator_damping"):
-            values = getattr(model, field, None)
-            if values is not None and np.any(values[index] != 0.0):
+            if np.any(getattr(model, field)[index] != 0.0):
                 what = field.removeprefix("actuator_")
                 yield f"{what} of actuator {source.name('actuator', index)}: it has none here"
     for index in np.flatnonzero(_has(model, "actuator_dampingpoly")):

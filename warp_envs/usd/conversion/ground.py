@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.frames import frame_of
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.source import Source
+from warp_envs.usd.description import SHAPE_KINDS
+from warp_envs.usd.ground import STEEPEST
+from warp_envs.usd.stage import Frame
 
-SHAPES_THAT_TOUCH = ("sphere", "capsule", "box")
-"""Kinds of geoms that this project's contact has points for."""
-
-_FLAT = 1e-9  # metres off, or sine of the tilt, within which a plane counts as z = 0
+GROUNDS = ("plane", "hfield")
+_WORDS = {"plane": "plane", "hfield": "height field"}
 
 
 def geom_kind(model: Any, geom: int) -> str:
@@ -23,29 +26,29 @@ def geom_kind(model: Any, geom: int) -> str:
 def touching_geoms(source: Source, ground: bool | None) -> list[int]:
     """Geoms of the robot that touch its ground, by masks and pairs as MuJoCo has them."""
     model = source.model
-    planes = _planes(model)
+    grounds = ground_geoms(model)
     if ground is None:
-        ground = bool(planes) or any(
+        ground = bool(grounds) or any(
             joint_kind(model, joint) == "free" for joint in range(model.njnt)
         )
     if not ground or source.is_off("CONTACT", "CONSTRAINT"):
         return []
     paired = {int(g) for pair in zip(model.pair_geom1, model.pair_geom2, strict=True)
-              if set(map(int, pair)) & set(planes) or not planes for g in pair}  # fmt: skip
+              if set(map(int, pair)) & set(grounds) or not grounds for g in pair}  # fmt: skip
     kinds, affinities = model.geom_contype, model.geom_conaffinity
 
     def meets(geom: int) -> bool:
-        if not planes:
+        if not grounds:
             return bool(kinds[geom] or affinities[geom])
         return any(
-            kinds[geom] & affinities[plane] or kinds[plane] & affinities[geom] for plane in planes
+            kinds[geom] & affinities[other] or kinds[other] & affinities[geom] for other in grounds
         )
 
     return [
         geom
         for geom in range(model.ngeom)
         if model.body_weldid[model.geom_bodyid[geom]] > 0
-        and geom_kind(model, geom) not in ("plane", "hfield")
+        and geom_kind(model, geom) not in GROUNDS
         and (meets(geom) or geom in paired)
     ]
 
@@ -53,12 +56,12 @@ def touching_geoms(source: Source, ground: bool | None) -> list[int]:
 def sliding_friction(source: Source, geoms: list[int]) -> dict[float, list[int]]:
     """Friction coefficients of geoms with the ground; as MuJoCo, the greater of the two counts."""
     model = source.model
-    planes = _planes(model)
+    grounds = ground_geoms(model)
     found: dict[float, list[int]] = {}
     for geom in geoms:
         own, value = model.geom_priority[geom], float(model.geom_friction[geom][0])
-        if planes:
-            other, floor = model.geom_priority[planes[0]], model.geom_friction[planes[0]][0]
+        if grounds:
+            other, floor = model.geom_priority[grounds[0]], model.geom_friction[grounds[0]][0]
             value = float(max(value, floor)) if own == other else value if own > other else floor
         for pair in range(model.npair):
             if geom in (model.pair_geom1[pair], model.pair_geom2[pair]):
@@ -71,11 +74,11 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
     """What of the ground and of contact is listed, and what would move otherwise."""
     model = source.model
     touching = touching_geoms(source, ground)
-    listed, differing = _planes_elsewhere(source, touching)
+    listed, differing = _other_grounds(source, touching)
     mute: dict[str, list[str]] = {}
     for geom in touching:
         kind = geom_kind(model, geom)
-        if kind not in SHAPES_THAT_TOUCH:
+        if kind not in SHAPE_KINDS:
             mute.setdefault(kind, []).append(source.name("geom", geom))
     for kind, names in mute.items():
         listed.append(f"contact of shapes {', '.join(names)} ({kind}): they sink into the ground")
@@ -91,13 +94,13 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
         geom
         for geom in range(model.ngeom)
         if int(model.body_rootid[model.geom_bodyid[geom]]) not in moving  # not a robot's base
-        and geom_kind(model, geom) != "plane"
+        and geom_kind(model, geom) not in GROUNDS
         and (model.geom_contype[geom] or model.geom_conaffinity[geom])
     ]
     if fixed and not source.is_off("CONTACT", "CONSTRAINT"):
         names = ", ".join(source.name("geom", geom) for geom in fixed)
         listed.append(f"contact with shapes of the world, {names}: what moves passes through them")
-    if not touching and ground is None and not _planes(model):
+    if not touching and ground is None and not ground_geoms(model):
         listed.append(
             "no ground: the source has none and holds the robot, so nothing touches z = 0; "
             "ground=true lets it"
@@ -105,31 +108,74 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
     return listed, differing
 
 
-def _planes(model: Any) -> list[int]:
-    """Geoms that are planes of the world."""
-    return [
+def ground_geoms(model: Any) -> list[int]:
+    """Planes and height fields of the world that something could touch, the ground first.
+
+    The ground is the first height field that is not level, else the first plane that faces up.
+    """
+    found = [
         geom
         for geom in range(model.ngeom)
-        if geom_kind(model, geom) == "plane"
+        if geom_kind(model, geom) in GROUNDS
         and model.body_weldid[model.geom_bodyid[geom]] == 0
         and (model.geom_contype[geom] or model.geom_conaffinity[geom] or model.npair)
     ]
+    return sorted(found, key=lambda geom: _rank(model, geom))
 
 
-def _planes_elsewhere(source: Source, touching: list[int]) -> tuple[list[str], list[str]]:
-    """Planes on moving bodies (listed) and such that something touches off z = 0 (these differ)."""
-    mujoco, model = import_mujoco(), source.model
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    differing = []
+def _rank(model: Any, geom: int) -> int:
+    if geom_kind(model, geom) == "hfield":
+        return 0 if np.ptp(grid_of(model, geom)) > 0.0 else 2
+    return 1 if is_ground(model, geom) else 3
+
+
+def is_ground(model: Any, geom: int) -> bool:
+    """Whether a plane faces up enough, or a height field lies along the world's axes."""
+    turn = frame_in_world(model, geom).rotation
+    if geom_kind(model, geom) == "plane":
+        return bool(np.linalg.norm(turn[:2, 2]) <= STEEPEST * turn[2, 2])
+    return bool(np.allclose(np.abs(turn), np.round(np.abs(turn)), atol=1e-9) and turn[2, 2] > 0.5)
+
+
+def frame_in_world(model: Any, geom: int) -> Frame:
+    """The frame of a geom that does not move."""
+    frame, body = frame_of(model.geom_pos[geom], model.geom_quat[geom]), model.geom_bodyid[geom]
+    while body:
+        frame = frame_of(model.body_pos[body], model.body_quat[body]).then(frame)
+        body = model.body_parentid[body]
+    return frame
+
+
+def grid_of(model: Any, geom: int) -> np.ndarray:
+    """Heights of a height field above its frame [m], (rows along y, columns along x)."""
+    field = int(model.geom_dataid[geom])
+    rows, columns = int(model.hfield_nrow[field]), int(model.hfield_ncol[field])
+    first = int(model.hfield_adr[field])
+    data = np.array(model.hfield_data[first : first + rows * columns], dtype=np.float64)
+    return data.reshape(rows, columns) * float(model.hfield_size[field][2])
+
+
+def _other_grounds(source: Source, touching: list[int]) -> tuple[list[str], list[str]]:
+    """Planes and height fields beside the ground (listed), and such as cannot be it (differ)."""
+    model = source.model
+    grounds = ground_geoms(model) if touching else []
     listed = [
         f"plane {source.name('geom', geom)} on a moving body: left out"
         for geom in range(model.ngeom)
         if geom_kind(model, geom) == "plane" and model.body_weldid[model.geom_bodyid[geom]] > 0
     ]
-    for geom in _planes(model) if touching else []:
-        height, normal = float(data.geom_xpos[geom][2]), data.geom_xmat[geom].reshape(3, 3)[:, 2]
-        if abs(height) > _FLAT or normal[2] < 1.0 - _FLAT:
-            place = f"at z = {height:g}, normal {np.round(normal, 3).tolist()}"
-            differing.append(f"plane {source.name('geom', geom)} {place}: the ground is z = 0 here")
+    if grounds and geom_kind(model, grounds[0]) == "plane" and not is_ground(model, grounds[0]):
+        what = "it faces sideways: the ground is z = 0 here, and what moves passes through it"
+        listed.append(f"plane {source.name('geom', grounds[0])}, {what}")
+    for geom in grounds[1:]:
+        kind, name = geom_kind(model, geom), source.name("geom", geom)
+        listed.append(f"{_WORDS[kind]} {name} beside the ground: what moves passes through it")
+    differing = []
+    if grounds and not is_ground(model, grounds[0]):
+        kind, name = geom_kind(model, grounds[0]), source.name("geom", grounds[0])
+        if kind == "plane":  # a wall, as a source with another axis up has it
+            what = "it faces sideways; the ground is z = 0 here, and what moves passes through it"
+            listed.append(f"plane {name}: {what}")
+        else:
+            differing.append(f"height field {name}: it is turned; one along x and y can be ground")
     return listed, differing

@@ -22,7 +22,8 @@ from warp_envs.usd.actuators import (
 )
 from warp_envs.usd.conversion.actuators import driven_joint, joint_force_range
 from warp_envs.usd.conversion.frames import about_x, along_x, quat_of
-from warp_envs.usd.conversion.source import Source, joint_kind
+from warp_envs.usd.conversion.mujoco_model import joint_kind
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import Actuator
 from warp_envs.usd.joints import KEYFRAME
 from warp_envs.usd.stage import Frame
@@ -94,10 +95,10 @@ def write_axis(prim: Usd.Prim, source: Source, joint: int) -> None:
     armature = float(model.dof_armature[dof]) + _of_actuators(source, joint, "armature")
     damping = float(model.dof_damping[dof]) + _of_actuators(source, joint, "damping")
     write_float(prim, "newton:armature", armature)
-    still = source.is_off("DAMPER", "PASSIVE")
+    still = source.is_off("DAMPER")
     write_float(prim, "newton:damping", 0.0 if still else damping / coordinate)
     stiffness = float(model.jnt_stiffness[joint])
-    if stiffness > 0.0 and not source.is_off("SPRING", "PASSIVE"):
+    if stiffness > 0.0 and not source.is_off("SPRING"):
         drive = UsdPhysics.DriveAPI.Apply(prim, "angular" if angular else "linear")
         drive.CreateTypeAttr("force")
         drive.CreateStiffnessAttr(stiffness / coordinate)
@@ -112,9 +113,7 @@ def write_axis(prim: Usd.Prim, source: Source, joint: int) -> None:
 def _of_actuators(source: Source, joint: int, what: str) -> float:
     """Armature or damping that actuators add to a joint, each by the square of its gear."""
     model = source.model
-    values = getattr(model, f"actuator_{what}", None)
-    if values is None:  # MuJoCo before 3.6
-        return 0.0
+    values = getattr(model, f"actuator_{what}")
     return sum(
         float(model.actuator_gear[index][0]) ** 2 * float(np.ravel(values[index])[0])
         for index in range(model.nu)

@@ -8,8 +8,9 @@ import numpy as np
 from pxr import Sdf, Usd, UsdGeom, UsdPhysics, UsdShade
 
 from warp_envs.usd.conversion.frames import frame_of, place
-from warp_envs.usd.conversion.ground import SHAPES_THAT_TOUCH, geom_kind
+from warp_envs.usd.conversion.ground import frame_in_world, geom_kind, grid_of
 from warp_envs.usd.conversion.source import Source
+from warp_envs.usd.description import SHAPE_KINDS
 from warp_envs.usd.scene import Look, add_look, add_mesh, bind
 
 _HIDDEN_GROUP = 3  # MuJoCo's viewer shows the groups below
@@ -66,7 +67,7 @@ def write_geom(
         _paint(stage, prim, _color(model, geom))
     else:
         UsdGeom.Imageable(prim).CreatePurposeAttr(UsdGeom.Tokens.guide)
-    if contact is not None and kind in SHAPES_THAT_TOUCH:
+    if contact is not None and kind in SHAPE_KINDS:
         UsdPhysics.CollisionAPI.Apply(prim)
         UsdShade.MaterialBindingAPI.Apply(prim).Bind(contact, materialPurpose="physics")
     return True
@@ -103,6 +104,34 @@ def _define(
         mesh = add_mesh(stage, path, points, np.full(len(faces), 3), faces.reshape(-1))
         return mesh.GetPrim(), one
     return None, one
+
+
+def write_ground(stage: Usd.Stage, path: Sdf.Path, model: Any, geom: int) -> None:
+    """The plane or height field that is the ground, as a guide: what is recorded draws its own."""
+    frame = frame_in_world(model, geom)
+    if geom_kind(model, geom) == "plane":
+        plane = UsdGeom.Plane.Define(stage, path)
+        plane.CreateAxisAttr("Z")
+        plane.CreateExtentAttr([(-1.0, -1.0, 0.0), (1.0, 1.0, 0.0)])
+        prim = plane.GetPrim()
+    else:
+        points, faces = _surface(model, geom)
+        prim = add_mesh(stage, path, points, np.full(len(faces), 4), faces.reshape(-1)).GetPrim()
+    place(prim, frame)
+    UsdGeom.Imageable(prim).CreatePurposeAttr(UsdGeom.Tokens.guide)
+    UsdPhysics.CollisionAPI.Apply(prim)
+
+
+def _surface(model: Any, geom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 3) of a height field in its frame and its squares (m, 4), seen from above."""
+    heights = grid_of(model, geom)
+    half_x, half_y = model.hfield_size[int(model.geom_dataid[geom])][:2]
+    rows, columns = heights.shape
+    y, x = np.linspace(-half_y, half_y, rows), np.linspace(-half_x, half_x, columns)
+    at = np.meshgrid(x, y)
+    points = np.stack([*at, heights], axis=-1).reshape(-1, 3).astype(np.float32)
+    corner = np.arange(rows * columns).reshape(rows, columns)[:-1, :-1].reshape(-1, 1)
+    return points, corner + np.array([0, 1, columns + 1, columns])
 
 
 def mesh_of(model: Any, mesh: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,15 @@ from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdPhysics, UsdShade
 from warp_envs.usd.conversion import joints
 from warp_envs.usd.conversion.actuators import read_actuators
 from warp_envs.usd.conversion.frames import frame_of, place, quat_of
-from warp_envs.usd.conversion.ground import sliding_friction, touching_geoms
-from warp_envs.usd.conversion.shapes import visible_geoms, write_geom
-from warp_envs.usd.conversion.source import Source, import_mujoco, joint_kind
+from warp_envs.usd.conversion.ground import (
+    ground_geoms,
+    is_ground,
+    sliding_friction,
+    touching_geoms,
+)
+from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
+from warp_envs.usd.conversion.shapes import visible_geoms, write_geom, write_ground
+from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.conversion.tree import WORLD, Place, place_bodies
 from warp_envs.usd.description import MassProperties
 from warp_envs.usd.stage import NAME, Frame
@@ -66,6 +72,10 @@ class _Writer:
             else:
                 self._add_body(body, frame_of(data.xpos[body], data.xquat[body]))
         self._add_shapes()
+        grounds = ground_geoms(self.model) if self.touching else []
+        if grounds and is_ground(self.model, grounds[0]):
+            path = self._path(self.root, self.source.name("geom", grounds[0]))
+            write_ground(self.stage, path, self.model, grounds[0])
         scope = self.root.AppendChild("Actuators")
         for joint, actuator in read_actuators(self.source):
             UsdGeom.Scope.Define(self.stage, scope)
