@@ -44,6 +44,7 @@ FLOORS = {
         ["articulation"],
         ["usd"],
         ["bridge"],
+        ["references"],
         ["checks"],
     ],
     "kernels": [

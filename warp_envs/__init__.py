@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from warp_envs.checks import ArgumentError
     from warp_envs.recording.recorder import RolloutRecorder
     from warp_envs.robots.base import ArticulatedEnv
+    from warp_envs.robots.tasks import RobotState
     from warp_envs.traffic.simulator import Mobil, TrafficSim
     from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
@@ -42,6 +43,7 @@ __all__ = [
     "DifferentiableVectorEnv",
     "Mobil",
     "Program",
+    "RobotState",
     "RolloutRecorder",
     "TrafficSim",
     "env_ids",
@@ -59,6 +61,7 @@ _MODULES = {
     "DifferentiableVectorEnv": "vector_env",
     "Mobil": "traffic.simulator",
     "Program": "bridge.program",
+    "RobotState": "robots.tasks",
     "RolloutRecorder": "recording.recorder",
     "TrafficSim": "traffic.simulator",
     "get_num_threads": "bridge.threads",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import gymnasium
 
 from warp_envs.checks import ArgumentError, check_choice, near_matches
+from warp_envs.references import is_reference, load_reference
 
 if TYPE_CHECKING:
     import torch
@@ -44,40 +44,6 @@ _DEFAULT_EPISODE_STEPS = 1000
 def env_ids() -> tuple[str, ...]:
     """The names that `make` accepts, beside references ``module:Class``."""
     return tuple(_ENVS)
-
-
-def is_reference(name: str) -> bool:
-    """Whether `name` is of the form ``module:Class``, as ``my_pkg.robots:PlanarEnv``."""
-    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
-
-
-def load_reference(key: str, reference: str) -> Any:
-    """What ``module:Class`` names, its module imported.
-
-    Args:
-        key: the argument that named it, for the error.
-        reference: the module's dotted name and the class's.
-
-    Raises:
-        ArgumentError: there is no such module, or nothing of the name in it. What else goes wrong
-            while the module is imported is the module's own error.
-    """
-    module_name, _, name = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; one that it imports is not
-        hint = "; the folder that commands are started from is searched, and the installed packages"
-        if module_name.endswith(".py"):
-            hint = f"; a module is named without .py: {module_name.removesuffix('.py')}:{name}"
-        accepted = f"a module that can be imported (there is no {error.name!r})"
-        raise ArgumentError(key, repr(reference), accepted, hint) from error
-    if not hasattr(module, name):
-        classes = [n for n, value in vars(module).items() if isinstance(value, type)]
-        hint = near_matches(name, classes)
-        raise ArgumentError(key, repr(reference), f"a class of {module_name}", hint)
-    return getattr(module, name)
 
 
 def register(name: str, env: str | type[DifferentiableVectorEnv]) -> None:

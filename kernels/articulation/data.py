@@ -56,6 +56,10 @@ def model_type(scalar: type) -> Any:
         lower: wp.array(dtype=scalar)
         upper: wp.array(dtype=scalar)
         limit_ke: wp.array(dtype=scalar)
+        servo_kp: wp.array(dtype=scalar)
+        servo_kd: wp.array(dtype=scalar)
+        servo_least: wp.array(dtype=scalar)
+        servo_most: wp.array(dtype=scalar)
         moves: wp.array2d(dtype=wp.int32)  # (num_dofs, num_bodies): 1 where the dof moves the body
         # per contact point, and the ground's material
         contact_body: wp.array(dtype=wp.int32)

@@ -196,10 +196,19 @@ def move_bodies(model: Any, scratch: Any, env: int, step: int):
 @stores_only
 @wp.func
 def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: int):
-    """Forces on the joints' axes: applied, damping, spring and limits (hinges and slides)."""
+    """Forces on the joints' axes: applied, servo, damping, spring, limits (hinges and slides)."""
     for dof in range(model.num_dofs):
-        force = joint_f[env, dof] - model.damping[dof] * scratch.joint_qd[env, step, dof]
+        applied = joint_f[env, dof]
         coordinate = model.coordinate[dof]
+        if coordinate >= 0:
+            applied = wp.clamp(
+                applied
+                - model.servo_kp[dof] * scratch.joint_q[env, step, coordinate]
+                - model.servo_kd[dof] * scratch.joint_qd[env, step, dof],
+                model.servo_least[dof],
+                model.servo_most[dof],
+            )
+        force = applied - model.damping[dof] * scratch.joint_qd[env, step, dof]
         if coordinate >= 0:
             q = scratch.joint_q[env, step, coordinate]
             force = force - model.stiffness[dof] * (q - model.rest[dof])

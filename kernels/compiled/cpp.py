@@ -373,9 +373,9 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
     suffix = "f" if scalar == "float" else ""
     groups = _groups([equations.leave_reverse, equations.substep_reverse, equations.enter_reverse])
     coordinates = {"q": nq, "adj_q": nq}
-    sizes = {**coordinates, "qd": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
+    sizes = {**coordinates, "qd": nv, "f": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
     return f"""{_prelude(scalar, lanes, groups)}
-    V {_declared({"q": nq, "qd": nv, "qdd": nv})}, dt[1] = {{V(length)}};
+    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv})}, dt[1] = {{V(length)}};
     V all_adj_q[GROUPS * {nq}] = {{}}, all_adj_qd[GROUPS * {nv}] = {{}};
     V all_adj_f[GROUPS * {nv}] = {{}};
     // an array's gradient is what the launch names, else its own; without either it is zero
@@ -386,6 +386,7 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
         gather(all_adj_q, rows, {nq});
     if (const T* rows = gradient(next_joint_qd, adj_next_joint_qd))
         gather(all_adj_qd, rows, {nv});
+    gather(all_f, joint_f.data, {nv});
     recall((size_t)substeps * {nq + 2 * nv}, all_q, {nq});
     {{
 {statements(equations.leave_reverse, suffix, coordinates)}

@@ -207,6 +207,17 @@ class Posture:
             force = force + link.limit_ke * minimum(link.upper - q, 0.0)
         return force
 
+    def servo_force(self, i: int, applied: Expression) -> Expression:
+        """What a hinge's or slide's servo makes of the applied force."""
+        link, q, qd = self.links[i], self.q[i][0], self.qd[i][0]
+        least, most = link.servo_range
+        force = applied - link.servo_kp * q - link.servo_kd * qd
+        if np.isfinite(least):
+            force = maximum(force, least)
+        if np.isfinite(most):
+            force = minimum(force, most)
+        return force
+
     # Equations ---------------------------------------------------------------------------------
 
     def net_forces(self, joint_f: Vector) -> Vector:
@@ -219,6 +230,9 @@ class Posture:
                 wrench = subtract(wrench, [*force, *cross(point, force)])
             wrenches.append(wrench)
         net = split(list(joint_f), [len(axes) for axes in self.axes])
+        for i, link in enumerate(self.links):
+            if link.has_servo:
+                net[i][0] = self.servo_force(i, net[i][0])
         for i in reversed(range(len(self.links))):
             link = self.links[i]
             for k, axis in enumerate(self.axes[i]):
@@ -229,11 +243,12 @@ class Posture:
                 wrenches[link.parent] = add(wrenches[link.parent], wrenches[i])
         return [force for part in net for force in part]
 
-    def virtual_power(self, qdd: Vector, virtual_qd: Vector) -> Expression:
+    def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
         """virtual_qd . (ID(q, qd, qdd) - tau(q, qd)), without armature's and applied forces' parts.
 
-        Those two do not depend on the state.
+        Those two do not depend on the state, but for the forces of servos.
         """
+        applied = split(joint_f, [len(axes) for axes in self.axes])
         accelerations = self.accelerations(qdd)
         parts = split(virtual_qd, [len(axes) for axes in self.axes])
         virtual: list[Vector] = []
@@ -247,6 +262,8 @@ class Posture:
                 power = power - dot(force, speed)
             if link.kind in ("revolute", "prismatic"):
                 power = power - parts[i][0] * self.passive_force(i)
+            if link.has_servo:
+                power = power - parts[i][0] * self.servo_force(i, applied[i][0])
         return power
 
     def factor(self) -> Factor:

@@ -58,6 +58,9 @@ class Link:
         upper: greatest coordinate, inf if none.
         limit_ke: spring outside the range.
         contacts: what can touch the ground.
+        servo_kp: what a servo takes off the applied force for each coordinate.
+        servo_kd: the same for each velocity.
+        servo_range: least and greatest of the applied force less that.
     """
 
     kind: str
@@ -77,6 +80,14 @@ class Link:
     upper: float
     limit_ke: float
     contacts: tuple[Contact, ...]
+    servo_kp: float = 0.0
+    servo_kd: float = 0.0
+    servo_range: tuple[float, float] = (-np.inf, np.inf)
+
+    @property
+    def has_servo(self) -> bool:
+        """Whether the applied force depends on the state, or is bounded."""
+        return bool(self.servo_kp or self.servo_kd or np.any(np.isfinite(self.servo_range)))
 
 
 class Grid(NamedTuple):

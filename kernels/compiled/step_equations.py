@@ -3,7 +3,7 @@
 The reverse of a substep needs neither the derivative of the mass matrix's factor nor of the solve:
 from ID(q, qd, qdd) = tau the implicit function theorem gives, for an adjoint g of qdd,
 lambda = M^-1 g, the adjoints lambda of tau and -d/d(q, qd) [lambda . (ID(q, qd, qdd) - tau(q, qd))]
-of the state.
+of the state; of an applied force that a servo bounds, the same derivative.
 """
 
 from __future__ import annotations
@@ -140,7 +140,12 @@ class StepEquations:
         state, acceleration = found[: self.nq + self.nv], found[self.nq + self.nv :]
         posture = Posture(mechanism, q, qd)
         multipliers = [opaque(m) for m in posture.solve(posture.factor(), acceleration)]  # lambda
-        power = posture.virtual_power(qdd, multipliers)
-        state = add(state, gradient([power], [-1.0], q + qd, held=multipliers))
-        adj_f = add(trace.inputs("adj_f", self.nv), multipliers)
+        f = trace.inputs("f", self.nv)
+        power = posture.virtual_power(qdd, multipliers, f)
+        found = gradient([power], [-1.0], q + qd + f, held=multipliers)
+        state = add(state, found[: self.nq + self.nv])
+        # a servo may stop what is applied from getting through
+        served = [link.has_servo for link in mechanism.links for _ in range(NV[link.kind])]
+        through = zip(served, found[self.nq + self.nv :], multipliers, strict=True)
+        adj_f = add(trace.inputs("adj_f", self.nv), [a if s else b for s, a, b in through])
         return _block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f)

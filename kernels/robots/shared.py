@@ -9,19 +9,20 @@ import warp as wp
 def drive_joints(
     # Model:
     actuator: wp.array(dtype=wp.int32),  # [nv], the action that drives a degree of freedom, or -1
-    gear: wp.array(dtype=Any),  # [nv], N or N m per unit of action
+    slope: wp.array(dtype=Any),  # [nv], N or N m per unit of action
+    bias: wp.array(dtype=Any),  # [nv], N or N m at no action
     # In:
     action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions], in [-1, 1]
     # Out:
     joint_f_out: wp.array2d(dtype=Any),  # [num_envs, nv], N or N m
 ):
-    """joint_f = gear * action on driven degrees of freedom, zero elsewhere."""
+    """joint_f = bias + slope * action on driven degrees of freedom, zero elsewhere."""
     env, dof = wp.tid()
     a = actuator[dof]
     if a >= 0:
-        joint_f_out[env, dof] = gear[dof] * action_in[env, a]
+        joint_f_out[env, dof] = slope[dof] * action_in[env, a] + bias[dof]
     else:
-        joint_f_out[env, dof] = type(gear[dof])(0.0)
+        joint_f_out[env, dof] = type(slope[dof])(0.0)
 
 
 @wp.kernel
@@ -64,17 +65,27 @@ def effort_and_progress(
 
 
 @wp.kernel
-def gear_forces(
+def actuator_forces(
     # Model:
-    gear: Any,
+    driven: wp.array(dtype=wp.int32),  # [num_actions], degree of freedom
+    coordinate: wp.array(dtype=wp.int32),  # [num_actions], in joint_q
+    servo: wp.array2d(dtype=Any),  # [num_actions, 4]: kp, kd, least and greatest force
     # In:
-    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    joint_f_in: wp.array2d(dtype=Any),  # [num_envs, nv], what actions ask for
+    joint_q_in: wp.array2d(dtype=Any),
+    joint_qd_in: wp.array2d(dtype=Any),
     # Out:
     force_out: wp.array2d(dtype=Any),  # [num_envs, num_actions], N or N m
 ):
-    """Forces gear * action."""
+    """Force of each actuator: clip(joint_f - kp q - kd qd), as the dynamics have it."""
     env, i = wp.tid()
-    force_out[env, i] = gear * action_in[env, i]
+    dof = driven[i]
+    force = (
+        joint_f_in[env, dof]
+        - servo[i, 0] * joint_q_in[env, coordinate[i]]
+        - servo[i, 1] * joint_qd_in[env, dof]
+    )
+    force_out[env, i] = wp.clamp(force, servo[i, 2], servo[i, 3])
 
 
 @wp.kernel(enable_backward=False)

@@ -148,6 +148,9 @@ def _jointed(body: Body, parent: _Frame, index: int) -> tuple[dict[str, Any], _F
         "lower": joint.lower if single else -np.inf,
         "upper": joint.upper if single else np.inf,
         "limit_ke": joint.limit_ke if single else 0.0,
+        "servo_kp": joint.servo_kp if single else 0.0,
+        "servo_kd": joint.servo_kd if single else 0.0,
+        "servo_range": tuple(joint.servo_range) if single else (-np.inf, np.inf),
         "axis": np.array([0.0, 0.0, 1.0]),
         "offset": np.zeros(3),
     }

@@ -112,6 +112,10 @@ def _dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, 
             "lower": joint.lower if single else -np.inf,
             "upper": joint.upper if single else np.inf,
             "limit_ke": joint.limit_ke if single else 0.0,
+            "servo_kp": joint.servo_kp if single else 0.0,
+            "servo_kd": joint.servo_kd if single else 0.0,
+            "servo_least": joint.servo_range[0] if single else -np.inf,
+            "servo_most": joint.servo_range[1] if single else np.inf,
         }
         for name, value in values.items():
             constants.setdefault(name, []).extend([value] * joint.nv)

@@ -187,7 +187,12 @@ def _rates(
     servo = {joint.name: np.zeros(2) for joint in joints}
     for actuator in description.actuators:  # pulls by -bias_1 and -bias_2, through its gear twice
         servo[actuator.joint] += actuator.gear**2 * np.maximum(-actuator.bias[1:], 0.0)
-    pulls = np.array([servo[joint.name] for joint in joints]).T
+    own = [
+        np.array([joint.servo_kp, joint.servo_kd]) for joint in joints
+    ]  # what drives it is known
+    pulls = np.array(
+        [np.maximum(servo[j.name], pull) for j, pull in zip(joints, own, strict=True)]
+    ).T
     gains = {
         "limit": single * limited * [joint.limit_ke for joint in joints],
         "spring": single * ([joint.stiffness for joint in joints] + pulls[0]),

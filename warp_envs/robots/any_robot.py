@@ -17,8 +17,10 @@ from kernels.robots import task
 from kernels.robots.terms import BASE_WIDTH, WIDTHS
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.contacts import ground_notes
+from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
+from warp_envs.robots import tasks
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.robots.base import ArticulatedEnv
 from warp_envs.robots.start import start_pose
@@ -64,9 +66,11 @@ class RobotEnv(ArticulatedEnv):
         reward: Mapping[str, Any] | None = None,
         terminate: Mapping[str, Any] | None = None,
         observe: Sequence[Any] | None = None,
+        task: str | type | None = None,
         command: Mapping[str, Any] | None = None,
         base: str | None = None,
-        gear: float = 1.0,
+        gear: float | Sequence[float] | None = None,
+        actuators: Mapping[str, Any] | None = None,
         actuated: Sequence[str] | None = None,
         control_step: float = 1.0 / 60.0,
         substeps: int | str = "auto",
@@ -85,12 +89,18 @@ class RobotEnv(ArticulatedEnv):
                 nothing.
             observe: what is observed, as ``[height, {joint_velocities: {scale: 0.1}}]``; None:
                 ``[joint_q, joint_qd]``.
+            task: instead of these three, a class in torch, or ``module:Class`` of one; see
+                `warp_envs.robots.tasks`.
             command: velocities to follow, as ``{forward: [0, 1], turn: [-1, 1], every: 5,
                 standing: 0.1}``; None: none.
             base: name of the body that counts as the robot's trunk; None: the first with mass.
-            gear: force or torque at full action on every driven joint [N or N m].
-            actuated: names of the driven joints; None drives every hinge and slide but those by
-                which the base moves in the world.
+            gear: force or torque at full action of motors, of all or of each action [N or N m];
+                None: the file's, or 1.
+            actuators: what drives joints beyond what the file says, as ``{"*_knee": {kind:
+                position, kp: 50, kd: 1, range: [-1, 1], force: 40}}``, by name or pattern.
+            actuated: names of the driven joints in the actions' order; None: those that `actuators`
+                or the file drive; where there are none, every hinge and slide but those by which
+                the base moves in the world.
             control_step: time between two actions [s].
             substeps: integration steps per control step; "auto": what `gippo inspect` advises, 16
                 at least.
@@ -109,9 +119,12 @@ class RobotEnv(ArticulatedEnv):
                 there is not.
         """
         check_positive("control_step", control_step)
-        self.asset, self.gear, self.actuated = asset, gear, actuated
+        self.asset, self.gear = asset, gear
+        self.actuated, self.actuators = actuated, actuators
         self.control_step, self.substeps = control_step, substeps
         self.ground, self.max_speed = ground, max_speed
+        given = {"reward": reward, "terminate": terminate, "observe": observe}
+        self.torch_task = None if task is None else tasks.load_task(task, given)
         self._rewards = read_rewards(REWARD if reward is None else reward)
         self._ends = read_ends(terminate)
         self._observed = read_observations(OBSERVE if observe is None else observe)
@@ -121,7 +134,6 @@ class RobotEnv(ArticulatedEnv):
         for choice in (*self._rewards, *self._observed):
             if choice.term.command and self._commands is None:
                 raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
-        self.reward_terms = tuple(choice.label for choice in self._rewards)
         super().__init__(**options)
         self.notes = ground_notes(self.articulation.description)
 
@@ -139,7 +151,14 @@ class RobotEnv(ArticulatedEnv):
     @property
     def num_obs(self) -> int:
         """Numbers observed, those of all terms."""
-        return sum(self._widths())
+        return sum(self._widths()) if self.torch_task is None else self._trial[0]
+
+    @property
+    def reward_terms(self) -> tuple[str, ...]:
+        """What the terms of the reward are called."""
+        if self.torch_task is not None:
+            return self._trial[1]
+        return tuple(choice.label for choice in self._rewards)
 
     # What the kernels are told of the robot -----------------------------------------------------
 
@@ -332,8 +351,76 @@ class RobotEnv(ArticulatedEnv):
 
     def _record_forces(self, program: Program, state: Arrays, action: wp.array) -> wp.array:
         """The actuators' forces (num_envs, num_actions) in a state."""
+        bodies = self._drives.bodies
+        joints = [self.articulation.description.bodies[index].joint for index in bodies]
+        servo = np.array([[j.servo_kp, j.servo_kd, *j.servo_range] for j in joints])
+        coordinate = [self.articulation.q_start[index] for index in bodies]
+        indices = [
+            wp.array(values, dtype=wp.int32, device=program.device)
+            for values in (self._driven, coordinate)
+        ]
         force = program.array(action.shape, self.scalar)
-        program.launch(
-            robot.gear_forces, action.shape, [self.scalar(float(self.gear)), action, force]
-        )
+        inputs = [*indices, wp.array(servo, dtype=self.scalar, device=program.device)]
+        inputs += [self._record_drive(program, action), state["joint_q"], state["joint_qd"], force]
+        program.launch(robot.actuator_forces, action.shape, inputs)
         return force
+
+    # A task in torch ----------------------------------------------------------------------------
+
+    @cached_property
+    def _trial(self) -> tuple[int, tuple[str, ...]]:
+        """Numbers observed and names of the reward's terms, found by trying the task once."""
+        assert self.torch_task is not None
+        num_commands = 0 if self._commands is None else 3
+        return tasks.try_task(
+            self.torch_task,
+            self.articulation,
+            self._rest,
+            self.num_actions,
+            num_commands,
+            self._view,
+        )
+
+    @cached_property
+    def _view(self) -> tasks.View:
+        bodies = self.articulation.description.bodies
+        single = [i for i, body in enumerate(bodies) if body.joint.kind in SINGLE]
+        q, qd = self.articulation.q_start, self.articulation.qd_start
+        return tasks.View(
+            base=self._base,
+            control_step=self.control_step,
+            joints={bodies[i].joint.name: (q[i], qd[i]) for i in single},
+            bodies={body.name: i for i, body in enumerate(bodies)},
+        )
+
+    def _build_step(self) -> None:
+        """The one program of all environments, or physics alone with a task in torch."""
+        if self.torch_task is None:
+            super()._build_step()
+            return
+        n = self.num_envs
+        p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
+        self._make_memory(p)
+        state, stepped = self._state_arrays(p), self._state_arrays(p)
+        action = p.array((n, self.num_actions), self.scalar)
+        self.record_step(p, state, action, stepped)
+        self._program, self._sizes_at_step = p, None  # the task checks what it gives
+        physics = p.function([*state.values(), action], list(stepped.values()))
+        self._step = tasks.TorchStep(self, self.torch_task, self._view, physics, self._kinematics())
+
+    def _build_observe(self) -> None:
+        """As `_build_step`."""
+        if isinstance(self._step, tasks.TorchStep):
+            self._observe = self._step.observe
+        else:
+            super()._build_observe()
+
+    def _kinematics(self) -> TorchFunction:
+        """Poses and velocities of all bodies as a function of joint_q and joint_qd."""
+        n, robot = self.num_envs, self.articulation
+        count = len(robot.body_names)
+        p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
+        q, qd = (p.array((n, width), self.scalar) for width in (robot.nq, robot.nv))
+        body_q, body_qd = (p.array((n, count, width), self.scalar) for width in (7, 6))
+        robot.record_kinematics(p, q, qd, body_q, body_qd)
+        return p.function([q, qd], [body_q, body_qd])

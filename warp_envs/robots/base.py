@@ -20,9 +20,10 @@ from kernels.robots import shared as robot
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.bridge.program import Program
-from warp_envs.checks import LARGEST, ArgumentError, check_integer, check_number, check_positive
+from warp_envs.checks import ArgumentError, check_integer, check_positive
 from warp_envs.declarations import DECLARED, check_declared, check_widths
-from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
+from warp_envs.robots.actuators import find_drives
+from warp_envs.robots.anatomy import SINGLE
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.ground import Ground
@@ -62,10 +63,13 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     }
     asset: str | os.PathLike[str]
     """Path of a USD file with one UsdPhysics articulation."""
-    gear: float | Sequence[float]
-    """Force or torque at full action, on every driven joint or of each [N or N m]."""
+    gear: float | Sequence[float] | None
+    """Force or torque at full action of motors, of all or of each action [N or N m]."""
     actuated: Sequence[str] | None = None
-    """Names of the driven joints; None: all hinges and slides but those that move the base."""
+    """Names of the driven joints, an action each; None: those that the asset or `actuators` drive,
+    else all hinges and slides but those that move the base."""
+    actuators: Mapping[str, Any] | None = None
+    """Joint or pattern -> settings of what drives it, beyond the asset's: see `find_drives`."""
     substeps: int | str = 16
     """Integration steps per control step; "auto": as many as the robot's stiffness asks for."""
     control_step: float = 1.0 / 60.0
@@ -121,10 +125,13 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         self.compiled = compiled
         self.asset_path = Path(self.asset)
         try:
-            robot_file = _load(self.asset_path, self.ground)
+            description = _load(self.asset_path, self.ground)
         except ArgumentError as error:
             raise error.renamed("asset") if error.key == "path" else error from None
-        self.articulation = Articulation(robot_file, num_envs, device, dtype, self.inertia)
+        drives = find_drives(description, self.actuated, self.gear, self.actuators)
+        self.articulation = Articulation.from_description(
+            drives.description, num_envs, device=device, dtype=dtype, inertia=self.inertia
+        )
         steps = self.substeps
         if not isinstance(steps, int):
             steps = advised_substeps(self.articulation.description, self.control_step)
@@ -133,9 +140,9 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             check_positive("max_speed", self.max_speed)
             self.state_bounds = {"joint_qd": float(self.max_speed)}
         nq, nv = self.articulation.nq, self.articulation.nv
-        self._driven = _driven_dofs(self.articulation, self.actuated)
+        self._drives = drives
+        self._driven = [self.articulation.qd_start[body] for body in drives.bodies]
         self.num_actions = len(self._driven)
-        self._gears = _gears(self.gear, self.num_actions)
         check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
@@ -145,20 +152,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
     ) -> None:
-        """Hold the joint forces gear * action over `substeps` substeps."""
-        nv = self.articulation.nv
-        actuator = np.full(nv, -1, dtype=np.int32)
-        actuator[self._driven] = np.arange(len(self._driven))
-        gear = np.zeros(nv)
-        gear[self._driven] = self._gears
-        joint_f = program.array((self.num_envs, nv), self.scalar)
-        inputs = [
-            wp.array(actuator, dtype=wp.int32, device=program.device),
-            wp.array(gear, dtype=self.scalar, device=program.device),
-            action,
-            joint_f,
-        ]
-        program.launch(robot.drive_joints, joint_f.shape, inputs)
+        """Hold what the actions ask of the actuators over `substeps` substeps."""
+        joint_f = self._record_drive(program, action)
         self.articulation.record_step(
             program,
             state["joint_q"],
@@ -170,6 +165,19 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             substeps=self._substeps,
             compiled=self.compiled,
         )
+
+    def _record_drive(self, program: Program, action: wp.array) -> wp.array:
+        """Joint forces (num_envs, nv) at an action, before what servos make of them."""
+        nv = self.articulation.nv
+        actuator = np.full(nv, -1, dtype=np.int32)
+        actuator[self._driven] = np.arange(len(self._driven))
+        slope, bias = np.zeros(nv), np.zeros(nv)
+        slope[self._driven], bias[self._driven] = self._drives.slope, self._drives.bias
+        joint_f = program.array((self.num_envs, nv), self.scalar)
+        inputs = [wp.array(actuator, dtype=wp.int32, device=program.device)]
+        inputs += [wp.array(v, dtype=self.scalar, device=program.device) for v in (slope, bias)]
+        program.launch(robot.drive_joints, joint_f.shape, [*inputs, action, joint_f])
+        return joint_f
 
     def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """The start that the class declares; each draw takes a stream of its own."""
@@ -247,40 +255,6 @@ def _load(path: Path, ground: Any) -> RobotDescription:
 
     description = load_robot(path)
     return description if ground is None else replace(description, ground=make_ground(ground))
-
-
-def _driven_dofs(articulation: Articulation, actuated: Sequence[str] | None) -> list[int]:
-    """The degrees of freedom of the named joints, in the order of the names."""
-    description = articulation.description
-    single = {
-        body.joint.name: articulation.qd_start[index]
-        for index, body in enumerate(description.bodies)
-        if body.joint.kind in SINGLE
-    }
-    if actuated is None:
-        own = base_joints(description, base_body(description))
-        free = [
-            dof for dof in single.values() if dof not in [articulation.qd_start[i] for i in own]
-        ]
-        if not free:
-            raise ArgumentError("actuated", f"no joint of {description.name} to drive", "one")
-        return free
-    if isinstance(actuated, str) or not isinstance(actuated, Sequence):
-        raise ArgumentError("actuated", repr(actuated), f"a list of any of {list(single)}")
-    for name in actuated:
-        if name not in single:
-            raise ArgumentError("actuated", repr(name), f"hinges and slides {list(single)}")
-    return [single[name] for name in actuated]
-
-
-def _gears(gear: float | Sequence[float], num_actions: int) -> np.ndarray:
-    """The gear (num_actions) of each driven joint."""
-    gears = [gear] * num_actions if isinstance(gear, (str, float, int)) else list(gear)
-    if len(gears) != num_actions:
-        raise ArgumentError("gear", f"{len(gears)} numbers", f"{num_actions}")
-    for value in gears:
-        check_number("gear", value, -LARGEST)
-    return np.array(gears, dtype=np.float64)
 
 
 def _per_coordinate(

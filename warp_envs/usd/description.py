@@ -100,7 +100,8 @@ class Joint:
     """What holds a body to its parent, and the passive torques or forces of it.
 
     On revolute and prismatic joints acts
-    ``-damping qd - stiffness (q - rest) + limit_ke * violation - limit_kd qd`` (the last always).
+    ``-damping qd - stiffness (q - rest) + limit_ke * violation - limit_kd qd`` (the last always),
+    beside the applied force f, of which a servo makes ``clip(f - servo_kp q - servo_kd qd)``.
 
     Attributes:
         name: last part of the prim's path, unique among siblings.
@@ -121,6 +122,9 @@ class Joint:
         limit_kd: damping that goes with the limits and acts always [N m s/rad or N s/m].
         force_range: least and greatest force of all actuators together [N or N m], shape (2,).
         keyframes: name of a pose -> the joint's coordinates in it, shape (nq,).
+        servo_kp: what a servo takes off the applied force for each coordinate [N m/rad or N/m].
+        servo_kd: the same for each velocity [N m s/rad or N s/m].
+        servo_range: least and greatest of the applied force less that [N m or N], shape (2,).
     """
 
     name: str
@@ -141,6 +145,9 @@ class Joint:
     limit_kd: float = 0.0
     force_range: np.ndarray = field(default_factory=_everything)
     keyframes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    servo_kp: float = 0.0
+    servo_kd: float = 0.0
+    servo_range: np.ndarray = field(default_factory=_everything)
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -162,7 +169,10 @@ class Joint:
             raise _error(self, "lower", "a range with a number in it")
         object.__setattr__(self, "lower", float(self.lower))
         object.__setattr__(self, "upper", float(self.upper))
-        object.__setattr__(self, "force_range", _range(self, "force_range"))
+        for name in ("force_range", "servo_range"):
+            object.__setattr__(self, name, _range(self, name))
+        for name in ("servo_kp", "servo_kd"):
+            _number(self, name)
 
     @property
     def nq(self) -> int:

@@ -145,6 +145,10 @@ def stepped(env):
         return poses[..., :3] + (turns @ coms[..., None])[..., 0]
 
     joints = [body.joint for body in robot.description.bodies[1:]]
+    lower, upper = (
+        torch.tensor([getattr(j, name) for j in joints], dtype=DOUBLE)
+        for name in ("lower", "upper")
+    )
     foot = robot.body_names.index("lower_leg3")
     return {
         "q": q,
@@ -160,9 +164,9 @@ def stepped(env):
         "way": (q[:, 0] - before["joint_q"][:, 0]) * 60,
         "com_way": ((com(q) - com(before["joint_q"]))[..., 0] @ masses) / masses.sum() * 60,
         "foot": com(q)[:, foot],
-        "lower": torch.tensor([joint.lower for joint in joints], dtype=DOUBLE),
-        "upper": torch.tensor([joint.upper for joint in joints], dtype=DOUBLE),
-        "rest": torch.tensor(robot.default_joint_q[7:]),
+        "lower": lower,
+        "upper": upper,
+        "rest": torch.tensor(env._start_pose()[0][7:]),
         "ankle": robot.q_start[robot.joint_names.index("ankle2")],
         "reward": reward,
         "terms": info["reward_terms"],
@@ -328,6 +332,7 @@ def commanded(**command):
         reward={"track_velocity": 1, "track_turn": 0.5},
         observe=["command"],
         compiled=False,
+        dtype=DOUBLE,
         substeps=1,
         command=command,
     )
@@ -335,7 +340,7 @@ def commanded(**command):
 
 def test_commands_are_drawn_anew_in_the_episode_and_continue_from_a_saved_state():
     env = commanded(forward=[0.5, 1.0], turn=[-1, 1], every=0.05, standing=0.25)
-    still = torch.zeros(256, 3)
+    still = torch.zeros(256, 3, dtype=DOUBLE)
     seen = [env.observe()]
     for step in range(7):
         seen.append(env.step(still)[0])
