@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -98,7 +99,7 @@ def train(
         config = resumed(config, run_dir, overrides)
         best = score_if_finished(config, run_dir)
         again = any(override.startswith("rollout.") for override in overrides)
-        if best is not None and not again:
+        if best is not None and not again and _as_trained(config, run_dir):
             (console or make_console()).print(
                 f"{run_dir} is finished: {config.num_epochs} epochs, best return {number(best)}"
             )
@@ -196,6 +197,12 @@ def score_if_finished(config: TrainConfig, run_dir: Path) -> float | None:
         return float(read(newest[1])["best_return"])
     except (UserError, KeyError, TypeError, ValueError):  # damaged: the run goes on before it
         return None
+
+
+def _as_trained(config: TrainConfig, run_dir: Path) -> bool:
+    """Whether the newest checkpoint is of the run's settings as they are now."""
+    newest = next(iter(CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1).epochs().values()))
+    return read(newest).get("settings") == json.dumps(_settings(config, run_dir))
 
 
 def _in_the_way(run_dir: Path) -> bool:

@@ -142,7 +142,7 @@ def test_a_misspelt_key_is_refused_with_the_near_matches(override):
         (["algo=ppo", "algo.learning_rate=-1"], ["algo.learning_rate", "-1"]),
         (["learner.horizon=0"], ["learner.horizon", "0"]),
         (["learner.actor.hidden=[]"], ["learner.actor.hidden"]),
-        (["num_epochs=2.5"], ["num_epochs", "2.5", "Integer"]),
+        (["num_epochs=2.5"], ["num_epochs", "2.5", "an integer"]),
         (["num_epochs=0"], ["num_epochs", "0"]),
         (["resume=perhaps"], ["resume", "perhaps"]),
         (["seed=-1"], ["seed", "-1"]),
