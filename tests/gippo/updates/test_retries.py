@@ -73,23 +73,6 @@ def test_after_the_last_failure_the_parameters_are_the_old_ones():
     assert update.adam_steps == 9
 
 
-def test_what_ends_too_far_is_retried_though_its_loss_has_fallen():
-    far, near = (*BETTER, torch.tensor(False)), (*BETTER, torch.tensor(True))
-    update = Scripted([far, near], RetryConfig(2, 2.0))
-    assert update.run().succeeded
-    assert update.rates == [1.0, 0.5]
-    alone = Scripted([far], RetryConfig(0))
-    outcome = alone.run()
-    assert outcome.verdict is Verdict.TOO_FAR
-    assert outcome.problem is None
-    assert torch.equal(alone.vector, alone.start)
-
-
-def test_what_is_not_finite_is_not_merely_far():
-    update = Scripted([(1.0, math.nan, torch.tensor(False))], RetryConfig(0))
-    assert update.run().verdict is Verdict.NOT_FINITE
-
-
 def test_a_non_finite_attempt_takes_its_moments_back():
     update = Scripted([(1.0, math.nan), BETTER], RetryConfig())
     outcome = update.run()
