@@ -96,7 +96,7 @@ def test_a_loss_that_is_not_finite_to_begin_with_ends_it_and_is_named():
         ((1.0, math.nan), "the parameter '0.weight' is not finite after descending the test loss"),
         ((1.0, math.inf), "the test loss is inf after its last step"),
         (
-            (1.0, 1.0, None, (torch.ones(3), torch.tensor(math.inf))),
+            (1.0, 1.0, (torch.ones(3), torch.tensor(math.inf))),
             "the policy's output is not finite after descending the test loss",
         ),
     ],
@@ -163,7 +163,7 @@ def test_a_remembered_rate_never_exceeds_a_falling_one():
 
 
 def test_an_adaptive_rate_goes_on_from_where_it_has_arrived():
-    arrives = (*BETTER, None, (), 0.7)
+    arrives = (*BETTER, (), 0.7)
     update = Scripted([arrives, arrives, WORSE, BETTER], RetryConfig(0, 2.0), "adaptive", least=0.5)
     assert update.run_epochs(4) == [1.0, 0.7, 0.7, 0.5]
 
