@@ -6,7 +6,10 @@ import importlib
 import io
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from gippo import __version__
 from gippo.errors import StoppedError, TrainingFailedError, UserError, is_out_of_memory
@@ -69,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         refused = isinstance(error, ArgumentError)
-        print(f"gippo: {error if refused else _unforeseen(error)}", file=sys.stderr)
+        text = " ".join(str(error).split()) if refused else _unforeseen(error)
+        print(f"gippo: {text}", file=sys.stderr)
         return 2 if refused else 1
     except (KeyboardInterrupt, StoppedError) as stopped:
         if debug:
@@ -90,11 +94,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _unforeseen(error: Exception) -> str:
     """One line on an error that no command has turned into its own."""
     text = " ".join(str(error).split())[:300]
-    if isinstance(error, OSError):
-        return text
     if is_out_of_memory(error):
         return f"out of memory ({text}); fewer environments or a shorter window need less"
+    place = _users_line(error)
+    if place:
+        if isinstance(error, SyntaxError):
+            text = error.msg
+        said = f": {text}" if text else ""
+        return f"{place}: {type(error).__name__}{said} (--debug shows the traceback)"
+    if isinstance(error, OSError):
+        return text
     return f"{type(error).__name__}: {text} (a defect of gippo; --debug shows where)"
+
+
+def _users_line(error: Exception) -> str:
+    """FILE, line N of the innermost code that is not gippo's, Python's or installed; else ""."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _is_users(frame.f_code.co_filename):
+            found = f"{frame.f_code.co_filename}, line {line}"
+    if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
+        found = f"{error.filename}, line {error.lineno}"
+    return found
+
+
+def _is_users(file: str) -> bool:
+    root = Path(__file__).resolve().parents[1]
+    others = [root / package for package in ("gippo", "warp_envs", "kernels")]
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    others += [Path(sysconfig.get_path(kind)).resolve() for kind in kinds]
+    path = Path(file)
+    if not path.is_file():  # "<string>", "<frozen importlib._bootstrap>"
+        return False
+    return not any(path.resolve().is_relative_to(other) for other in others)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -120,5 +152,8 @@ def _dispatch(arguments: list[str]) -> int:
     command = importlib.import_module(f"gippo.commands.{name.replace('-', '_')}")
     if "-h" in rest or "--help" in rest:
         print(command.help_text())
+        overrides = [argument for argument in rest if "=" in argument]
+        if name == "train" and overrides:
+            print(command.chosen_keys(overrides))
         return 0
     return command.run(rest)

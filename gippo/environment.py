@@ -10,7 +10,7 @@ from gippo.errors import UserError
 from warp_envs.checks import ArgumentError
 
 # What the environments call an argument -> its key in the configuration.
-_KEYS = {"env_id": "id", "path": "asset"}
+_KEYS = {"env_id": "id"}
 
 
 def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: Any) -> Any:

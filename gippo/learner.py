@@ -23,12 +23,13 @@ from gippo.experience.critic import Critic, CriticConfig
 from gippo.experience.rollout import Rollout, collect
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
+from gippo.methods.base import Method
 from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import helper_thread
 from gippo.networks.normalization import Normalizer, RunningStatistics, identity
 from gippo.networks.perceptron import GaussianActor, ValueNetwork, check_hidden
 from gippo.seeding import stream_seed
-from gippo.updates.window import Context, Metrics, Window
+from gippo.updates.window import Context, Metrics, UpdateReport, Window, check_report
 from warp_envs.checks import ArgumentError, check_flag, check_integer, check_number
 
 
@@ -147,6 +148,7 @@ class Learner:
             ranks=ranks,
         )
         self.method = method_of(method_config)(context, method_config)
+        _check_made(self.method)
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)
@@ -215,7 +217,7 @@ class Learner:
         try:
             window = self._window(rollout, values, advantage)
             judged = time.perf_counter()
-            report = self.method.update(window, self.epoch)
+            report = self._update(window)
         finally:
             critic_metrics, critic_problem = critic.result()
         updated = time.perf_counter()
@@ -268,7 +270,9 @@ class Learner:
         except ArgumentError as error:
             if error.key != "actions":
                 raise
-            raise NonFiniteError(f"epoch {self.epoch}: the policy's {error}") from error
+            blame = f"; the update before, {type(self.method).__qualname__}'s, is the likely cause"
+            text = f"epoch {self.epoch}: the policy's {error}{blame if self.epoch > 0 else ''}"
+            raise NonFiniteError(text) from error
         self._obs = rollout.next_obs
         return rollout
 
@@ -303,6 +307,22 @@ class Learner:
             gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
         return Window(rollout, advantage, gradients, total / count)
+
+    def _update(self, window: Window) -> UpdateReport:
+        """The method's update, undone if it has met a number that is not finite and not said so.
+
+        Raises:
+            TrainingFailedError: it returns no report.
+        """
+        method, vector = self.method, self._parameters.vector
+        weights, state = vector.clone(), method.state_dict()
+        returned = method.update(window, self.epoch)
+        report = check_report(f"{type(method).__qualname__}.update", returned)
+        problem = report.problem or _nonfinite_update(report, self._parameters)
+        if self._ranks.any(report.problem is None and problem is not None):
+            vector.copy_(weights)
+            method.load_state_dict(state)
+        return UpdateReport(report.metrics, problem)
 
     def _count_problems(self, problems: list[str | None], window: Window) -> None:
         """Log skipped updates; give up after too many epochs in a row with one."""
@@ -416,6 +436,33 @@ def _start(pool: ThreadPoolExecutor | None, work: Callable[[], Any]) -> Future[A
     return future
 
 
+def _check_made(method: Method) -> None:
+    """Raise ArgumentError if a method wants or keeps what no run can give or hold."""
+    kind = type(method).__qualname__
+    if method.gradient_lambda is not None:
+        key = f"{kind}.gradient_lambda"
+        check_number(key, method.gradient_lambda, 0.0, 1.0, open_low=True)
+    state = method.state_dict()
+    culprit = "" if isinstance(state, dict) else f"a {type(state).__name__}"
+    culprit = culprit or _unstorable(state, "state")
+    if culprit:
+        accepted = "a dict of tensors, numbers, strings, and lists and dicts of these"
+        raise ArgumentError(f"{kind}.state_dict", culprit, accepted)
+
+
+def _unstorable(value: Any, name: str) -> str:
+    """What of a state a checkpoint cannot hold, "" if nothing."""
+    if isinstance(value, dict):
+        parts = [_unstorable(part, f"{name}[{key!r}]") for key, part in value.items()]
+    elif type(value) in (list, tuple):
+        parts = [_unstorable(part, f"{name}[{index}]") for index, part in enumerate(value)]
+    elif value is None or type(value) in (bool, int, float, str, torch.Tensor):
+        return ""
+    else:
+        return f"a {type(value).__name__} as {name}"
+    return next((part for part in parts if part), "")
+
+
 def _nonfinite_input(window: Window) -> str | None:
     rollout, gradients = window.rollout, window.gradients
     tensors = {
@@ -429,6 +476,19 @@ def _nonfinite_input(window: Window) -> str | None:
     # The device is waited for once.
     finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
     return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
+
+
+def _nonfinite_update(report: UpdateReport, parameters: ParameterVector) -> str | None:
+    """What is not finite of a report's losses and of the parameters after it."""
+    losses = [name for name in report.metrics if name.endswith("loss")]
+    values = [torch.as_tensor(report.metrics[name]).to(parameters.vector) for name in losses]
+    values.append(parameters.vector.sum())  # finite if they are, and not too large
+    *finite, sound = torch.isfinite(torch.stack([value.detach() for value in values])).tolist()
+    for name, good in zip(losses, finite, strict=True):
+        if not good:
+            return f"the method's {name} is {float(report.metrics[name])}"
+    name = None if sound else parameters.nonfinite()
+    return None if name is None else f"the parameter {name!r} is not finite after the update"
 
 
 def _as_floats(metrics: Metrics) -> dict[str, float]:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import re
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,43 @@ def documentation(settings: type) -> dict[str, str]:
     return found
 
 
+def option_meanings(module: str, name: str) -> dict[str, str]:
+    """What the "Args:" of a class's `__init__`, and of its bases', say of each option."""
+    statement = _definitions(module).get(name) if _has_source(module) else None
+    if isinstance(statement, ast.ImportFrom):
+        (alias,) = (a for a in statement.names if (a.asname or a.name) == name)
+        package = module.rpartition(".")[0]
+        relative = "." * statement.level + (statement.module or "")
+        return option_meanings(resolve_name(relative, package), alias.name)
+    found: dict[str, str] = {}
+    if isinstance(statement, ast.ClassDef):
+        for base in reversed(statement.bases):
+            if isinstance(base, ast.Name):
+                found.update(option_meanings(module, base.id))
+        for part in statement.body:
+            if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                found.update(_arguments(ast.get_docstring(part) or ""))
+    return found
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """The entries below "Args:", a line each."""
+    found: dict[str, str] = {}
+    section = docstring.partition("Args:\n")[2].splitlines()
+    indents = [len(line) - len(line.lstrip()) for line in section if line.strip()]
+    name = ""
+    for line in filter(str.strip, section):
+        indent = len(line) - len(line.lstrip())
+        entry = re.match(r"(\w+)(?: \(.*?\))?: *(.*)", line.strip())
+        if indent == indents[0] and entry is not None:
+            name, found[entry[1]] = entry.groups()
+        elif indent > indents[0] and name:
+            found[name] += f" {line.strip()}"
+        else:
+            break
+    return found
+
+
 def class_attributes(module: str, base: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
     """The classes of a module whose base is named `base`, with what their attributes are set to."""
     for name, tree in _definitions(module).items():
@@ -91,13 +129,23 @@ def __getattr__(name: str) -> Any:
     return settings_class(module.replace("/", "."), own)
 
 
+def _has_source(module: str) -> bool:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and str(spec.origin).endswith(".py")
+
+
 @cache
 def _definitions(module: str) -> dict[str, ast.stmt]:
     """What a module's top level defines or imports, by name; nothing of it is run."""
     spec = find_spec(module)
     assert spec is not None and spec.origin is not None, f"{module} has no source"
     found: dict[str, ast.stmt] = {}
-    for statement in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    inner = [part for statement in body if isinstance(statement, ast.If) for part in statement.body]
+    for statement in [*inner, *body]:  # first, as what stands under "if TYPE_CHECKING" yields
         if isinstance(statement, ast.ClassDef | ast.FunctionDef):
             found[statement.name] = statement
         elif isinstance(statement, ast.Import | ast.ImportFrom):

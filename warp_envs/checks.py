@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -101,6 +103,29 @@ def check_flag(key: str, value: Any) -> None:
     """Raise ArgumentError unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ArgumentError(key, repr(value), "true or false")
+
+
+def check_name(key: str, value: Any) -> None:
+    """Raise ArgumentError unless `value` names a class's kind, as 'ant' or 'my_robot-2'."""
+    if not isinstance(value, str) or re.fullmatch(r"[A-Za-z][\w.-]*", value, re.ASCII) is None:
+        raise ArgumentError(key, repr(value), "a name of letters, digits and any of '_-.'")
+
+
+def check_callable_with(key: str, function: Any, count: int, accepted: str) -> None:
+    """Raise ArgumentError unless `function` can be called with `count` arguments by position.
+
+    Args:
+        key: its name.
+        function: what should be one.
+        count: of arguments.
+        accepted: the parameters, for the error.
+    """
+    try:
+        signature = inspect.signature(function)
+        signature.bind(*range(count))
+    except (TypeError, ValueError):
+        given = str(signature) if callable(function) else repr(function)
+        raise ArgumentError(key, given, accepted) from None
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
-"""What the class of an environment has to declare, and whether its kernels agree with it."""
+"""What the class of an environment declares and defines, and whether its kernels agree with it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import warp as wp
 
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError
+from warp_envs.checks import ArgumentError, check_callable_with, check_integer, check_name
 
 DECLARED = {
     "name": "a string, as 'ant'",
@@ -21,6 +22,15 @@ DECLARED = {
 }
 """What an environment has to declare, and what it is."""
 
+_METHODS = {
+    "record_step": "(self, program, state, action, next_state)",
+    "record_observation": "(self, program, state, obs)",
+    "record_outcome": "(self, program, state, action, next_state, reward_terms, terminated)",
+    "record_initial_state": "(self, program, rng, state)",
+}
+"""What an environment has to define, and its parameters."""
+_SHARED = ("num_envs", "device", "dtype", "seed")
+"""Options that every environment is made with."""
 
 UNWRITTEN = 2.0**100
 """What no kernel has written yet, where it is to be seen that one does."""
@@ -33,11 +43,50 @@ def check_declared(env: Any, declared: Mapping[str, str]) -> None:
             raise ArgumentError(f"{type(env).__name__}.{attribute}", "nothing", what)
 
 
-def check_defined(cls: type) -> None:
-    """Raise ArgumentError for the first method that a class was to define and did not."""
-    for method in ("record_step", "record_observation", "record_outcome", "record_initial_state"):
-        if getattr(getattr(cls, method), "__isabstractmethod__", False):
-            raise ArgumentError(f"{cls.__name__}.{method}", "nothing", "a method")
+def check_widths(key: str, layout: Any) -> None:
+    """Raise ArgumentError unless `layout` maps names to numbers per environment, 1 or more each."""
+    if not isinstance(layout, Mapping):
+        raise ArgumentError(key, repr(layout), DECLARED["state_layout"])
+    for name, width in layout.items():
+        check_integer(f"{key}[{name!r}]", width, 1)
+
+
+def check_class(cls: Any) -> None:
+    """Raise ArgumentError for the first fault that an environment's class shows before it is made.
+
+    That is a method that it was to define and did not, or with other parameters; options that do
+    not reach the base; and, of a class that leaves `__init__` to one of this package, what it was
+    to declare. Whoever calls it need not wait for a compiler.
+    """
+    for method, parameters in _METHODS.items():
+        function = getattr(cls, method)
+        if getattr(function, "__isabstractmethod__", False):
+            raise ArgumentError(f"{cls.__name__}.{method}", "nothing", f"a method{parameters}")
+        count = parameters.count(",") + 1
+        check_callable_with(f"{cls.__name__}.{method}", function, count, parameters)
+    _check_options(cls)
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    for attribute, what in vars(owner).get("declares", {}).items():
+        if not hasattr(cls, attribute):
+            raise ArgumentError(f"{cls.__name__}.{attribute}", "nothing", what)
+    if isinstance(getattr(cls, "name", None), str):
+        check_name(f"{cls.__name__}.name", cls.name)
+
+
+def _check_options(cls: Any) -> None:
+    key = f"{cls.__name__}.__init__"
+    as_in = ", as in __init__(self, *, size=1, **options) with super().__init__(**options)"
+    _, *parameters = inspect.signature(cls.__init__).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    for parameter in parameters:
+        by_position = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if by_position and parameter.name not in _SHARED:
+            given = f"the option {parameter.name!r} by position"
+            raise ArgumentError(key, given, f"keyword-only ones{as_in}")
+    names = {parameter.name for parameter in parameters}
+    missing = [name for name in _SHARED if name not in names]
+    if missing and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise ArgumentError(key, f"no {missing[0]!r}", f"the options of all environments{as_in}")
 
 
 def check_terms(names: Any) -> None:

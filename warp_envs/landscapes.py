@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import warp as wp
 
 from kernels import landscapes as functions
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer
-from warp_envs.declarations import check_declared
+from warp_envs.declarations import DECLARED, check_declared
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+
+_OF_LANDSCAPES = {"half_width": "a number", "height": "a Warp function"}
 
 
 class LandscapeEnv(DifferentiableVectorEnv):
@@ -27,6 +29,7 @@ class LandscapeEnv(DifferentiableVectorEnv):
     ``x`` (dim), the point last evaluated. A landscape declares its name, half-width and height.
     """
 
+    declares: ClassVar[Mapping[str, str]] = {"name": DECLARED["name"], **_OF_LANDSCAPES}
     half_width: float
     """Of the cube that actions reach."""
     height: Callable[..., Any]
@@ -36,12 +39,16 @@ class LandscapeEnv(DifferentiableVectorEnv):
     reward_terms = ("height",)
 
     def __init__(self, *, dim: int = 1, **options: Any) -> None:
-        """Make copies of the landscape in dimension `dim`; `options` as the base's.
+        """Make copies of the landscape.
+
+        Args:
+            dim: dimension of the space that it lies over, numbers of an action.
+            options: as `DifferentiableVectorEnv`.
 
         Raises:
             ValueError: `dim` below one, and as `DifferentiableVectorEnv`.
         """
-        check_declared(self, {"half_width": "a number", "height": "a Warp function"})
+        check_declared(self, _OF_LANDSCAPES)
         if not isinstance(self.height, wp.Function):
             raise ArgumentError("height", f"a {type(self.height).__name__}", "a Warp function")
         self.dim = self.num_actions = check_integer("dim", dim, 1)

@@ -31,12 +31,11 @@ def load_reference(key: str, reference: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; one that it imports is not
-        raise ArgumentError(
-            key,
-            repr(reference),
-            f"a module that can be imported (there is no {error.name!r})",
-            "; the folder that commands are started from is searched, and the installed packages",
-        ) from error
+        hint = "; the folder that commands are started from is searched, and the installed packages"
+        if module_name.endswith(".py"):
+            hint = f"; a module is named without .py: {module_name.removesuffix('.py')}:{name}"
+        accepted = f"a module that can be imported (there is no {error.name!r})"
+        raise ArgumentError(key, repr(reference), accepted, hint) from error
     if not hasattr(module, name):
         classes = [n for n, value in vars(module).items() if isinstance(value, type)]
         hint = near_matches(name, classes)

@@ -87,17 +87,33 @@ def env_class(env_id: str) -> type[DifferentiableVectorEnv]:
         return _check_class("env_id", load_reference("env_id", env_id))
     check_choice("env_id", env_id, _ENVS)
     found = _ENVS[env_id]
-    return (
-        _check_class("env_id", load_reference("env_id", found)) if isinstance(found, str) else found
-    )
+    if not isinstance(found, str):
+        return found
+    try:
+        return _check_class("env_id", load_reference("env_id", found))
+    except ArgumentError as error:
+        hint = f"{error.hint}; it is registered as {env_id!r}"
+        raise ArgumentError(error.key, error.given, error.accepted, hint) from error
+
+
+def env_source(env_id: str) -> tuple[str, str]:
+    """The module and the name of an environment's class; a built-in one is not imported."""
+    found = env_id if is_reference(env_id) else _ENVS[env_id]
+    if isinstance(found, str):
+        module, _, name = found.partition(":")
+        return module, name
+    return found.__module__, found.__qualname__
 
 
 def _check_class(key: str, found: Any) -> type[DifferentiableVectorEnv]:
-    from warp_envs.vector_env import DifferentiableVectorEnv  # torch and Warp, needed from here on
+    # torch and Warp, needed from here on
+    from warp_envs.declarations import check_class
+    from warp_envs.vector_env import DifferentiableVectorEnv
 
     if not isinstance(found, type) or not issubclass(found, DifferentiableVectorEnv):
         accepted = "a subclass of warp_envs.DifferentiableVectorEnv"
         raise ArgumentError(key, getattr(found, "__qualname__", repr(found)), accepted)
+    check_class(found)
     return found
 
 
@@ -137,7 +153,11 @@ def make(
             raise ArgumentError(name, f"not given, but {env_id!r} needs it")
     if dtype is not None:
         options["dtype"] = dtype
-    return factory(num_envs=num_envs, device=device, seed=seed, **options)
+    env = factory(num_envs=num_envs, device=device, seed=seed, **options)
+    if "num_envs" not in vars(env):
+        key = f"{type(env).__name__}.__init__"
+        raise ArgumentError(key, "no call of super().__init__(**options)", "one, at its end")
+    return env
 
 
 def env_options(env_id: str) -> dict[str, Any]:

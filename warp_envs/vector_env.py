@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,17 +16,18 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector.utils import batch_space
 
 from kernels import episode
-from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
+from warp_envs.bridge.devices import check_device, check_finite, check_tensor, scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.bridge.threads import get_num_threads
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError, check_integer, check_name, near_matches
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
+    check_class,
     check_declared,
-    check_defined,
     check_sizes,
     check_terms,
+    check_widths,
 )
 
 Arrays = dict[str, wp.array]
@@ -67,6 +67,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     rows_per_block: int = 256
     """As many environments as keep a thread busy for 50 us: waking it pays no sooner."""
 
+    declares: ClassVar[Mapping[str, str]] = DECLARED
+    """What the subclasses declare that have no `__init__` of their own, name -> what."""
+
     metadata: ClassVar[dict[str, Any]] = {
         "render_modes": [],
         "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP,
@@ -104,11 +107,13 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         """
         if max_episode_steps is not None:
             self.max_episode_steps = max_episode_steps
+        check_class(type(self))
         check_declared(self, DECLARED)
-        check_defined(type(self))
         check_integer("num_envs", num_envs, 1)
         for count in ("num_obs", "num_actions", "max_episode_steps"):
             check_integer(count, getattr(self, count), 1)
+        check_name(f"{type(self).__name__}.name", self.name)
+        check_widths(f"{type(self).__name__}.state_layout", self.state_layout)
         check_integer("seed", seed, 0, 2**31 - 1)
         check_terms(self.reward_terms)
         self.scalar = scalar_type(dtype)
@@ -439,10 +444,11 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _state_arrays(
         self, program: Program, requires_grad: bool = True, shared: bool = False
     ) -> Arrays:
-        return {
-            name: program.array((self.num_envs, n), self.scalar, requires_grad, shared=shared)
-            for name, n in self.state_layout.items()
-        }
+        arrays = _Named(f"{type(self).__name__}: state")
+        for name, n in self.state_layout.items():
+            shape = (self.num_envs, n)
+            arrays[name] = program.array(shape, self.scalar, requires_grad, shared=shared)
+        return arrays
 
     def _rows(self, program: Program, n: int, shared: bool = False) -> wp.array:
         return program.array((self.num_envs, n), self.scalar, shared=shared)
@@ -450,12 +456,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _check_actions(self, actions: torch.Tensor) -> None:
         expected = (self.num_envs, self.num_actions)
         check_tensor("actions", actions, expected, self.dtype, self._state.device)
-        # A sum costs a third of looking at every number, and only finite numbers have a finite one.
-        if actions.device.type == "cpu" and not math.isfinite(actions.detach().sum().item()):
-            for env, i in (~torch.isfinite(actions)).nonzero()[:1].tolist():
-                raise ArgumentError(
-                    "actions", f"{actions[env, i].item()} at [{env}, {i}]", "finite numbers"
-                )
+        check_finite("actions", actions)
 
 
 def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
@@ -466,6 +467,18 @@ def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
 
 def _layout(state: Arrays) -> Arrays:
     return {f"state_layout[{name!r}]": array for name, array in state.items()}
+
+
+class _Named(dict[str, wp.array]):
+    """Arrays by name; a name that there is not is told with those that there are."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = key
+
+    def __missing__(self, name: object) -> wp.array:
+        hint = near_matches(str(name), self)
+        raise ArgumentError(self._key, repr(name), f"one of {list(self)}", hint)
 
 
 def _signature(cls: type[DifferentiableVectorEnv]) -> inspect.Signature:

@@ -18,7 +18,7 @@ from gippo.configuration.run_config import load_config
 from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
-from gippo.terminal.progress import make_console, number
+from gippo.terminal.progress import make_console, number, this_command
 from warp_envs.checks import ArgumentError, check_integer
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     console.print(_table(played))
     _print_mean(played, console)
     if out is not None:
-        motion = f"motion: {out}, to watch with: gippo view {shlex.quote(str(out))}"
+        motion = f"motion: {out}, to watch with: {this_command()} view {shlex.quote(str(out))}"
         console.print(motion if played.recorded else "this environment has no body to record")
     return 0
 

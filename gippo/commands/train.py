@@ -12,7 +12,9 @@ from gippo.configuration.compose import GROUPS, choices, configure
 from gippo.configuration.run_config import CONFIG_FILE, TrainConfig, to_omegaconf
 from gippo.errors import StoppedError, UserError
 from gippo.methods import config_class
-from gippo.terminal.help_text import describe_keys, listed
+from gippo.schema import option_meanings
+from gippo.terminal.help_text import describe_keys, describe_values, listed
+from warp_envs.registry import env_source
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -77,6 +79,12 @@ def help_text() -> str:
     )
 
 
+def chosen_keys(overrides: Sequence[str]) -> str:
+    """What `gippo train env=NAME --help` prints besides: every key under these choices."""
+    config = configure("train", TrainConfig, overrides)
+    return f"\nKeys and values of {' '.join(overrides)}:\n\n{_keys_text(config)}"
+
+
 def run(arguments: Sequence[str]) -> int:
     """Train as the arguments say."""
     flags = [argument for argument in arguments if argument.startswith("-")]
@@ -97,10 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     from gippo.runs import training  # torch and Warp, now that nothing is left to be refused
     from gippo.terminal.progress import make_console
 
-    console = make_console()
-    for note in notes:
-        console.print(note, soft_wrap=True)
-    return training.train(config, overrides, console).status
+    return training.train(config, overrides, make_console(), notes).status
 
 
 def _sweep(overrides: Sequence[str]) -> None:
@@ -169,9 +174,9 @@ def sweep_job(hydra_config: DictConfig) -> float:
 def _keys_text(config: TrainConfig) -> str:
     """Every key with its value and meaning."""
     values = to_omegaconf(config)
-    env = "\n".join(f"  env.{name}={value}" for name, value in config.env.items())
+    meanings = {"id": "The environment.", **option_meanings(*env_source(config.env["id"]))}
     parts = [
-        env,
+        describe_values(config.env, meanings, "env."),
         describe_keys(config_class(config.algo.name), prefix="algo.", values=values.algo),
         describe_keys(type(config.learner), prefix="learner.", values=values.learner),
         describe_keys(TrainConfig, skip=("env", "algo", "learner"), values=values),

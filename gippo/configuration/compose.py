@@ -15,13 +15,22 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import (
+    MISSING,
+    BooleanNode,
+    DictConfig,
+    FloatNode,
+    IntegerNode,
+    ListConfig,
+    OmegaConf,
+    StringNode,
+)
 from omegaconf.errors import OmegaConfBaseException
 
 from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
 from gippo.errors import UserError
 from gippo.methods import method_names
-from warp_envs.checks import ArgumentError, near_matches
+from warp_envs.checks import ArgumentError, check_choice, near_matches
 from warp_envs.registry import env_ids, env_options, is_reference
 
 GROUPS = ("env", "algo", "experiment")
@@ -71,12 +80,34 @@ def configure(
             base = compose(command, [_text(override) for override in groups])
             _check_keys(parsed, base)
             _check_values(parsed, base)
-            selected = ["preset=selected"] if _store_preset(base, tell) else []
-            config = compose(command, selected + [_text(override) for override in parsed])
+            selected, note = _store_preset(base)
+            texts = [_text(override) for override in parsed]
+            try:
+                config = from_omegaconf(compose(command, selected + texts), schema)
+            except (UserError, HydraException, OmegaConfBaseException) as error:
+                epochs = ["num_epochs=1"] if selected else []  # which a preset may have given
+                from_omegaconf(compose(command, epochs + texts), schema)
+                # Without the preset all is well.
+                raise UserError(f"{_preset_file(groups, base)}: presets: {_said(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ or error
-        raise UserError(one_line(cause if isinstance(cause, Exception) else error)) from error
-    return from_omegaconf(config, schema)
+        raise UserError(_said(error)) from error
+    if note:
+        tell(note)
+    return config
+
+
+def _said(error: Exception) -> str:
+    """What Hydra or OmegaConf has to say, in a line."""
+    cause = None if isinstance(error, UserError) else error.__cause__
+    return one_line(cause if isinstance(cause, Exception) else error)
+
+
+def _preset_file(groups: Sequence[Override], base: DictConfig) -> str:
+    """The file that holds the presets of the environment chosen, as far as there is one."""
+    chosen = [str(override.value()) for override in groups if override.key_or_group == "env"]
+    name = chosen[-1] if chosen else str(base.env.id)
+    path = config_dir() / "env" / f"{name}.yaml"
+    return str(path) if path.exists() else f"env={name}"
 
 
 @contextmanager
@@ -128,7 +159,8 @@ def _store_choices(groups: Sequence[Override]) -> None:
             elif group == "env" and not (config_dir() / "env" / f"{name}.yaml").exists():
                 ConfigStore.instance().store(group="env", name=name, node=_env_node(name))
         except ArgumentError as error:
-            raise UserError(str(error.renamed(group))) from error
+            own = error.key in ("env_id", "algo")  # else the class's, which says what of it
+            raise UserError(str(error.renamed(group) if own else error)) from error
 
 
 def _env_node(env_id: str) -> dict[str, Any]:
@@ -147,16 +179,21 @@ def _env_node(env_id: str) -> dict[str, Any]:
     return {"id": env_id, "num_envs": NUM_ENVS, **options, "presets": presets}
 
 
-def _store_preset(base: DictConfig, tell: Callable[[str], None]) -> bool:
-    """Hand Hydra the environment's preset for the chosen method; False: it has none at all."""
+def _store_preset(base: DictConfig) -> tuple[list[str], str]:
+    """Hand Hydra the environment's preset for the chosen method.
+
+    Returns:
+        What selects it, if there is one, and a line if there is none for the method.
+    """
     if "algo" not in base:
-        return False
+        return [], ""
     presets = OmegaConf.select(base, "env.presets")
     plain: Any = {} if presets is None else OmegaConf.to_container(presets, resolve=True)
+    note = ""
     if base.algo.name not in plain:
-        tell(f"no preset of {base.env.id} for {base.algo.name}: the method's defaults are used")
+        note = f"no preset of {base.env.id} for {base.algo.name}: the method's defaults are used"
     if presets is None:
-        return False
+        return [], note
     node = dict(plain.get("run", {}))
     node.update(
         (section, plain[name])
@@ -164,7 +201,7 @@ def _store_preset(base: DictConfig, tell: Callable[[str], None]) -> bool:
         if name in plain
     )
     ConfigStore.instance().store(group="preset", name="selected", node=node, package="_global_")
-    return True
+    return ["preset=selected"], note
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -264,10 +301,18 @@ def _check_choices(overrides: Sequence[Override]) -> None:
             raise UserError(
                 str(
                     ArgumentError(
-                        group, repr(given), f"one of {known}{more}", near_matches(str(given), known)
+                        group, repr(given), f"one of {known}{more}", _near(str(given), known)
                     )
                 )
             )
+
+
+def _near(given: str, known: Sequence[str]) -> str:
+    file, colon, name = given.partition(":")
+    if colon and file:
+        dotted = file.removesuffix(".py").strip("./").replace("/", ".")
+        return f"; a module is named as Python imports it: {dotted}:{name}"
+    return near_matches(given, known)
 
 
 def _check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
@@ -312,8 +357,40 @@ def _check_values(overrides: Sequence[Override], base: DictConfig) -> None:
         try:
             OmegaConf.update(base.copy(), key, override.value(), merge=True)
         except OmegaConfBaseException as error:
-            reason = one_line(error).removeprefix(f"{key}: ")
-            raise UserError(f"{key}: {override.get_value_string()} given; {reason}") from error
+            node = _node(base, key)
+            known = _accepted(node) or one_line(error).removeprefix(f"{key}: ")
+            refused = ArgumentError(key, override.get_value_string(), known)
+            raise UserError(str(refused)) from error
+        if key == "env.id" and not is_reference(str(override.value())):
+            try:
+                check_choice(key, override.value(), env_ids())
+            except ArgumentError as error:
+                raise UserError(str(error)) from error
+
+
+def _node(base: DictConfig, key: str) -> Any:
+    section, _, name = key.rpartition(".")
+    parent = OmegaConf.select(base, section) if section else base
+    return parent._get_node(name) if isinstance(parent, DictConfig) else None
+
+
+_KINDS = {
+    IntegerNode: "an integer",
+    FloatNode: "a number",
+    BooleanNode: "true or false",
+    StringNode: "text",
+}
+
+
+def _accepted(node: Any) -> str:
+    """What a key of the configuration takes, "" where that is not known."""
+    what = next((what for kind, what in _KINDS.items() if type(node) is kind), "")
+    if isinstance(node, ListConfig):
+        shown = "" if node._is_none() or node._is_missing() else f", as {_in_grammar(list(node))},"
+        what = f"a list{shown}"
+    elif isinstance(node, DictConfig) and not node._is_none():
+        what = f"a section of {', '.join(map(str, node))}"
+    return f"{what} or null" if what and node._is_optional() else what
 
 
 def _text(override: Override) -> str:

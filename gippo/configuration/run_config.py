@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
-from gippo.methods import config_class, method_class
+from gippo.methods import config_class, is_built_in, method_class
 from gippo.schema import real, settings_class
-from warp_envs.checks import ArgumentError, check_choice, check_integer
-from warp_envs.registry import env_ids, is_reference
+from warp_envs.checks import ArgumentError, check_integer
 
 if TYPE_CHECKING:
     from gippo.learner import LearnerConfig
@@ -90,9 +90,8 @@ class TrainConfig:
             check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
         if self.run_dir is not None and not self.run_dir.strip():
             raise ArgumentError("run_dir", "''", "a folder")
-        env_id = self.env.get("id")
-        if not isinstance(env_id, str) or not is_reference(env_id):
-            check_choice("env.id", env_id, env_ids())
+        if not isinstance(self.env.get("id"), str):  # whoever makes one finds out which it is
+            raise ArgumentError("env.id", repr(self.env.get("id")), "a name or module:Class")
         check_integer("env.num_envs", self.env.get("num_envs"), 1)
 
     @property
@@ -199,28 +198,51 @@ def own_inputs(config: TrainConfig, run_dir: Path) -> list[str]:
     return [key for key, v in config.env.items() if isinstance(v, str) and v.startswith(inside)]
 
 
-def load_config(run_dir: Path) -> TrainConfig:
+def folder_of(run_dir: Any) -> Path:
+    """A run's folder, as a caller names it.
+
+    Raises:
+        ArgumentError: that is no path.
+    """
+    if not isinstance(run_dir, (str, os.PathLike)) or not str(run_dir).strip():
+        raise ArgumentError("run_dir", repr(run_dir), "the path of a run's folder")
+    return Path(run_dir)
+
+
+def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
     """The configuration of the run kept in `run_dir`.
+
+    Args:
+        run_dir: the run's folder.
+        to_train: with the method's settings as its class has them. Otherwise a method from outside
+            of gippo need not be there: its settings are left as the file has them.
 
     Raises:
         UserError: there is none, or it does not fit this release.
     """
     path = run_dir / CONFIG_FILE
     if not path.is_file():
-        raise UserError(f"run_dir: {str(run_dir)!r} holds no run (no {CONFIG_FILE})")
+        what = "is a file" if run_dir.is_file() else f"holds no run (no {CONFIG_FILE})"
+        raise UserError(f"run_dir: {str(run_dir)!r} {what}; the folder of a run accepted")
     try:
         _check_plain(path)
         loaded = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{path}: not a mapping")
-        name = OmegaConf.select(loaded, "algo.name")
         schema = OmegaConf.structured(TrainConfig)
-        schema.algo = OmegaConf.structured(algo_schema(name))
+        schema.algo = OmegaConf.structured(_schema_of_run(loaded, to_train))
         merged = OmegaConf.merge(schema, loaded)
     except UserError:
         raise
     except ArgumentError as error:  # of the method that is named
-        raise UserError(f"{path}: {error.renamed('algo.name')}") from error
+        again = (
+            "; a run goes on where its method can be imported (algo=module:Class), or in a process "
+            "that has registered it (gippo.register_method)"
+        )
+        if error.key == "algo":
+            hint = again if to_train else error.hint
+            error = ArgumentError("algo.name", error.given, error.accepted, hint)
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     assert isinstance(merged, DictConfig)
@@ -229,6 +251,20 @@ def load_config(run_dir: Path) -> TrainConfig:
         if isinstance(value, str) and value.startswith(f"{INPUTS}/"):
             config.env[name] = f"{run_dir}/{value}"
     return config
+
+
+def _schema_of_run(loaded: DictConfig, to_train: bool) -> type:
+    """What a run's algo section holds: the method's settings, or those that the file has.
+
+    Raises:
+        ArgumentError: a method that has to be there is not.
+    """
+    name = OmegaConf.select(loaded, "algo.name")
+    if to_train or not isinstance(name, str) or is_built_in(name):
+        return algo_schema(name)
+    keys = [key for key in map(str, loaded.algo) if key != "name"]
+    fields = [(key, Any, field(default=None)) for key in keys]
+    return dataclasses.make_dataclass("algo", [("name", str, field(default=name)), *fields])
 
 
 def _check_plain(path: Path) -> None:

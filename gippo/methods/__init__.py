@@ -14,8 +14,11 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from gippo.schema import class_attributes, settings_class, source_of
-from warp_envs.checks import ArgumentError, check_choice
+from warp_envs.checks import ArgumentError, check_callable_with, check_choice, check_name
 from warp_envs.registry import is_reference, load_reference
 
 if TYPE_CHECKING:
@@ -49,6 +52,11 @@ def method_names() -> tuple[str, ...]:
     return (*_built_in(), *(name for name in _others if not is_reference(name)))
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a method's file lies in this folder."""
+    return name in _built_in()
+
+
 def register_method(name: str, method: type[Method] | str) -> None:
     """Let ``algo=NAME`` in this process, and `Learner`, know a method.
 
@@ -64,8 +72,11 @@ def register_method(name: str, method: type[Method] | str) -> None:
     """
     if not isinstance(name, str) or re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
         raise ArgumentError("name", repr(name), "lower-case letters, digits and underscores")
+    registered = _others.get(name, method)
+    if name in _built_in() or (registered is not method and not isinstance(method, str)):
+        raise ArgumentError("name", repr(name), "a name that is not taken")
     cls = _check_method("method", method)
-    if name in _built_in() or _others.get(name, cls) is not cls:
+    if _others.get(name, cls) is not cls:
         raise ArgumentError("name", repr(name), "a name that is not taken")
     _others[name] = cls
 
@@ -124,14 +135,47 @@ def _check_method(key: str, given: Any) -> type[Method]:
     if not isinstance(cls, type) or not issubclass(cls, Method):
         given = given if isinstance(given, str) else getattr(cls, "__qualname__", cls)
         raise ArgumentError(key, repr(given), "a subclass of gippo.Method")
-    settings = getattr(cls, "config_class", None)
+    _check_defined(cls)
+    check_name(f"{cls.__qualname__}.name", getattr(cls, "name", None))
+    _check_settings(cls, getattr(cls, "config_class", None))
+    return cls
+
+
+_CALLED = {
+    "__init__": "(self, context, config)",
+    "update": "(self, window, epoch)",
+    "state_dict": "(self)",
+    "load_state_dict": "(self, state)",
+}
+"""What a method defines, and its parameters."""
+
+
+def _check_defined(cls: type[Method]) -> None:
+    for name, parameters in _CALLED.items():
+        function, key = getattr(cls, name), f"{cls.__qualname__}.{name}"
+        if getattr(function, "__isabstractmethod__", False):
+            raise ArgumentError(key, "nothing", f"a method{parameters}")
+        check_callable_with(key, function, parameters.count(",") + 1, parameters)
+
+
+def _check_settings(cls: type[Method], settings: Any) -> None:
+    """Raise ArgumentError unless `settings` are a dataclass of the method's own, as YAML has it."""
+    key = f"{cls.__qualname__}.config_class"
     if not isinstance(settings, type) or not dataclasses.is_dataclass(settings):
-        raise ArgumentError(f"{cls.__qualname__}.config_class", repr(settings), "a dataclass")
+        raise ArgumentError(key, repr(settings), "a dataclass")
     own = (settings.__module__, settings.__qualname__)
     taken = [name for name in _built_in() if source_of(config_class(name)) == own]
     taken += [n for n, m in _others.items() if m is not cls and m.config_class is settings]
     if taken:
-        key = f"{cls.__qualname__}.config_class"
         hint = f"; {settings.__name__} is that of {taken[0]!r}: derive one from it"
         raise ArgumentError(key, settings.__name__, "a class of the method's own", hint)
-    return cls
+    if "name" in (entry.name for entry in dataclasses.fields(settings)):
+        raise ArgumentError(f"{settings.__qualname__}.name", "a setting", "another name for it")
+    try:
+        OmegaConf.structured(settings)
+    except (OmegaConfBaseException, ValueError) as error:
+        given = " ".join(str(error).split())
+        raise ArgumentError(key, f"{settings.__name__} ({given})", _PLAIN) from error
+
+
+_PLAIN = "fields of bool, int, float, str, lists and mappings of these, and dataclasses of them"

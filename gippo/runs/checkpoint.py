@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -122,6 +123,8 @@ def checkpoint_of(run_dir: Path, choice: str) -> Path:
     Raises:
         UserError: there is none.
     """
+    if not isinstance(choice, (str, os.PathLike)):
+        raise UserError(f"checkpoint: {choice!r} given, 'best', 'newest' or a file's path accepted")
     folder = CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1)
     if choice == "best":
         return folder.best_or_newest()

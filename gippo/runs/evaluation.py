@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.configuration.run_config import TrainConfig, folder_of, load_config
 from gippo.environment import make_env
 from gippo.runs.checkpoint import checkpoint_of, read
 from gippo.runs.plots import half_width
@@ -83,7 +83,7 @@ def evaluate(
     check_integer("num_episodes", num_episodes, 1)
     check_integer("seed", seed, 0, 2**31 - 1)
     check_flag("deterministic", deterministic)
-    folder = Path(run_dir)
+    folder = folder_of(run_dir)
     config = load_config(folder)
     if env is not None:
         config.env = {"num_envs": 1, **env}

@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from gippo.configuration.run_config import load_config
+from gippo.configuration.run_config import folder_of, load_config
 from gippo.errors import UserError
 from gippo.learner import LearnerConfig
 from gippo.networks.adam import ParameterVector
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import GaussianActor
 from gippo.runs.checkpoint import checkpoint_of, difference, read, unsound
-from warp_envs.bridge.devices import check_device, check_tensor
+from warp_envs.bridge.devices import check_device, check_finite, check_tensor
+from warp_envs.checks import check_integer
 
 LAYER = "mlp.weights."
 """What a checkpoint calls a layer's weights, before its number."""
@@ -43,6 +44,7 @@ class Policy:
         Raises:
             UserError: the state holds no policy of this config.
         """
+        check_integer("seed", seed, 0, 2**31 - 1)
         first, last = _ends(state.get("actor"))
         self.num_obs: int = first.shape[-1]
         self.num_actions: int = len(last) // 2  # mean and log standard deviation
@@ -93,10 +95,12 @@ class Policy:
             deterministic: the policy's mean instead of a sample.
 
         Raises:
-            ArgumentError: observations of another shape, dtype or device.
+            ArgumentError: observations of another shape, dtype or device; on a CPU also ones that
+                are not finite.
         """
         rows = len(obs) if isinstance(obs, torch.Tensor) and obs.ndim == 2 else -1
         check_tensor("obs", obs, (rows, self.num_obs), self.dtype, self.device)
+        check_finite("obs", obs)
         mu, log_sigma = self.actor.forward(self.normalizer.normalize(obs))
         if not deterministic:
             noise = torch.empty_like(mu).normal_(generator=self._generator)
@@ -117,8 +121,9 @@ def load_policy(
 
     Raises:
         UserError: no run there, no such checkpoint, or a damaged one.
+        ArgumentError: no path, device or seed.
     """
-    folder = Path(run_dir)
+    folder = folder_of(run_dir)
     config = load_config(folder)
     state = read(checkpoint_of(folder, checkpoint))["learner"]
     return Policy(config.learner_config, state, device=device, seed=seed)

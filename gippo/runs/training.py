@@ -42,7 +42,8 @@ from gippo.runs.plots import Columns, Limits, plot_run
 from gippo.runs.recording import play_policy
 from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
-from gippo.terminal.progress import TrainingProgress, duration, make_console, number
+from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
+from warp_envs.checks import ArgumentError
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
@@ -75,7 +76,10 @@ class Outcome:
 
 
 def train(
-    config: TrainConfig, overrides: Sequence[str] = (), console: Console | None = None
+    config: TrainConfig,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+    notes: Sequence[str] = (),
 ) -> Outcome:
     """Train a run from its beginning, or further, and say where its files lie.
 
@@ -83,6 +87,7 @@ def train(
         config: the run.
         overrides: the command line's, to be held against a resumed run's own configuration.
         console: where to say it; by default the terminal.
+        notes: lines to say once nothing is left to be refused.
 
     Raises:
         UserError: something cannot be as asked; nothing has been written.
@@ -91,14 +96,26 @@ def train(
     run_dir = Path(config.run_dir or new_folder(config))
     if config.resume:
         config = resumed(config, run_dir, overrides)
+        best = score_if_finished(config, run_dir)
+        again = any(override.startswith("rollout.") for override in overrides)
+        if best is not None and not again:
+            (console or make_console()).print(
+                f"{run_dir} is finished: {config.num_epochs} epochs, best return {number(best)}"
+            )
+            return Outcome(0, best, run_dir)
     with joined_ranks(config.device) as (ranks, device):
         if ranks.rank > 0:
             return _follow(config, run_dir, ranks, device)
-        return _lead(config, run_dir, console or make_console(), ranks, device)
+        return _lead(config, run_dir, console or make_console(), notes, ranks, device)
 
 
 def _lead(
-    config: TrainConfig, run_dir: Path, console: Console, ranks: Ranks, device: str
+    config: TrainConfig,
+    run_dir: Path,
+    console: Console,
+    notes: Sequence[str],
+    ranks: Ranks,
+    device: str,
 ) -> Outcome:
     """Train as the only process, or as the one that keeps the files and shows progress."""
     free = config.resume or not _in_the_way(run_dir)
@@ -130,20 +147,27 @@ def _lead(
                     console.print(f"{line}; the one before it is used")
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
-            console.print(title(config))
-            for note in getattr(learner.env, "notes", ()):
-                console.print(note, soft_wrap=True, markup=False)
+            for line in (*notes, title(config), *getattr(learner.env, "notes", ())):
+                console.print(line, soft_wrap=True)
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
             except NonFiniteError as error:
-                raise TrainingFailedError(
-                    f"{error}; the checkpoints in {run_dir} are good"
-                ) from error
+                raise TrainingFailedError(f"{error}; {_what_is_kept(trainer)}") from error
+            except ArgumentError as error:  # nothing that was asked: a run is under way
+                raise TrainingFailedError(str(error)) from error
             _finish(trainer, config, console)
     status = stop.exit_status
     if status == 0 and trainer.epoch < config.num_epochs:  # another process was asked to end
         status = 128 + signal.SIGTERM
     return Outcome(status, trainer.best_return, run_dir)
+
+
+def _what_is_kept(trainer: Trainer) -> str:
+    """What a run that was given up can be gone on from."""
+    epochs = list(trainer.checkpoints.epochs())
+    if not epochs:
+        return f"there is no checkpoint yet, one is due every {trainer.checkpoint_every} epochs"
+    return f"the checkpoint of epoch {epochs[0]} in {trainer.checkpoints.path} is good"
 
 
 def _follow(config: TrainConfig, run_dir: Path, ranks: Ranks, device: str) -> Outcome:
@@ -208,7 +232,7 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     Raises:
         UserError: an override would change what the run computes.
     """
-    config = load_config(run_dir)
+    config = load_config(run_dir, to_train=True)
     check_inputs(config, run_dir, given)
     for name in own_inputs(config, run_dir):  # compared by content, not by name
         if name in given.env:
@@ -333,7 +357,7 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
         except OSError as error:
             raise TrainingFailedError(
                 f"{run_dir}: trained, but its pictures cannot be written ({reason(error)}); "
-                f"gippo train {written('run_dir', run_dir)} resume=true makes them"
+                f"{this_command()} train {written('run_dir', run_dir)} resume=true makes them"
             ) from error
         console.print(
             f"{trainer.epoch}/{config.num_epochs} epochs in {duration(columns['wall_time'][-1])}, "
@@ -342,9 +366,10 @@ def _finish(trainer: Trainer, config: TrainConfig, console: Console) -> None:
     for name, path in files.items():
         console.print(f"  {name:12s}{path}")
     if "rollout" in files:
-        console.print(f"  watch it with: gippo view {shlex.quote(str(run_dir))}")
+        console.print(f"  watch it with: {this_command()} view {shlex.quote(str(run_dir))}")
     if trainer.epoch < config.num_epochs:
-        console.print(f"  go on with: gippo train {written('run_dir', run_dir)} resume=true")
+        again = f"{this_command()} train {written('run_dir', run_dir)} resume=true"
+        console.print(f"  go on with: {again}")
 
 
 @contextmanager

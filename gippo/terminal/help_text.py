@@ -49,6 +49,18 @@ def describe_keys(
     return "\n".join(lines)
 
 
+def describe_values(values: Mapping[str, Any], meanings: Mapping[str, str], prefix: str) -> str:
+    """One paragraph per key: ``prefix name=value`` and what it is, if that is known."""
+    return "\n".join(
+        _paragraph(f"{prefix}{name}={_plain(value)}", _sentence(meanings.get(name, "")))
+        for name, value in values.items()
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def listed(name: str, values: Iterable[str]) -> str:
     """A name with what it may be, as one of the paragraphs above."""
     return _paragraph(name, ", ".join(values))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -71,13 +74,24 @@ def drop_output() -> None:
 
 
 def make_console(label: str | None = None) -> Console:
-    """The terminal, taking text as it is: no markup, no colouring of numbers, no wrapping.
+    """The terminal, taking text as it is: no markup, no emoji, no colours, no wrapping.
 
     Args:
         label: put before every line, where several processes write to one terminal.
     """
     file: Any = _Output(label)
-    return Console(file=file, markup=False, highlight=False, soft_wrap=True)
+    return Console(file=file, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def this_command() -> str:
+    """How the shell at hand calls this program: gippo, or its path, as after `make train`."""
+    if shutil.which("gippo"):
+        return "gippo"
+    script = Path(sys.executable).with_name("gippo")
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m gippo"
+    inside = script.is_relative_to(Path.cwd())
+    return shlex.quote(str(script.relative_to(Path.cwd()) if inside else script))
 
 
 class TrainingProgress:
@@ -95,7 +109,7 @@ class TrainingProgress:
             self._bar = Progress(
                 TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=None),
-                TextColumn("{task.fields[numbers]}"),
+                TextColumn("{task.fields[numbers]}", markup=False),
                 console=console,
                 auto_refresh=False,
                 expand=True,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
+from typing import Any
 
 import torch
 
 from gippo.distributed import SINGLE, Ranks
+from gippo.errors import TrainingFailedError
 from gippo.experience.advantages import ActionGradients
 from gippo.experience.rollout import Rollout
 from gippo.networks.adam import ParameterVector
@@ -81,8 +84,49 @@ class UpdateReport:
     """How an actor's update went."""
 
     metrics: Metrics
+    """Numbers of the epoch by name, floats or 0-d tensors. One whose name ends in "loss" and that
+    is not finite is a problem, and the update is undone."""
     problem: str | None = None
     """A sentence on what was not finite, the actor then being as before; None if all was."""
+
+
+RESERVED = (
+    *("epoch", "env_steps", "wall_time", "episode_return", "episode_length", "best_return"),
+    *("num_episodes", "num_diverged", "skipped_updates", "sigma_mean"),
+)
+"""Numbers of an epoch that the learner tells by itself."""
+
+
+def check_report(key: str, report: Any) -> UpdateReport:
+    """What a method's `update` has returned, if it is a report.
+
+    Args:
+        key: the method's name for it, for the error.
+        report: what is given.
+
+    Raises:
+        TrainingFailedError: it is something else, or tells what is no number.
+    """
+    accepted = 'UpdateReport({"actor_loss": loss}) accepted'
+    if not isinstance(report, UpdateReport):
+        raise TrainingFailedError(f"{key}: a {type(report).__name__} returned, {accepted}")
+    if not isinstance(report.metrics, dict):
+        found = type(report.metrics).__name__
+        raise TrainingFailedError(f"{key}: a {found} of metrics, a dict accepted")
+    if report.problem is not None and not isinstance(report.problem, str):
+        raise TrainingFailedError(f"{key}: problem {report.problem!r}, a sentence or None accepted")
+    for name, value in report.metrics.items():
+        if not isinstance(name, str) or name in RESERVED:
+            raise TrainingFailedError(f"{key}: a metric {name!r}, a name of its own accepted")
+        tensor = isinstance(value, torch.Tensor)
+        if tensor and (value.ndim != 0 or value.is_complex()):
+            found = f"a tensor {tuple(value.shape)} of {value.dtype}"
+        elif tensor or isinstance(value, Real):
+            continue
+        else:
+            found = f"a {type(value).__name__}"
+        raise TrainingFailedError(f"{key}: metric {name!r} is {found}, a number accepted")
+    return report
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,12 @@ import torch
 
 import gippo
 import warp_envs
+from examples.evolution_strategies import EvolutionStrategies
+from gippo.configuration.run_config import load_config
 from gippo.errors import UserError
+from tests.warp_envs.toy import Spring
 from warp_envs.checks import ArgumentError
+from warp_envs.landscapes import DeJongEnv
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,32 @@ def test_a_policy_acts_without_an_environment(trained):
     for wrong in (obs[0], obs.double(), obs[:, :2], obs.numpy()):
         with pytest.raises(ArgumentError, match=r"obs: .* given"):
             policy(wrong)
+
+
+def test_observations_that_are_not_finite_are_refused(trained):
+    with pytest.raises(ArgumentError, match=r"obs: nan at \[1, 0\] given, finite numbers"):
+        gippo.load_policy(trained.run_dir)(torch.tensor([[0.0] * 5, [math.nan] * 5]))
+
+
+def test_classes_are_taken_where_another_process_would_find_them(tmp_path):
+    class Local(DeJongEnv):
+        name = "local"
+
+    with pytest.raises(UserError, match=r"a module that is imported accepted; warp_envs.register"):
+        gippo.train(env=Local)
+    small = {"env.num_envs": 4, "learner.horizon": 1, "tensorboard": False}
+    run = gippo.train(
+        small,
+        env=Spring,
+        algo=EvolutionStrategies,
+        num_epochs=1,
+        run_dir=tmp_path / "r",
+        quiet=True,
+    )
+    config = load_config(run.run_dir)
+    assert config.env["id"] == "tests.warp_envs.toy:Spring"
+    assert config.algo.name == "examples.evolution_strategies:EvolutionStrategies"
+    assert math.isnan(run.best_return)  # no episode has ended
 
 
 def test_an_evaluation_counts_each_copy_s_first_episode(trained):
@@ -71,5 +101,18 @@ def test_mistakes_are_refused_by_name(trained, tmp_path):
         gippo.train(env="cartpole", run_dir=str(trained.run_dir), quiet=True)
     with pytest.raises(UserError, match="holds no run"):
         gippo.load_policy(tmp_path)
+    with pytest.raises(UserError, match="settings: 'cartpole' given, a mapping"):
+        gippo.train("cartpole")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="env: 'ant' and 'dejong' given, one of them"):
+        gippo.train({"env": "ant"}, env="dejong")
+    for folder in (3, None, trained):
+        with pytest.raises(ArgumentError, match=r"run_dir: .* given, the path of a run's folder"):
+            gippo.load_policy(folder)
+    with pytest.raises(UserError, match="checkpoint: 3 given"):
+        gippo.load_policy(trained.run_dir, checkpoint=3)  # type: ignore[arg-type]
+    file = trained.run_dir / "config.yaml"
+    for use in (gippo.load_policy, lambda run: gippo.train(run_dir=str(run), quiet=True)):
+        with pytest.raises(UserError, match=r"config.yaml' is a file; |is a file, "):
+            use(file)
     with pytest.raises(ArgumentError, match="num_episodes: 0 given"):
         gippo.evaluate(trained.run_dir, num_episodes=0)

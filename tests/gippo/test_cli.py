@@ -17,7 +17,7 @@ from gippo.configuration.run_config import TrainConfig
 from gippo.learner import Learner, NonFiniteError
 from gippo.runs.checkpoint import read, write
 from gippo.terminal.interrupt import StopRequest
-from gippo.terminal.progress import make_console
+from gippo.terminal.progress import make_console, this_command
 
 SMALL = (
     "env=dejong",
@@ -262,6 +262,19 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on(tmp_path):
 def test_a_path_is_told_as_the_command_line_takes_it(folder):
     (typed,) = shlex.split(written("run_dir", folder))
     assert configure("train", TrainConfig, [typed]).run_dir == folder
+
+
+def test_a_command_to_go_on_with_is_one_that_the_shell_finds(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    assert this_command() == "gippo"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    command = this_command().split()[0]
+    assert Path(command).exists()
+
+
+def test_names_are_printed_as_they_are(capsys):
+    make_console().print("bad:boom: on [red]x:fire:[/red]")
+    assert capsys.readouterr().out == "bad:boom: on [red]x:fire:[/red]\n"
 
 
 def test_the_second_signal_is_not_caught():

@@ -9,9 +9,10 @@ from gippo.configuration.run_config import TrainConfig
 from gippo.experience.critic import CriticConfig
 from gippo.learner import LearnerConfig
 from gippo.methods import config_class, method_class, method_names
-from gippo.schema import documentation, real, settings_class, source_of
+from gippo.schema import documentation, option_meanings, real, settings_class, source_of
 from gippo.updates.surrogate import PPOConfig
 from warp_envs.checks import ArgumentError
+from warp_envs.registry import env_ids, env_options, env_source
 
 PAIRS = [(settings_class("gippo.learner", "LearnerConfig"), LearnerConfig)]
 PAIRS += [(config_class(name), method_class(name).config_class) for name in method_names()]
@@ -54,3 +55,9 @@ def test_a_class_is_made_once_and_pickled_by_name():
 
 def test_classes_of_the_code_are_documented_as_well():
     assert documentation(TrainConfig)["seed"].startswith("Of everything random")
+
+
+@pytest.mark.parametrize("env_id", env_ids())
+def test_every_option_of_an_environment_has_a_meaning(env_id):
+    meanings = option_meanings(*env_source(env_id))
+    assert {"num_envs", *env_options(env_id)} <= set(meanings)

@@ -10,6 +10,8 @@ import warp_envs
 from tests.warp_envs.toy import Spring
 from warp_envs.checks import ArgumentError
 from warp_envs.registry import _ENVS, env_class, env_options, gymnasium_id
+from warp_envs.robots.base import ArticulatedEnv
+from warp_envs.vector_env import DifferentiableVectorEnv
 
 TOY = "tests.warp_envs.toy:Spring"
 
@@ -77,6 +79,26 @@ def test_a_reference_to_nothing_is_told_as_what_it_is(reference, parts):
     assert caught.value.key == "env_id"
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_what_is_registered_is_checked_as_soon_as_it_is_there(registered):
+    class Half(Spring):
+        record_step = DifferentiableVectorEnv.record_step
+
+    class Nameless(ArticulatedEnv):
+        record_observation = Spring.record_observation
+        record_outcome = Spring.record_outcome
+
+    for env, said in {
+        Half: "Half.record_step: nothing",
+        Nameless: "Nameless.name: nothing",
+    }.items():
+        with pytest.raises(ArgumentError, match=said):
+            warp_envs.register("half", env)
+        assert "half" not in warp_envs.env_ids()
+    warp_envs.register("toy", "tests.warp_envs.toy:Sprin")
+    with pytest.raises(ArgumentError, match=r"did you mean 'Spring'\?; it is registered as 'toy'"):
+        warp_envs.make("toy", num_envs=1)
 
 
 def test_an_error_inside_the_module_is_its_own(tmp_path, monkeypatch):

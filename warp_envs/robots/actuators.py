@@ -203,6 +203,8 @@ def _driven(
 ) -> list[str]:
     """The names of the driven joints, in the order of the actions."""
     if actuated is not None:
+        if isinstance(actuated, str) or not isinstance(actuated, Sequence):
+            raise ArgumentError("actuated", repr(actuated), f"a list of any of {list(joints)}")
         for name in actuated:
             if name not in joints:
                 raise ArgumentError("actuated", repr(name), f"hinges and slides {list(joints)}")

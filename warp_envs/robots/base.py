@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer, check_positive
-from warp_envs.declarations import check_declared
+from warp_envs.declarations import DECLARED, check_declared, check_widths
 from warp_envs.robots.actuators import find_drives
 from warp_envs.robots.anatomy import SINGLE
 from warp_envs.robots.terrain import make_ground
@@ -29,6 +29,9 @@ from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.ground import Ground
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
+_OF_ROBOTS = {"asset": "the path of a USD file", "gear": "a force or torque"}
+_FOUND = ("num_actions", "state_layout")
+"""What an environment has to declare and a robot's finds in its file."""
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 
 
@@ -54,6 +57,10 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     a spread is one number, or one for each coordinate.
     """
 
+    declares: ClassVar[Mapping[str, str]] = {
+        **{name: what for name, what in DECLARED.items() if name not in _FOUND},
+        **_OF_ROBOTS,
+    }
     asset: str | os.PathLike[str]
     """Path of a USD file with one UsdPhysics articulation."""
     gear: float | Sequence[float] | None
@@ -107,16 +114,20 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             ValueError: an unsupported asset (naming the prim and the reason), an unknown joint
                 name, a value out of range, or as `DifferentiableVectorEnv`.
         """
-        check_declared(self, {"asset": "the path of a USD file", "gear": "a force or torque"})
+        check_declared(self, _OF_ROBOTS)
         if self.substeps != "auto":
             check_integer("substeps", self.substeps, 1)
+        check_positive("control_step", self.control_step)
         if compiled not in (True, False, None):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
         if not isinstance(self.asset, (str, os.PathLike)):
             raise ArgumentError("asset", repr(self.asset), "the path of a USD file")
         self.compiled = compiled
         self.asset_path = Path(self.asset)
-        description = _load(self.asset_path, self.ground)
+        try:
+            description = _load(self.asset_path, self.ground)
+        except ArgumentError as error:
+            raise error.renamed("asset") if error.key == "path" else error from None
         drives = find_drives(description, self.actuated, self.gear, self.actuators)
         self.articulation = Articulation.from_description(
             drives.description, num_envs, device=device, dtype=dtype, inertia=self.inertia
@@ -132,6 +143,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         self._drives = drives
         self._driven = [self.articulation.qd_start[body] for body in drives.bodies]
         self.num_actions = len(self._driven)
+        check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
         self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * steps))

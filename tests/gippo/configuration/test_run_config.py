@@ -1,4 +1,5 @@
 import pickle
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import warp_envs
-from gippo.configuration.compose import choices, configure
+from gippo.configuration.compose import choices, config_dir, configure
 from gippo.configuration.run_config import TrainConfig, algo_schema, load_config, save_config
 from gippo.environment import make_env
 from gippo.errors import UserError
@@ -197,7 +198,7 @@ def test_a_damaged_configuration_is_refused_by_name(tmp_path, old, new, culprit)
     save_config(train(), path)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError) as caught:
-        load_config(tmp_path)
+        load_config(tmp_path, to_train=True)
     assert culprit in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -226,3 +227,40 @@ def test_a_configuration_with_aliases_is_refused_however_far_they_would_unfold(t
     (tmp_path / "config.yaml").write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"config\.yaml: an alias \(\*a0\)"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("num_epochs=abc", "num_epochs: abc given, an integer accepted"),
+        ("num_threads=few", "num_threads: few given, an integer or null accepted"),
+        ("learner.gamma=high", "learner.gamma: high given, a number accepted"),
+        ("tensorboard=often", "tensorboard: often given, true or false accepted"),
+        ("learner.actor.hidden=64", "learner.actor.hidden: 64 given, a list, as [64,64], accepted"),
+        ("learner.actor=64", "learner.actor: 64 given, a section of hidden accepted"),
+        ("env=inchworm.py:Worm", "a module is named without .py: inchworm:Worm"),
+        ("env=./robots/inchworm.py:Worm", "as Python imports it: robots.inchworm:Worm"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_what_is_accepted(override, said):
+    assert said in refusal(override)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("presets: {gippo: {alhpa: {}}}", "'alhpa'"),
+        ("presets: {run: {num_epochs: 1}, gippo: {alpha: {beta: low}}}", "'low'"),
+        ("presets: {learner: {horizon: 0}, run: {num_epochs: 1}}", "learner.horizon: 0 given"),
+    ],
+)
+def test_a_mistake_in_a_preset_names_its_file(line, said, tmp_path, monkeypatch):
+    shutil.copytree(config_dir(), tmp_path / "configs")
+    file = tmp_path / "configs" / "env" / "mine.yaml"
+    file.write_text(f"id: dejong\nnum_envs: 4\ndim: 2\n{line}\n")
+    monkeypatch.setattr("gippo.configuration.compose.config_dir", lambda: tmp_path / "configs")
+    told: list[str] = []
+    with pytest.raises(UserError) as caught:
+        configure("train", TrainConfig, ["env=mine"], told.append)
+    assert str(caught.value).startswith(f"{file}: presets: ") and said in str(caught.value)
+    assert not told and "\n" not in str(caught.value)

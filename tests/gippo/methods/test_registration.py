@@ -1,7 +1,5 @@
 """Methods and environments of one's own: by reference on the command line, registered by name."""
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,11 @@ import gippo
 from gippo import methods
 from gippo.cli import main
 from gippo.configuration.compose import configure
-from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.configuration.run_config import TrainConfig, algo_schema, load_config
 from gippo.methods.ppo import PPO
 from gippo.updates.surrogate import PPOConfig
 from warp_envs.checks import ArgumentError
 
-ROOT = Path(__file__).parents[3]
 METHOD = """
 from dataclasses import dataclass
 from gippo.methods.ppo import PPO
@@ -44,6 +41,10 @@ class ValleyEnv(DeJongEnv):
     name = "valley"
 
     def __init__(self, *, dim: int = 2, **options):
+        \"\"\"Args:
+            dim: how many valleys,
+                side by side.
+        \"\"\"
         super().__init__(dim=dim, **options)
 """
 SMALL = ["num_epochs=2", "tensorboard=false", "env.num_envs=4", "learner.critic.hidden=[4]"]
@@ -83,7 +84,9 @@ def test_a_method_and_an_environment_from_the_folder_at_hand_train_and_resume(fo
     config = load_config(Path("run"))
     assert (config.env["id"], config.env["dim"]) == (f"{folder.name}:ValleyEnv", 3)
     assert config.algo.name == f"{folder.name}:Shy" and config.algo.shyness == 0.5
+    capsys.readouterr()
     assert main(["train", "run_dir=run", "resume=true"]) == 0
+    assert capsys.readouterr().out.startswith("run is finished: 2 epochs, best return -")
     assert main(["play", "run_dir=run", "num_envs=2", "num_steps=2", "out=null"]) == 0
     assert len(gippo.evaluate("run", num_episodes=2).returns) == 2
     assert gippo.load_policy("run").num_actions == 3
@@ -93,7 +96,11 @@ def test_keys_and_mistakes_of_ones_own_are_told_as_those_of_others(folder, capsy
     chosen = [f"env={folder.name}:ValleyEnv", f"algo={folder.name}:Shy"]
     assert main(["train", *chosen, "--keys"]) == 0
     text = capsys.readouterr().out
-    assert "algo.shyness=0.5" in text and "How little it dares." in text and "env.dim=2" in text
+    assert "algo.shyness=0.5" in text and "How little it dares." in text
+    assert "env.dim=2          How many valleys, side by side.\n" in text
+    assert "env.num_envs=64    Copies.\n" in text
+    assert main(["train", *chosen, "--help"]) == 0
+    assert text in capsys.readouterr().out
     assert main(["train", *chosen, "algo.shynes=1"]) == 2
     assert "did you mean 'algo.shyness'" in capsys.readouterr().err
     assert main(["train", *chosen, "env.dimm=1"]) == 2
@@ -104,20 +111,34 @@ def test_keys_and_mistakes_of_ones_own_are_told_as_those_of_others(folder, capsy
     assert "PPOConfig is that of 'ppo': derive one from it" in capsys.readouterr().err
 
 
-def test_a_run_whose_module_is_not_there_is_one_line(folder):
+def test_what_a_run_was_made_with_is_needed_only_where_it_is_used(folder, capsys):
     arguments = [f"env={folder.name}:ValleyEnv", f"algo={folder.name}:Shy", *SMALL]
     assert main(["train", *arguments, "run_dir=run"]) == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "gippo", "play", f"run_dir={folder.parent / 'run'}"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    for part in ("algo.name", folder.name, "folder that commands are started from"):
-        assert part in done.stderr
+    other = [*SMALL, f"algo={folder.name}:Shy", "rollout.num_envs=0"]
+    assert main(["train", "env=dejong", *other, "run_dir=runs/named", "algo.shyness=0.25"]) == 0
+    file = Path("runs/named/config.yaml")  # as a run whose method was registered in its process
+    file.write_text(file.read_text().replace(f"{folder.name}:Shy", "shy"))
+    capsys.readouterr()
+    Path(f"{folder}.py").rename("elsewhere.py")
+    methods._others.clear()
+    algo_schema.cache_clear()
+    del sys.modules[folder.name]
+    assert gippo.load_policy("run").num_actions == 2  # neither method nor environment
+    assert main(["plot", "run_dirs=[run,runs]"]) == 0
+    assert "shy" in capsys.readouterr().out
+    assert len(gippo.evaluate("runs/named", num_episodes=2).returns) == 2
+    assert main(["play", "run_dir=runs/named", "num_steps=2", "out=null"]) == 0
+    for run_dir, parts in {
+        "run": ("algo.name", folder.name, "goes on where its method can be imported"),
+        "runs/named": ("algo.name: 'shy' given", "gippo.register_method"),
+    }.items():
+        capsys.readouterr()
+        assert main(["train", f"run_dir={run_dir}", "resume=true"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and all(part in said for part in parts), said
+    assert main(["play", "run_dir=run"]) == 2
+    said = capsys.readouterr().err
+    assert "env.id" in said and "folder that commands are started from" in said
 
 
 def test_a_registered_method_is_chosen_by_name(known):
@@ -133,6 +154,7 @@ def test_a_registered_method_is_chosen_by_name(known):
     ("name", "method", "message"),
     [
         ("ppo", Own, "name: 'ppo' given, a name that is not taken"),
+        ("ppo", "nowhere:Own", "name: 'ppo' given, a name that is not taken"),
         ("Own", Own, "name: 'Own' given, lower-case"),
         ("own", dict, "method: 'dict' given, a subclass of gippo.Method"),
         ("own", "nowhere:Own", "method: 'nowhere:Own' given, a module that can be imported"),
