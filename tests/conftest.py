@@ -1,12 +1,29 @@
-"""What all tests share: one thread per worker, and GPU tests skipped where there is no GPU."""
+"""What all tests share: one thread per worker, GPU tests skipped without a GPU, slow ones in part."""
+
+import os
+import zlib
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
 
+PARTS = 4
+"""Of the slow tests a run takes one part: GIPPO_SLOW, 0 to 3, by default 0; "all" takes all."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def _left_for_later(item: pytest.Item, part: str) -> bool:
+    if part == "all" or "slow" not in item.keywords:
+        return False
+    return zlib.crc32(item.nodeid.encode()) % PARTS != int(part) % PARTS
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part = os.environ.get("GIPPO_SLOW", "0")
+    later = [item for item in items if _left_for_later(item, part)]
+    if later:
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in later]
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device")

@@ -56,7 +56,6 @@ class Verdict(Enum):
 
     IMPROVED = "the loss has not risen"
     WORSE = "the loss has risen"
-    TOO_FAR = "the update ends too far from its start"
     NOT_FINITE = "a number at its end is not finite"
     NOT_FINITE_BEFORE = "the loss was not finite to begin with, which no smaller step mends"
 
@@ -68,8 +67,6 @@ class Trial(NamedTuple):
     """The loss at its start, 0-d."""
     after: torch.Tensor
     """The loss at its end, 0-d."""
-    near: torch.Tensor | None = None
-    """Whether it ends near enough to its start, bool, 0-d; None: it may go anywhere."""
     outputs: tuple[torch.Tensor, ...] = ()
     """What the parameters lead to, to be finite as well; finite parameters may be too large."""
     rate: float | None = None
@@ -176,13 +173,10 @@ class RateControl:
         finite = [torch.isfinite(x).all() for x in (trial.before, vector, trial.after)]
         finite += [torch.isfinite(x).all() for x in trial.outputs]
         improved = trial.after <= trial.before
-        near = torch.ones_like(improved) if trial.near is None else trial.near
         # The attempt's only wait for the device
-        improved, near, *finite = torch.stack([improved, near, *finite]).tolist()
+        improved, *finite = torch.stack([improved, *finite]).tolist()
         if not all(finite):
             return self._problem(trial, *finite[:3])
-        if not near:
-            return Verdict.TOO_FAR, None
         return (Verdict.IMPROVED if improved else Verdict.WORSE), None
 
     def _problem(

@@ -45,9 +45,6 @@ class PPOConfig:
     differ by more than this takes its ratios against the alpha policy alone."""
     log_ratio_clamp: float = 16.0
     """Bound on the logarithm of a probability ratio."""
-    kl_limit: float | None = None
-    """An ascent whose end diverges further than this from its start, mean KL in nats, is undone and
-    retried; null: however far."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Adam's."""
     max_grad_norm: float | None = 1.0
@@ -71,8 +68,6 @@ class PPOConfig:
         check_number("ppo.log_ratio_limit", self.log_ratio_limit)
         # exp(88) and more is infinite in single precision
         check_number("ppo.log_ratio_clamp", self.log_ratio_clamp, 0.0, 80.0, open_low=True)
-        if self.kl_limit is not None:
-            check_positive("ppo.kl_limit", self.kl_limit)
         check_betas("ppo.betas", self.betas)
         if self.max_grad_norm is not None:
             check_positive("ppo.max_grad_norm", self.max_grad_norm)
@@ -246,7 +241,6 @@ class _Attempt:
                 strict=True,
             )
         )
-        self._end = self._start
         # All attempts start alike
         loss, output, gradient = self._descent(0)
         self._first = (loss, output, gradient.clone())
@@ -258,7 +252,7 @@ class _Attempt:
 
         Returns:
             The mean loss of the first pass, at most zero, and the greater of the last pass's and
-            that after it; whether the ascent has stayed within `kl_limit`; the adaptive rate.
+            that after it; the adaptive rate.
         """
         ascent, config = self._ascent, self._ascent.config
         adaptive = config.schedule == ADAPTIVE
@@ -280,8 +274,7 @@ class _Attempt:
             passes.append(torch.stack(losses).mean())
         self.last_loss = passes[-1]
         first, last = passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
-        near = None if config.kl_limit is None else self._divergence() <= config.kl_limit
-        return Trial(first, last, near, rate=rate)
+        return Trial(first, last, rate=rate)
 
     def _descent(self, minibatch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Loss, outputs and gradient, at the present parameters."""
@@ -291,19 +284,10 @@ class _Attempt:
         )
 
     def _loss_now(self) -> torch.Tensor:
-        """The loss after the last step; `self._end` are the policies there, as `self._start`."""
+        """The loss after the last step."""
         ascent = self._ascent
-        results = [
-            ascent._network.evaluate(batch, clipped_surrogate, *ascent.settings)
+        losses = [
+            ascent._network.evaluate(batch, clipped_surrogate, *ascent.settings)[0]
             for batch in self._minibatches
         ]
-        self._end = [GaussianActor.split(output) for _, output in results]
-        return torch.stack([loss for loss, _ in results]).mean()
-
-    def _divergence(self) -> torch.Tensor:
-        """KL(start of the ascent || its end), mean over all samples."""
-        parts = [
-            kl_divergence(*start, *end).mean()
-            for start, end in zip(self._start, self._end, strict=True)
-        ]
-        return self._ascent._ranks.mean(torch.stack(parts).mean())
+        return torch.stack(losses).mean()

@@ -73,23 +73,6 @@ def test_after_the_last_failure_the_parameters_are_the_old_ones():
     assert update.adam_steps == 9
 
 
-def test_what_ends_too_far_is_retried_though_its_loss_has_fallen():
-    far, near = (*BETTER, torch.tensor(False)), (*BETTER, torch.tensor(True))
-    update = Scripted([far, near], RetryConfig(2, 2.0))
-    assert update.run().succeeded
-    assert update.rates == [1.0, 0.5]
-    alone = Scripted([far], RetryConfig(0))
-    outcome = alone.run()
-    assert outcome.verdict is Verdict.TOO_FAR
-    assert outcome.problem is None
-    assert torch.equal(alone.vector, alone.start)
-
-
-def test_what_is_not_finite_is_not_merely_far():
-    update = Scripted([(1.0, math.nan, torch.tensor(False))], RetryConfig(0))
-    assert update.run().verdict is Verdict.NOT_FINITE
-
-
 def test_a_non_finite_attempt_takes_its_moments_back():
     update = Scripted([(1.0, math.nan), BETTER], RetryConfig())
     outcome = update.run()
@@ -113,7 +96,7 @@ def test_a_loss_that_is_not_finite_to_begin_with_ends_it_and_is_named():
         ((1.0, math.nan), "the parameter '0.weight' is not finite after descending the test loss"),
         ((1.0, math.inf), "the test loss is inf after its last step"),
         (
-            (1.0, 1.0, None, (torch.ones(3), torch.tensor(math.inf))),
+            (1.0, 1.0, (torch.ones(3), torch.tensor(math.inf))),
             "the policy's output is not finite after descending the test loss",
         ),
     ],
@@ -180,7 +163,7 @@ def test_a_remembered_rate_never_exceeds_a_falling_one():
 
 
 def test_an_adaptive_rate_goes_on_from_where_it_has_arrived():
-    arrives = (*BETTER, None, (), 0.7)
+    arrives = (*BETTER, (), 0.7)
     update = Scripted([arrives, arrives, WORSE, BETTER], RetryConfig(0, 2.0), "adaptive", least=0.5)
     assert update.run_epochs(4) == [1.0, 0.7, 0.7, 0.5]
 

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pytest
@@ -148,35 +147,6 @@ def test_a_last_step_that_leads_away_is_not_kept():
     context = make_context()
     samples = make_samples(context.actor)
     config = PPOConfig(learning_rate=10.0, num_epochs=1, retry=RetryConfig(retries=1))
-    before = context.parameters.vector.clone()
-    report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
-    assert report.metrics["actor_failed"] == 1.0
-    assert torch.equal(context.parameters.vector, before)
-
-
-def test_an_ascent_that_goes_too_far_is_retried_at_a_lower_rate():
-    config = PPOConfig(learning_rate=0.03, num_epochs=5, minibatch_size=8)
-    ends = {}
-    for limit in (None, 0.05):
-        context = make_context()
-        samples = make_samples(context.actor, batch=16)
-        samples.advantage = samples.eps[:, 0]  # what the policy can follow far
-        config = dataclasses.replace(config, kl_limit=limit)
-        report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
-        assert report.metrics["actor_failed"] == 0.0
-        now = context.actor.forward(samples.obs)
-        divergence = kl_divergence(samples.mu, samples.log_sigma, *now).mean().item()
-        ends[limit] = (divergence, report.metrics["actor_retries"], context.parameters.vector)
-    assert ends[None][0] > 0.05
-    assert ends[None][1] == 0
-    assert 0.0 < ends[0.05][0] <= 0.05
-    assert ends[0.05][1] > 0
-
-
-def test_no_ascent_is_near_enough_for_a_limit_that_none_can_keep():
-    context = make_context()
-    samples = make_samples(context.actor)
-    config = PPOConfig(learning_rate=1e-2, kl_limit=1e-30)
     before = context.parameters.vector.clone()
     report = SurrogateAscent(context, config).update(samples, reference(samples), 0)
     assert report.metrics["actor_failed"] == 1.0
