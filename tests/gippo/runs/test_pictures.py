@@ -38,7 +38,7 @@ def test_a_robot_with_visuals_that_cannot_be_drawn_trains_with_a_warning(tmp_pat
     said = capsys.readouterr().out
     for name in ("empty", "index", "dangling", "far"):
         assert f"warning: rollout.png: /World/envs/env_0/Robot/cart/{name}: " in said
-    made = ["checkpoints", "config.yaml", "curve.png", "metrics.jsonl", "rollout.png"]
+    made = ["checkpoints", "config.yaml", "curve.png", "inputs", "metrics.jsonl", "rollout.png"]
     assert sorted(path.name for path in run_dir.iterdir()) == [*made, "rollout.usdc"]
     assert main(["view", str(run_dir), "open=false"]) == 0
     assert "Robot/cart/dangling: " in capsys.readouterr().out
