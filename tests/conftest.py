@@ -1,4 +1,4 @@
-"""What all tests share: one thread per worker, GPU tests skipped without a GPU, slow ones in part."""
+"""What all tests share: one thread a worker, GPU tests skipped without a GPU, slow ones in part."""
 
 import os
 import zlib
