@@ -95,7 +95,7 @@ def collect(
             record += (info["diverged"], info["final_obs"])
             for name, value in zip(_STEP_FIELDS, record, strict=True):
                 steps[name].append(value)
-            terms.append(info["reward_terms"])
+            terms.append(info.get("reward_terms", {}))
             obs = next_obs
     env.detach()
     stacked = {

@@ -82,6 +82,7 @@ def assert_same(first, second, rows):
         assert mine == pytest.approx(theirs, rel=2e-3, abs=1e-5, nan_ok=True), name
 
 
+@pytest.mark.slow
 # At the usual rate a fit to so few samples overshoots, and rounding grows with every step.
 @pytest.mark.parametrize("algo", ["gippo algo.alpha.learning_rate=1e-4", "lr"])
 def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, algo):
@@ -101,6 +102,7 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, alg
     assert_same(read_metrics(two), read_metrics(one), rows=3)
 
 
+@pytest.mark.slow
 def test_a_signal_to_any_process_saves_and_one_that_is_killed_loses_nothing_saved(tmp_path):
     run = tmp_path / "run"
     given = ["env=dejong", "env.num_envs=4", "algo=lr", *SMALL[2:], "num_epochs=100000"]
@@ -132,6 +134,7 @@ def test_a_signal_to_any_process_saves_and_one_that_is_killed_loses_nothing_save
     assert list(read_metrics(run)["epoch"]) == list(range(1, rows + 3))
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_all_processes_with_its_message(tmp_path):
     given = ["env=cartpole", *SMALL, "env.num_envs=7", f"run_dir={tmp_path / 'run'}"]
     done = torchrun(*given)

@@ -92,6 +92,7 @@ def modules_used(use, dtype, monkeypatch):
     return list(modules.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("use", "arch"), USES)
 def test_compiles_for_cuda(use, arch, monkeypatch, tmp_path):
     modules = modules_used(use, torch.float32, monkeypatch)

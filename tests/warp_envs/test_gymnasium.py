@@ -77,6 +77,7 @@ def test_other_ways_to_vectorise_are_refused(mode):
         make("cartpole", vectorization_mode=mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

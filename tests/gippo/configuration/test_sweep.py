@@ -149,6 +149,7 @@ def test_what_is_finished_is_skipped_and_what_is_not_goes_on(tmp_path, monkeypat
     assert run(tmp_path, "seed=0,1", "learner.gamma=0.9") == 2, "that would be another run"
 
 
+@pytest.mark.slow
 def test_joblib_trains_side_by_side_as_one_after_the_other(tmp_path, capfd):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     assert run(tmp_path / "a", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") == 0
@@ -192,6 +193,7 @@ def test_a_signal_to_the_sweep_stops_its_jobs_and_a_second_one_the_sweep(monkeyp
         os.kill(here, signal.SIGINT)  # no job has begun: nothing is to be waited for
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_joblib_sweep_and_the_same_line_goes_on(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     folder = tmp_path / "sweep"

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from gippo.runs.checkpoint import read
@@ -77,6 +78,7 @@ def kill(process: subprocess.Popen, run_dir: Path, epoch: int, delay: float) -> 
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
     overrides = LONG if KILLS else SHORT
     num_epochs = int(overrides[1].partition("=")[2])

@@ -143,6 +143,7 @@ def reproduce(folder, *arguments):
     return main(["reproduce", "table1", "problems=[dejong]", *places, *arguments])
 
 
+@pytest.mark.slow
 def test_a_shortened_table_says_so_and_is_not_made_twice(tmp_path, capsys):
     arguments = ["methods=[rp]", "--seeds", "1", "--budget=3"]
     assert reproduce(tmp_path, *arguments) == 0
@@ -167,6 +168,7 @@ def test_a_shortened_table_says_so_and_is_not_made_twice(tmp_path, capsys):
     assert metrics.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interruption_saves_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "gippo", "reproduce", "table1", "problems=[dejong]"]
     command += ["methods=[rp]", "seeds=1", "budget=400", f"runs_dir={tmp_path / 'runs'}"]
