@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     later = [item for item in items if _left_for_later(item, part)]
     if later:
         config.hook.pytest_deselected(items=later)
-        items[:] = [item for item in items if item not in later]
+        items[:] = [item for item in items if not _left_for_later(item, part)]
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device")
