@@ -493,10 +493,10 @@ def _nonfinite_update(report: UpdateReport, parameters: ParameterVector) -> str 
 
 def _as_floats(metrics: Metrics) -> dict[str, float]:
     """All that lie on a device at once, so that it is waited for once."""
-    tensors = {name: torch.as_tensor(value) for name, value in metrics.items()}
+    tensors = {n: torch.as_tensor(value, dtype=torch.float64) for n, value in metrics.items()}
     values = dict.fromkeys(metrics, 0.0)
     for device in {tensor.device for tensor in tensors.values()}:
         there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
-        stacked = torch.stack([tensor.detach().double() for tensor in there.values()])
+        stacked = torch.stack([tensor.detach() for tensor in there.values()])
         values.update(zip(there, stacked.tolist(), strict=True))
     return values

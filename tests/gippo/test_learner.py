@@ -7,7 +7,7 @@ import torch
 
 import warp_envs
 from gippo.experience.critic import CriticConfig
-from gippo.learner import Learner, LearnerConfig, NetworkConfig, NonFiniteError
+from gippo.learner import Learner, LearnerConfig, NetworkConfig, NonFiniteError, _as_floats
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
@@ -325,3 +325,8 @@ def test_the_streams_of_a_run_are_all_different():
     assert all(0 <= seed < 2**32 for seed in seeds)
     first = [torch.rand(4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     assert len({tuple(values.tolist()) for values in first}) == 200
+
+
+def test_a_number_of_the_host_is_logged_as_it_is():
+    single = torch.tensor(0.1)
+    assert _as_floats({"rate": 1e-4, "loss": single}) == {"rate": 1e-4, "loss": single.item()}
