@@ -64,8 +64,9 @@ class LearnerConfig:
     parallel_updates: bool = True
     """On a CPU, fit the critic on a second thread while the actor is updated. Same numbers."""
     native: bool = True
-    """On a CPU, take losses, Adam's steps and the critic's fit in native passes where there are
-    any, not in torch's operations, which do the same to rounding and take longer."""
+    """On a CPU, take a rollout's policy, values, losses, Adam's steps and the critic's fit in
+    native passes where there are any, not in torch's operations, which do the same to rounding and
+    take longer."""
     max_skipped_updates: int = 10
     """Updates in a row that may be skipped for a non-finite number before training is given up."""
 
@@ -172,6 +173,7 @@ class Learner:
             self._num_actions,
             generator=generator,
             dtype=self._dtype,
+            native=config.native,
         ).to(self._device)
         network = ValueNetwork(
             self._num_obs,
@@ -179,6 +181,7 @@ class Learner:
             config.critic.init_gain,
             generator=generator,
             dtype=self._dtype,
+            native=config.native,
         ).to(self._device)
         self._parameters = ParameterVector(self.actor, native=config.native)
         self.critic = Critic(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import elu, layer_norm, linear
 
+from gippo.networks.native import LAYER_NORM_EPS, NativeFunction
 from warp_envs.checks import ArgumentError, check_integer
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -41,6 +42,7 @@ class Mlp(nn.Module):
         generator: torch.Generator,
         dtype: torch.dtype,
         orthogonal_gain: float | None = None,
+        native: bool = False,
     ) -> None:
         super().__init__()
         self.sizes = (num_inputs, *hidden, num_outputs)
@@ -62,6 +64,7 @@ class Mlp(nn.Module):
         for size in hidden:
             self.norm_weights.append(nn.Parameter(torch.ones(size, dtype=dtype)))
             self.norm_biases.append(nn.Parameter(torch.zeros(size, dtype=dtype)))
+        self._native = NativeFunction(self.sizes, dtype, LAYER_NORM_EPS) if native else None
         self._collect()
 
     def _collect(self) -> None:
@@ -76,7 +79,13 @@ class Mlp(nn.Module):
         return _mlp(x, self._hidden, self._output)
 
     def frozen(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The network as it stands, as a function of its inputs alone."""
+        """The network as it stands, as a function of its inputs alone.
+
+        A native one is good until the parameters have changed and `frozen` is called again
+        (`NativeFunction.freeze`).
+        """
+        if self._native is not None and self._output[0].device.type == "cpu":
+            return self._native.freeze(list(self.parameters()))
         *hidden, output = [
             tuple(p.detach().clone() for p in layer) for layer in (*self._hidden, self._output)
         ]
@@ -116,9 +125,12 @@ class GaussianActor(nn.Module):
         *,
         generator: torch.Generator,
         dtype: torch.dtype,
+        native: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = Mlp(num_obs, hidden, 2 * num_actions, generator=generator, dtype=dtype)
+        self.mlp = Mlp(
+            num_obs, hidden, 2 * num_actions, generator=generator, dtype=dtype, native=native
+        )
 
     def forward(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation, (..., num_actions) each, for normalised `obs`."""
@@ -156,9 +168,18 @@ class ValueNetwork(nn.Module):
         *,
         generator: torch.Generator,
         dtype: torch.dtype,
+        native: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = Mlp(num_obs, hidden, 1, generator=generator, dtype=dtype, orthogonal_gain=gain)
+        self.mlp = Mlp(
+            num_obs,
+            hidden,
+            1,
+            generator=generator,
+            dtype=dtype,
+            orthogonal_gain=gain,
+            native=native,
+        )
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Map (..., num_obs) to (...)."""

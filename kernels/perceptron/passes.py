@@ -380,6 +380,12 @@ _PASSES = """
                     output[row * to + o] = z[row * stride + o] + bias[o];
         }
     };
+    // From the gradient with respect to what a layer gives, to that to what it takes
+    auto to_inputs = [&](int l, int m, T* gradient) {
+        const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+        product(m, at(l, INPUTS), at(l, OUTPUTS), work + at(l, GRADIENT), stride, 1,
+                work + at(l, PADDED), from_stride, gradient, from_stride, false);
+    };
     auto backward = [&](int m) {
         for (int l = layers - 1; l >= 0; --l) {
             const int from = at(l, INPUTS), to = at(l, OUTPUTS);
@@ -394,10 +400,21 @@ _PASSES = """
             product(to, from, m, first, 1, stride, work + at(l, X), from_stride,
                     work + at(l, OF_WEIGHT), from_stride, true);
             if (l > 0)
-                product(m, from, to, first, stride, 1, work + at(l, PADDED), from_stride,
-                        work + at(l - 1, GRADIENT), from_stride, false);
+                to_inputs(l, m, work + at(l - 1, GRADIENT));
         }
     };
+    // The same with respect to the inputs alone, (m, INPUT_STRIDE), which it returns; what
+    // `reverse` adds to the parameters' sums is nobody's
+    auto backward_to_inputs = [&](int m) -> const T* {
+        T* const inputs = work + at(0, X);  // no longer needed
+        for (int l = layers - 1; l >= 0; --l) {
+            if (l < layers - 1)
+                in_fours(m, [&](auto* height, int row) { reverse(l, height, row); });
+            to_inputs(l, m, l > 0 ? work + at(l - 1, GRADIENT) : inputs);
+        }
+        return inputs;
+    };
+    (void)backward, (void)backward_to_inputs;
 """
 """A block of rows through all layers."""
 
@@ -423,13 +440,18 @@ _UNPACKING = """
 """The sums to where the parameters' gradients belong."""
 
 
+def passes() -> str:
+    """C++, after the prelude: ``pack(back)``, then blocks of rows ``forward`` and back."""
+    return f"{_PACKING}{_ACTIVATION}{_PASSES}"
+
+
 def sweep() -> str:
     """C++, after the prelude: all rows forward and, unless there are no `totals`, back.
 
     ``sample(row, out, gradient)`` sees each row's output and writes its loss's gradient with
     respect to it, of which `totals` (P,) become the sum over rows.
     """
-    return f"""{_PACKING}{_ACTIVATION}{_PASSES}{_UNPACKING}
+    return f"""{passes()}{_UNPACKING}
     auto sweep = [&](const T* inputs, int rows, T* output, T* totals, auto sample) {{
         const int last = layers - 1, width = at(0, INPUTS), to = at(last, OUTPUTS);
         pack(totals != 0);
