@@ -26,6 +26,7 @@ COMMANDS = {
     "reproduce": "run the paper's experiments and set their numbers beside the paper's",
     "diagnose": "tell for how long a window an environment's gradients can be trusted",
     "check-gradients": "compare an environment's gradients with central differences",
+    "compile": "build an environment's kernels for a GPU that is not here",
     "bench": "measure environment steps and training epochs per second",
 }
 

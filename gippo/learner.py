@@ -207,8 +207,9 @@ class Learner:
             window of each term of the reward.
 
         Raises:
-            NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, or the
-                policy's actions are not finite in a state unlike those it was updated in.
+            NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, the
+                policy's actions are not finite in a state unlike those it was updated in, or every
+                step of the window diverged.
         """
         started = time.perf_counter()
         normalizer = self._frozen_normalizer()
@@ -228,8 +229,7 @@ class Learner:
         if self.config.normalize_obs:
             self._obs_statistics.update(rollout.raw_obs.flatten(0, 1), self._ranks)
         self._episodes.update(rollout, self._ranks)
-        num_diverged = rollout.diverged.sum().reshape(1)
-        self._num_diverged += int(self._ranks.joined(num_diverged).sum())
+        self._count_diverged(rollout)
         self._count_problems([report.problem, critic_problem], window)
         if self._ranks.size > 1:
             self._everywhere = self._env_state()
@@ -326,6 +326,20 @@ class Learner:
             vector.copy_(weights)
             method.load_state_dict(state)
         return UpdateReport(report.metrics, problem)
+
+    def _count_diverged(self, rollout: Rollout) -> None:
+        """Count diverged steps; a GPU, which nobody asks whether actions are finite, shows it here.
+
+        Raises:
+            NonFiniteError: there was no other step.
+        """
+        diverged = int(self._ranks.joined(rollout.diverged.sum().reshape(1)).sum())
+        self._num_diverged += diverged
+        if diverged == rollout.diverged.numel() * self._ranks.size:
+            raise NonFiniteError(
+                f"epoch {self.epoch}: every step of the window diverged: in all environments the "
+                "actions or the states after them are not finite, or beyond their bounds"
+            )
 
     def _count_problems(self, problems: list[str | None], window: Window) -> None:
         """Log skipped updates; give up after too many epochs in a row with one."""

@@ -330,3 +330,22 @@ def test_the_streams_of_a_run_are_all_different():
 def test_a_number_of_the_host_is_logged_as_it_is():
     single = torch.tensor(0.1)
     assert _as_floats({"rate": 1e-4, "loss": single}) == {"rate": 1e-4, "loss": single.item()}
+
+
+class Diverging(Particle):
+    """Every step of all but `sound` copies diverges, as on a GPU where actions are not finite."""
+
+    def __init__(self, num_envs, sound):
+        super().__init__(num_envs, limit=10)
+        self._sound = sound
+
+    def step(self, actions):
+        *result, info = super().step(actions)
+        info["diverged"] = torch.arange(len(actions)) >= self._sound
+        return (*result, info)
+
+
+def test_a_window_of_which_every_step_diverged_ends_training():
+    small_learner("ppo", env=Diverging(4, sound=1)).train_epoch()
+    with pytest.raises(NonFiniteError, match="epoch 0: every step of the window diverged"):
+        small_learner("ppo", env=Diverging(4, sound=0)).train_epoch()

@@ -180,9 +180,8 @@ class Articulation:
             dt: length of the control step [s].
             substeps: integration steps in it.
             compiled: True for a kernel compiled for this robot, many times faster on a CPU; False
-                for the plain kernels, the reference it is held against; None compiles on a CPU
-                (on a GPU the two have not been measured yet), except for robots so large that
-                compiling takes long.
+                for the plain kernels, the reference it is held against; None compiles except for
+                robots so large that it takes long.
 
         Raises:
             ValueError: `dt` or `substeps` is not positive, or `compiled` is True for a robot
@@ -192,7 +191,7 @@ class Articulation:
             raise ArgumentError("dt", repr(dt), "a positive number of seconds")
         check_integer("substeps", substeps, 1)
         if compiled is None:
-            compiled = self.device.is_cpu and 0 < self.nv <= LARGEST_COMPILED
+            compiled = 0 < self.nv <= LARGEST_COMPILED
         if compiled:
             record_compiled_step(
                 program,

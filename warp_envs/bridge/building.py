@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import warp as wp
 
 from warp_envs.bridge.start import load_module
+
+Witness = Callable[[wp.Module, str], None]
 
 PATIENCE = 2.0
 """Seconds of building before anything is said; kernels that were built before take less."""
@@ -30,6 +32,21 @@ def load_kernels(named: Sequence[tuple[wp.Kernel, str]], device: wp.Device) -> N
         for kernel, name in named:
             current[0] = name or kernel.key
             load_module(kernel.module, device)
+            for witness in _witnesses:
+                witness(kernel.module, name or kernel.module.name)
+
+
+_witnesses: list[Witness] = []
+
+
+@contextmanager
+def witnessed(witness: Witness) -> Iterator[None]:
+    """Call `witness` with each module that is made ready inside, as it is then, and its name."""
+    _witnesses.append(witness)
+    try:
+        yield
+    finally:
+        _witnesses.remove(witness)
 
 
 @contextmanager

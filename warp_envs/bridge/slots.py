@@ -12,6 +12,7 @@ import torch
 import warp as wp
 
 from warp_envs.bridge.building import load_kernels
+from warp_envs.bridge.start import BLOCK_DIM
 from warp_envs.bridge.threads import thread_pool
 
 Rows = slice | None
@@ -158,6 +159,8 @@ class Slot:
             # A struct argument gets a struct of gradients.
             adjoint_of = wp.Tape().get_adjoint
             options = {"adjoint": True, "adj_inputs": [adjoint_of(a) for a in arguments]}
+        if self._device.is_cuda:
+            options["block_dim"] = BLOCK_DIM
         wp.launch(
             launch.kernel,
             launch.dim if rows is None else (rows.stop - rows.start, *launch.dim[1:]),

@@ -20,6 +20,11 @@ from warp_envs.checks import ArgumentError
 
 _log = logging.getLogger(__name__)
 
+BLOCK_DIM = 64
+"""Threads of a block on a GPU. A robot's kernel takes all registers that a thread may have, so that
+a multiprocessor holds 256 threads of it in whatever blocks they come; small blocks spread a small
+batch over more multiprocessors: 1,024 rows over 16 of them, where blocks of 256 take 4."""
+
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver on Linux; a GPU under WSL
 
 
@@ -56,7 +61,7 @@ def load_module(module: wp.Module, device: wp.Device) -> None:
         ArgumentError: code that Warp cannot translate, named.
     """
     try:
-        wp.load_module(module, device)
+        _load(module, device)
     except Exception as error:
         _name_untranslated(error)
         cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{module.name}_*"))
@@ -64,7 +69,11 @@ def load_module(module: wp.Module, device: wp.Device) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         if not cached:
             raise
-        wp.load_module(module, device)
+        _load(module, device)
+
+
+def _load(module: wp.Module, device: wp.Device) -> None:
+    wp.load_module(module, device, block_dim=BLOCK_DIM if device.is_cuda else None)
 
 
 def _name_untranslated(error: Exception) -> None:
