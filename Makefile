@@ -1,7 +1,8 @@
 # The two commands that matter:
 #   make train   set up .venv, train Cartpole with GI-PPO, say where curve, checkpoint, rollout lie
 #   make test    set up .venv, run all tests
-# Beside them make docs builds the documentation into site/, refusing dead links.
+# Beside them make docs builds the documentation into site/, refusing dead links, and make test-gpu
+# runs the tests that need a GPU, on a machine that has one.
 # Variables (make train EPOCHS=50 SEED=1):
 #   PYTHON   the interpreter that .venv is made with, 3.10 or newer
 #   TORCH    what pip installs first, see below
@@ -25,7 +26,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help train test lint docs format types clean
+.PHONY: help train test test-gpu lint docs format types clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,6 +50,10 @@ train: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-gpu: $(STAMP)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no GPU here")'
+	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	@status=0; \

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if later:
         config.hook.pytest_deselected(items=later)
         items[:] = [item for item in items if not _left_for_later(item, part)]
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or os.environ.get("GIPPO_GPU") == "cpu":
         return
     skip = pytest.mark.skip(reason="no CUDA device")
     for item in items:
