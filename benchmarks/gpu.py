@@ -1,0 +1,341 @@
+"""What this project does on a GPU: one command, some 13 minutes at most, one file to send.
+
+    python benchmarks/gpu.py [--out gpu.json] [--device cuda] [--only smoke,speed] [--quick]
+
+Stages run in processes of their own, each with a time limit; one that fails or runs out of time
+does not stop the next, and what was found so far is in the file after each. Kernels are built at
+the first use: `gippo compile env=ant arch=sm_90 out=kernels`, with WARP_CACHE_PATH=kernels here,
+takes that out of the limits. `--device cpu --quick` tries the script on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import warp_envs
+from gippo.configuration.compose import choices, configure
+from gippo.configuration.run_config import TrainConfig
+from gippo.environment import make_env, use_threads
+from gippo.learner import Learner
+from gippo.studies.bench import machine
+from warp_envs import TrafficSim
+
+Found = dict[str, Any]
+HORIZON = 32
+
+
+class Setup:
+    """Where to measure, and how much."""
+
+    def __init__(self, device: str, quick: bool) -> None:
+        self.device = device
+        self.on_gpu = device != "cpu"
+        self.quick = quick
+        self.batches = [16, 64] if quick else [64, 1024, 8192, 65536]
+
+    def synchronize(self) -> None:
+        """Wait for the GPU, if there is one."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
+    def seconds(self, work: Callable[[], object], repeats: int = 3) -> float:
+        """Mean duration of `work`, after one that is not counted."""
+        work()
+        self.synchronize()
+        started = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        self.synchronize()
+        return (time.perf_counter() - started) / repeats
+
+
+def window(env: Any, steps: int = HORIZON) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards of random actions, and the gradient of their sum in these."""
+    generator = torch.Generator().manual_seed(0)
+    actions = 2 * torch.rand((steps, env.num_envs, env.num_actions), generator=generator) - 1
+    actions = actions.to(env.device, env.dtype).requires_grad_()
+    env.detach()
+    rewards = torch.stack([env.step(action)[1] for action in actions])
+    return rewards.detach(), torch.autograd.grad(rewards.sum(), actions)[0]
+
+
+def learner(setup: Setup, *overrides: str) -> Learner:
+    config = configure("train", TrainConfig, overrides)
+    use_threads(config.num_threads)
+    env = make_env(config.env, device=setup.device, seed=config.seed)
+    method = config.method_config
+    return Learner(env, config.learner_config, method, num_epochs=2000, seed=config.seed)
+
+
+# Stages -----------------------------------------------------------------------------------------
+
+
+def device(setup: Setup) -> Found:
+    """The card, its driver, and what was built for it."""
+    found: Found = machine(setup.device)
+    if setup.on_gpu:
+        query = "name,driver_version,memory.total,clocks.max.sm,power.limit"
+        command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found["nvidia_smi"] = done.stdout.strip()
+        found["capability"] = torch.cuda.get_device_capability()
+    return found
+
+
+def smoke(setup: Setup) -> Found:
+    """A window with gradients of every environment; seconds with the building of its kernels."""
+    found = {}
+    for name in choices("env"):
+        if name in ("robot", "humanoid_dflex", "ant_dflex") or (setup.quick and name > "b"):
+            continue
+        started = time.perf_counter()
+        settings = configure("train", TrainConfig, [f"env={name}"]).env
+        env = make_env(settings, num_envs=64, device=setup.device, seed=0)
+        rewards, gradient = window(env)
+        finite = bool(torch.isfinite(rewards).all() & torch.isfinite(gradient).all())
+        found[name] = {
+            "finite": finite,
+            "reward": float(rewards.mean()),
+            "gradient_norm": float(gradient.norm()),
+            "launches": env.launches_per_step,
+            "seconds": time.perf_counter() - started,
+        }
+    return found
+
+
+def speed(setup: Setup, compiled: bool) -> Found:
+    """Ant steps a second, forward and with gradients, and the memory they took."""
+    found = {}
+    for count in setup.batches:
+        env = warp_envs.make("ant", num_envs=count, device=setup.device, compiled=compiled)
+        actions = 2 * torch.rand(HORIZON, count, env.num_actions, device=env.device) - 1
+
+        @torch.no_grad()
+        def forward(env: Any = env, actions: torch.Tensor = actions) -> None:
+            for action in actions:
+                env.step(action)
+
+        steps = HORIZON * count
+        figures = {"forward": steps / setup.seconds(forward)}
+        figures["with_gradients"] = steps / setup.seconds(lambda env=env: window(env))
+        if setup.on_gpu:
+            free, total = torch.cuda.mem_get_info()
+            figures["memory_gb"] = (total - free) / 1e9
+        found[str(count)] = figures
+        del env, actions
+    return found
+
+
+def compiled(setup: Setup) -> Found:
+    """The kernels compiled for the robot."""
+    return speed(setup, True)
+
+
+def plain(setup: Setup) -> Found:
+    """The plain kernels."""
+    return speed(setup, False)
+
+
+def epoch(setup: Setup) -> Found:
+    """GI-PPO's epochs on the Ant: milliseconds by stage, CUDA's calls, where the host waits."""
+    found: Found = {}
+    for count in [16] if setup.quick else [64, 1024, 2048]:
+        trained = learner(setup, "env=ant", f"env.num_envs={count}")
+        for _ in range(2):
+            trained.train_epoch()
+        spent = setup.seconds(trained.train_epoch, 10)
+        stages = {name: 1e3 * value for name, value in trained.stage_seconds.items()}
+        found[str(count)] = {
+            "ms": 1e3 * spent,
+            "steps_per_second": HORIZON * count / spent,
+            **stages,
+        }
+        if count == 64 and setup.on_gpu:
+            found["calls"] = _cuda_calls(trained)
+            found["waits"] = _waits(trained)
+    return found
+
+
+def _cuda_calls(trained: Learner) -> dict[str, int]:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+        trained.train_epoch()
+        torch.cuda.synchronize()
+    names = (event.name for event in profiled.events() or ())
+    return dict(Counter(name for name in names if name.startswith("cuda")).most_common(12))
+
+
+def _waits(trained: Learner) -> dict[str, int]:
+    torch.cuda.set_sync_debug_mode("warn")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        trained.train_epoch()
+    torch.cuda.set_sync_debug_mode("default")
+    told = [w for w in seen if "synchroniz" in str(w.message)]
+    places = (f"{os.path.relpath(w.filename)}:{w.lineno}" for w in told)
+    return dict(Counter(places).most_common(30))
+
+
+def traffic(setup: Setup) -> Found:
+    """Vehicle updates a second, forward and with gradients."""
+    found = {}
+    sizes = [(8, 10, 11)] if setup.quick else [(4096, 10, 11), (65536, 10, 11), (1, 10, 100_000)]
+    for roads, lanes, cars in sizes:
+        sim = TrafficSim(roads, lanes, cars, device=setup.device)
+        forward = setup.seconds(lambda sim=sim: sim.run(100)) / 100
+
+        def differentiated(sim: TrafficSim = sim) -> None:
+            state = sim.get_state()
+            speeds = state["speed"].detach().clone().requires_grad_()
+            sim.set_state({**state, "speed": speeds})
+            torch.autograd.grad(sim.run(HORIZON)["x"].sum(), speeds)
+            sim.detach()
+
+        both = setup.seconds(differentiated) / HORIZON
+        updates = roads * cars
+        found[f"{roads} x {cars}"] = {
+            "forward": updates / forward,
+            "with_gradients": updates / both,
+        }
+    return found
+
+
+def gradients(setup: Setup) -> Found:
+    """Gradients against central differences, as `gippo check-gradients` makes them."""
+    found = {}
+    for name in ["cartpole"] if setup.quick else ["cartpole", "hopper", "ant", "pace_car"]:
+        command = [sys.executable, "-m", "gippo", "check-gradients", f"env={name}"]
+        command.append(f"device={setup.device}")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
+        found[name] = {"status": done.returncode, "said": "".join(last)}
+    return found
+
+
+def tests(setup: Setup) -> Found:
+    """The tests that need a GPU."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    if setup.quick:
+        command += ["-k", "test_a_gpu_has_one_block or cartpole and not epoch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return {"status": done.returncode, "said": done.stdout.strip().splitlines()[-40:]}
+
+
+def train(setup: Setup) -> Found:
+    """GI-PPO on the Ant for as long as the stage has: epochs a second and the return reached."""
+    found = {}
+    for count, limit in [(16, 5.0)] if setup.quick else [(2048, 45.0), (64, 90.0)]:
+        minibatch = f"algo.ppo.minibatch_size={HORIZON * count}"
+        trained = learner(setup, "env=ant", f"env.num_envs={count}", minibatch)
+        metrics = trained.train_epoch()
+        started = time.perf_counter()
+        while time.perf_counter() - started < limit and trained.epoch < trained.num_epochs:
+            metrics = trained.train_epoch()
+        spent = time.perf_counter() - started
+        found[str(count)] = {
+            "epochs": trained.epoch,
+            "epochs_per_second": (trained.epoch - 1) / spent,
+            "best_return": metrics["best_return"],
+        }
+    return found
+
+
+STAGES: dict[str, tuple[Callable[[Setup], Found], float]] = {
+    "device": (device, 30),
+    "smoke": (smoke, 120),
+    "compiled": (compiled, 90),
+    "epoch": (epoch, 60),
+    "traffic": (traffic, 50),
+    "gradients": (gradients, 70),
+    "train": (train, 160),
+    "plain": (plain, 80),
+    "tests": (tests, 120),
+}
+"""What is done, in order of what one would miss most, and its limit [s]: 13 minutes in all."""
+
+
+def run(name: str, setup: Setup) -> Found:
+    """A stage in a process of its own: what it found, or how it ended."""
+    limit = STAGES[name][1]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        out, said = Path(folder) / "found.json", Path(folder) / "said.txt"
+        command = [sys.executable, __file__, "--stage", name, "--device", setup.device]
+        command += ["--out", str(out), *(["--quick"] if setup.quick else [])]
+        with said.open("w") as file:
+            try:
+                done = subprocess.run(
+                    command, stdout=file, stderr=subprocess.STDOUT, timeout=limit, check=False
+                )
+                status: int | str = done.returncode
+            except subprocess.TimeoutExpired:
+                status = f"not done within {limit:.0f} s"
+        result: Found = {"status": status, "wall_seconds": time.perf_counter() - started}
+        if out.exists():
+            result["found"] = json.loads(out.read_text())
+        if status != 0:
+            result["said"] = said.read_text().splitlines()[-30:]
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", default=",".join(STAGES), help=f"of {','.join(STAGES)}")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the script")
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    setup = Setup(arguments.device, arguments.quick)
+    if arguments.stage:
+        arguments.out.write_text(json.dumps(STAGES[arguments.stage][0](setup), indent=1))
+        return 0
+    unknown = set(arguments.only.split(",")) - set(STAGES)
+    if unknown:
+        parser.error(f"--only: {sorted(unknown)} given, some of {list(STAGES)} accepted")
+    if setup.on_gpu and not torch.cuda.is_available():
+        parser.error("--device: torch sees no GPU here")
+    console = Console(width=120, highlight=False)
+    results: dict[str, Found] = {}
+    for name in [name for name in STAGES if name in arguments.only.split(",")]:
+        console.print(f"{name} (at most {STAGES[name][1]:.0f} s) ...")
+        results[name] = run(name, setup)
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+        console.print(_table(name, results[name]))
+    console.print(f"everything is in {arguments.out}")
+    return int(any(result["status"] != 0 for result in results.values()))
+
+
+def _table(name: str, result: Found) -> Table:
+    table = Table(name, f"status {result['status']}, {result['wall_seconds']:.0f} s", box=None)
+    for key, value in result.get("found", {}).items():
+        table.add_row(key, _as_text(value))
+    for line in result.get("said", [])[-4:]:
+        table.add_row("", line)
+    return table
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_as_text(part)}" for key, part in value.items())
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
