@@ -23,7 +23,7 @@ from gippo.experience.critic import Critic, CriticConfig
 from gippo.experience.rollout import Rollout, collect
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
-from gippo.methods.base import Method
+from gippo.methods.base import check_made, own_horizon
 from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import helper_thread
 from gippo.networks.normalization import Normalizer, RunningStatistics, identity
@@ -50,7 +50,7 @@ class LearnerConfig:
     """What all methods share: the window, the networks, the normalisation."""
 
     horizon: int = 32
-    """Steps per window, H."""
+    """Steps per window, H, where the method has no length of its own."""
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 0.95
@@ -149,7 +149,7 @@ class Learner:
             ranks=ranks,
         )
         self.method = method_of(method_config)(context, method_config)
-        _check_made(self.method)
+        check_made(self.method)
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)
@@ -203,8 +203,9 @@ class Learner:
             finished episodes), ``best_return`` (the highest smoothed return so far) - NaN before an
             episode has ended -, ``num_episodes``, ``num_diverged``, ``skipped_updates``,
             ``sigma_mean``, ``critic_loss``, ``critic_learning_rate``, ``actor_loss``,
-            ``actor_learning_rate``, the method's own, and ``reward/NAME``, the mean over the
-            window of each term of the reward.
+            ``actor_learning_rate``, the method's own, ``horizon`` if the method chose the
+            window's length, and ``reward/NAME``, the mean over the window of each term of the
+            reward.
 
         Raises:
             NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, or the
@@ -212,7 +213,8 @@ class Learner:
         """
         started = time.perf_counter()
         normalizer = self._frozen_normalizer()
-        rollout = self._collect(normalizer)
+        horizon = own_horizon(self.method)
+        rollout = self._collect(normalizer, horizon or self.config.horizon)
         collected = time.perf_counter()
         values = evaluate(rollout, self.critic.target_value(), normalizer)
         advantage = self._advantage(rollout, values, self.config.gae_lambda)
@@ -242,6 +244,8 @@ class Learner:
         means = self._ranks.means(*rollout.reward_terms.values())
         terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
         told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        if horizon is not None:
+            told["horizon"] = float(horizon)
         metrics.update(_as_floats(told))
         self.stage_seconds.update(
             rollout=collected - started,
@@ -262,8 +266,8 @@ class Learner:
             return identity(self._dtype, self._device)
         return self._obs_statistics.frozen(self._dtype)
 
-    def _collect(self, normalizer: Normalizer) -> Rollout:
-        shape = (self.config.horizon, self._num_envs, self._num_actions)
+    def _collect(self, normalizer: Normalizer, horizon: int) -> Rollout:
+        shape = (horizon, self._num_envs, self._num_actions)
         eps = torch.randn(shape, dtype=self._dtype, device=self._device, generator=self._generator)
         eps = self._ranks.share(eps, dim=1).contiguous()
         record = self.method.gradient_lambda is not None
@@ -437,33 +441,6 @@ def _start(pool: ThreadPoolExecutor | None, work: Callable[[], Any]) -> Future[A
     except BaseException as error:
         future.set_exception(error)
     return future
-
-
-def _check_made(method: Method) -> None:
-    """Raise ArgumentError if a method wants or keeps what no run can give or hold."""
-    kind = type(method).__qualname__
-    if method.gradient_lambda is not None:
-        key = f"{kind}.gradient_lambda"
-        check_number(key, method.gradient_lambda, 0.0, 1.0, open_low=True)
-    state = method.state_dict()
-    culprit = "" if isinstance(state, dict) else f"a {type(state).__name__}"
-    culprit = culprit or _unstorable(state, "state")
-    if culprit:
-        accepted = "a dict of tensors, numbers, strings, and lists and dicts of these"
-        raise ArgumentError(f"{kind}.state_dict", culprit, accepted)
-
-
-def _unstorable(value: Any, name: str) -> str:
-    """What of a state a checkpoint cannot hold, "" if nothing."""
-    if isinstance(value, dict):
-        parts = [_unstorable(part, f"{name}[{key!r}]") for key, part in value.items()]
-    elif type(value) in (list, tuple):
-        parts = [_unstorable(part, f"{name}[{index}]") for index, part in enumerate(value)]
-    elif value is None or type(value) in (bool, int, float, str, torch.Tensor):
-        return ""
-    else:
-        return f"a {type(value).__name__} as {name}"
-    return next((part for part in parts if part), "")
 
 
 def _nonfinite_input(window: Window) -> str | None:

@@ -92,7 +92,7 @@ class UpdateReport:
 
 RESERVED = (
     *("epoch", "env_steps", "wall_time", "episode_return", "episode_length", "best_return"),
-    *("num_episodes", "num_diverged", "skipped_updates", "sigma_mean"),
+    *("num_episodes", "num_diverged", "skipped_updates", "sigma_mean", "horizon"),
 )
 """Numbers of an epoch that the learner tells by itself."""
 

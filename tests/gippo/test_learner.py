@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import gippo.learner as learner_module
 import warp_envs
 from gippo.experience.critic import CriticConfig
 from gippo.learner import Learner, LearnerConfig, NetworkConfig, NonFiniteError, _as_floats
@@ -12,7 +13,7 @@ from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
 from gippo.methods.pe import PEConfig
-from gippo.methods.rp import RPConfig
+from gippo.methods.rp import RP, RPConfig
 from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.surrogate import PPOConfig
@@ -213,6 +214,44 @@ def test_a_window_is_normalised_by_the_statistics_before_it():
         torch.testing.assert_close(  # what the policy acted by is what the update sees
             rollout.action, rollout.mu + rollout.log_sigma.exp() * rollout.eps
         )
+
+
+class Lengthening(RP):
+    """RP in windows of 2, 3, 4 ... steps."""
+
+    length = 2
+
+    @property
+    def horizon(self):
+        return self.length
+
+    def update(self, window, epoch):
+        assert window.rollout.reward.shape[0] == self.length
+        self.length += 1
+        return super().update(window, epoch)
+
+    def state_dict(self):
+        return {"length": self.length, **super().state_dict()}
+
+    def load_state_dict(self, state):
+        self.length = state["length"]
+        super().load_state_dict(state)
+
+
+def test_a_method_says_how_long_each_window_is_also_after_resuming(monkeypatch):
+    monkeypatch.setattr(learner_module, "method_of", lambda config: Lengthening)
+    undisturbed = small_learner("rp")
+    assert [m["horizon"] for m in run(undisturbed, 3)] == [2.0, 3.0, 4.0]
+    assert undisturbed.env_steps == (2 + 3 + 4) * 4
+    resumed = small_learner("rp", seed=7)
+    run(resumed, 1)
+    resumed.load_state_dict(undisturbed.state_dict())
+    rest = run(resumed, 2)
+    assert same(rest, run(undisturbed, 2))
+    assert [m["horizon"] for m in rest] == [5.0, 6.0]
+    resumed.method.length = 0
+    with pytest.raises(ValueError, match=r"Lengthening\.horizon: 0 given"):
+        run(resumed, 1)
 
 
 def test_windows_follow_each_other_without_a_gradient_between():
