@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from gippo.experience.advantages import EntropyBonus
+from gippo.experience.rollout import Rollout
 from gippo.updates.window import Context, UpdateReport, Window
 from warp_envs.checks import ArgumentError, check_integer, check_number
 
@@ -33,6 +35,18 @@ class Method(ABC):
         Of several processes all must give the same.
         """
         return None
+
+    @property
+    def entropy_bonus(self) -> EntropyBonus | None:
+        """What the actor's rewards have more by the policy's entropy; None: nothing.
+
+        Asked for before each window, which tells entropies only if this is not None.
+        """
+        return None
+
+    def critic_bonus(self, rollout: Rollout) -> EntropyBonus | None:
+        """The same for the rewards that the critic's targets are made of."""
+        return self.entropy_bonus
 
     @abstractmethod
     def update(self, window: Window, epoch: int) -> UpdateReport:

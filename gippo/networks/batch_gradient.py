@@ -21,7 +21,7 @@ import torch
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks.adam import ParameterVector
 from gippo.networks.native import NativeGradient, Part, split_in_parts, twin_of
-from gippo.networks.perceptron import Mlp
+from gippo.networks.perceptron import Ensemble, Mlp
 
 Loss = Callable[..., torch.Tensor]
 Setting = float | torch.Tensor
@@ -60,7 +60,7 @@ class BatchGradient:
 
     def __init__(
         self,
-        mlp: Mlp,
+        mlp: Mlp | Ensemble,
         parameters: ParameterVector,
         helper: ThreadPoolExecutor | None = None,
         ranks: Ranks = SINGLE,
@@ -77,7 +77,7 @@ class BatchGradient:
         self._parameters = parameters
         self._ranks = ranks
         self._native: NativeGradient | None = None
-        if parameters.native:
+        if parameters.native and isinstance(mlp, Mlp) and mlp.has_native_form:
             self._native = NativeGradient(mlp.sizes, parameters.vector, helper)
 
     def evaluate(

@@ -8,12 +8,13 @@ import torch
 import gippo.learner as learner_module
 import warp_envs
 from gippo.experience.critic import CriticConfig
-from gippo.learner import Learner, LearnerConfig, NetworkConfig, NonFiniteError, _as_floats
+from gippo.learner import Learner, LearnerConfig, NonFiniteError, _as_floats
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
 from gippo.methods.pe import PEConfig
 from gippo.methods.rp import RP, RPConfig
+from gippo.networks.perceptron import ActorConfig
 from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.surrogate import PPOConfig
@@ -64,7 +65,7 @@ def small_config(**options):
     network = {"hidden": [8]}
     defaults = {
         "horizon": 6,
-        "actor": NetworkConfig(**network),
+        "actor": ActorConfig(**network),
         "critic": CriticConfig(iterations=2, **network),
     }
     return LearnerConfig(**{**defaults, **options})
@@ -159,7 +160,7 @@ def test_a_state_of_another_method_or_network_is_refused():
     state = small_learner("ppo").state_dict()
     with pytest.raises(ValueError, match="state: of method 'ppo' given, 'gippo' accepted"):
         small_learner("gippo").load_state_dict(state)
-    other = small_learner("ppo", actor=NetworkConfig([16]))
+    other = small_learner("ppo", actor=ActorConfig([16]))
     with pytest.raises(ValueError, match=r"parameters: shapes .* given, .* accepted"):
         other.load_state_dict(state)
 
