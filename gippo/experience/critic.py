@@ -16,7 +16,7 @@ from gippo.networks.batch_gradient import Batch, BatchGradient
 from gippo.networks.native import NativeFit, native_twin
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import COMBINATIONS, Mlp, NetworkConfig, ValueNetwork
-from warp_envs.checks import check_choice, check_integer, check_number, check_positive
+from warp_envs.checks import check_choice, check_flag, check_integer, check_number, check_positive
 
 
 @dataclass
@@ -39,9 +39,10 @@ class CriticConfig(NetworkConfig):
     """Null: the gradient is taken as it is."""
     weight_decay: float = 0.0
     """AdamW's, times the learning rate."""
+    target: bool = True
+    """Bootstrap from a target critic, which follows; false: from the critic itself."""
     target_rate: float = 0.8
-    """Share of the critic in the new target critic; the rest is the old target. 1: there is no
-    target critic apart from the critic."""
+    """Share of the critic in the new target critic; the rest is the old target."""
     init_gain: float = math.sqrt(2.0)
     """Of the orthogonal initialisation of every layer."""
     count: int = 1
@@ -64,6 +65,7 @@ class CriticConfig(NetworkConfig):
         if self.max_grad_norm is not None:
             check_positive("critic.max_grad_norm", self.max_grad_norm)
         check_number("critic.weight_decay", self.weight_decay, 0.0)
+        check_flag("critic.target", self.target)
         check_number("critic.target_rate", self.target_rate, 0.0, 1.0, open_low=True)
         check_positive("critic.init_gain", self.init_gain)
         check_integer("critic.count", self.count, 1)
@@ -156,7 +158,8 @@ class Critic:
             self._refresh()
         rate = self._schedule.rate(epoch)
         loss, passes = self._descend(obs.flatten(0, 1), target.flatten(), rate)
-        self._target_parameters.vector.lerp_(self._parameters.vector, config.target_rate)
+        share = config.target_rate if config.target else 1.0
+        self._target_parameters.vector.lerp_(self._parameters.vector, share)
         metrics: dict[str, torch.Tensor | float] = {
             "critic_loss": loss,
             "critic_learning_rate": rate,
@@ -179,9 +182,10 @@ class Critic:
         """Passes over contiguous minibatches: the mean loss over the last one, and their number."""
         config, normalizer = self.config, self._normalizer
         plain = config.tolerance is None and config.weight_decay == 0.0
-        native = self._parameters.native and self.network.mlp.has_native_form
-        if native and plain and self._ranks.size == 1:
-            return self._descend_natively(obs, target, rate), config.iterations
+        if self._parameters.native and plain and self._ranks.size == 1:
+            mlp = self.network.mlp
+            if isinstance(mlp, Mlp) and mlp.has_native_form:
+                return self._descend_natively(mlp, obs, target, rate).mean(), config.iterations
         size = -(-len(target) // config.num_minibatches)
         minibatches = [
             Batch(inputs, (goal,))
@@ -204,18 +208,16 @@ class Critic:
         return loss, config.iterations
 
     def _descend_natively(
-        self, obs: torch.Tensor, target: torch.Tensor, rate: float
+        self, mlp: Mlp, obs: torch.Tensor, target: torch.Tensor, rate: float
     ) -> torch.Tensor:
-        """The same in one call, which asks neither for Python's lock nor for other processes."""
+        """The last pass's losses, by one call: no turns with other threads, nor processes."""
         config, normalizer = self.config, self._normalizer
         if len(target) not in self._fits:
-            assert isinstance(self.network.mlp, Mlp)
             self._fits[len(target)] = self._optimizer.native_fit(
-                self.network.mlp.sizes, len(target), config.num_minibatches, config.iterations
+                mlp.sizes, len(target), config.num_minibatches, config.iterations
             )
         fit, unit, offset = self._fits[len(target)], normalizer.scale, normalizer.mean
-        losses = self._optimizer.fit_natively(fit, obs, target, rate, float(unit), float(offset))
-        return losses.mean()
+        return self._optimizer.fit_natively(fit, obs, target, rate, float(unit), float(offset))
 
     def _refresh(self) -> None:
         if self._statistics is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -334,25 +334,23 @@ class GaussianActor(nn.Module):
 class Ensemble(nn.Module):
     """Networks of one form with weights of their own; their outputs stand side by side."""
 
-    has_native_form = False
-
-    def __init__(self, members: Sequence[Mlp]) -> None:
+    def __init__(self, networks: Sequence[Mlp]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = nn.ModuleList(networks)
+
+    @property
+    def networks(self) -> list[Mlp]:
+        """The networks."""
+        return [member for member in self.members if isinstance(member, Mlp)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., num_inputs) to (..., members)."""
-        return torch.cat([member(x) for member in self.members], dim=-1)
+        """Map (..., num_inputs) to (..., networks)."""
+        return torch.cat([network.forward(x) for network in self.networks], dim=-1)
 
     def frozen(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """The networks as they stand, as a function of their inputs alone (`Mlp.frozen`)."""
-        functions = [member.frozen() for member in self._members()]
+        functions = [network.frozen() for network in self.networks]
         return lambda x: torch.cat([function(x) for function in functions], dim=-1)
-
-    def _members(self) -> Iterator[Mlp]:
-        for member in self.members:
-            assert isinstance(member, Mlp)
-            yield member
 
 
 COMBINATIONS = ("min", "mean")
