@@ -3,9 +3,12 @@ from omegaconf import OmegaConf
 
 from gippo.experience.critic import CriticConfig
 from gippo.learner import LearnerConfig
+from gippo.methods.ahac import AHACConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.rp import RPConfig
+from gippo.methods.sapo import SAPOConfig
+from gippo.methods.shac import SHACConfig
 from gippo.networks.perceptron import ActorConfig
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.retries import RetryConfig
@@ -20,6 +23,9 @@ ALL = (
     PPOConfig,
     AlphaConfig,
     GIPPOConfig,
+    SHACConfig,
+    AHACConfig,
+    SAPOConfig,
 )
 
 

@@ -9,11 +9,14 @@ import gippo.learner as learner_module
 import warp_envs
 from gippo.experience.critic import CriticConfig
 from gippo.learner import Learner, LearnerConfig, NonFiniteError, _as_floats
+from gippo.methods.ahac import AHACConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
 from gippo.methods.pe import PEConfig
 from gippo.methods.rp import RP, RPConfig
+from gippo.methods.sapo import SAPOConfig
+from gippo.methods.shac import SHACConfig
 from gippo.networks.perceptron import ActorConfig
 from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
@@ -28,7 +31,22 @@ METHODS = {
     "pe": PEConfig(ppo=PPOConfig(minibatch_size=8)),
     "ppo": PPOConfig(schedule="adaptive", minibatch_size=8),
     "gippo": GIPPOConfig(AlphaConfig(alpha_0=0.1), PPOConfig(minibatch_size=8)),
+    "shac": SHACConfig(),
+    "ahac": AHACConfig(min_horizon=6, max_horizon=6),
+    "sapo": SAPOConfig(),
 }
+LEARNERS = {
+    "shac": {"actor": ActorConfig([8], log_sigma="state_independent")},
+    "ahac": {
+        "actor": ActorConfig([8], log_sigma="state_independent"),
+        "critic": CriticConfig([8], iterations=8, count=2, target=False, tolerance=0.2),
+    },
+    "sapo": {
+        "actor": ActorConfig([8], activation="silu", layer_norm="before", init_gain=1.0),
+        "critic": CriticConfig([8], iterations=2, count=2, actor_combine="mean", weight_decay=0.01),
+    },
+}
+"""What some methods take of the learner."""
 SHARED = {
     "actor_loss",
     "actor_learning_rate",
@@ -73,7 +91,7 @@ def small_config(**options):
 
 def small_learner(method="gippo", seed=0, env=None, **options):
     env = env if env is not None else Particle(4, dtype=torch.float32, limit=10)
-    config = small_config(**options)
+    config = small_config(**{**LEARNERS.get(method, {}), **options})
     return Learner(env, config, METHODS[method], num_epochs=20, seed=seed)
 
 
