@@ -13,6 +13,7 @@ import torch
 
 from gippo.distributed import SINGLE, Ranks
 from gippo.experience.advantages import (
+    EntropyBonus,
     Values,
     action_gradients,
     evaluate,
@@ -23,26 +24,22 @@ from gippo.experience.critic import Critic, CriticConfig
 from gippo.experience.rollout import Rollout, collect
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
-from gippo.methods.base import Method
+from gippo.methods.base import check_made, own_horizon
 from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import helper_thread
 from gippo.networks.normalization import Normalizer, RunningStatistics, identity
-from gippo.networks.perceptron import GaussianActor, ValueNetwork, check_hidden
+from gippo.networks.perceptron import ActorConfig, GaussianActor, ValueNetwork
 from gippo.seeding import stream_seed
-from gippo.updates.window import Context, Metrics, UpdateReport, Window, check_report
+from gippo.updates.window import (
+    Context,
+    Metrics,
+    UpdateReport,
+    Window,
+    check_report,
+    nonfinite_input,
+    nonfinite_update,
+)
 from warp_envs.checks import ArgumentError, check_flag, check_integer, check_number
-
-
-@dataclass
-class NetworkConfig:
-    """An MLP's hidden layers, each Linear -> ELU -> LayerNorm."""
-
-    hidden: list[int] = field(default_factory=lambda: [64, 64])
-    """Sizes of the hidden layers."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError naming a key out of range."""
-        check_hidden("hidden", self.hidden)
 
 
 @dataclass
@@ -50,7 +47,7 @@ class LearnerConfig:
     """What all methods share: the window, the networks, the normalisation."""
 
     horizon: int = 32
-    """Steps per window, H."""
+    """Steps per window, H, where the method has no length of its own."""
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 0.95
@@ -59,7 +56,7 @@ class LearnerConfig:
     """Shift and scale observations by their running statistics."""
     normalize_value: bool = False
     """Let the critic predict in units of the running statistics of its targets."""
-    actor: NetworkConfig = field(default_factory=NetworkConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     parallel_updates: bool = True
     """On a CPU, fit the critic on a second thread while the actor is updated. Same numbers."""
@@ -149,7 +146,7 @@ class Learner:
             ranks=ranks,
         )
         self.method = method_of(method_config)(context, method_config)
-        _check_made(self.method)
+        check_made(self.method)
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)
@@ -174,6 +171,7 @@ class Learner:
             generator=generator,
             dtype=self._dtype,
             native=config.native,
+            **config.actor.form,
         ).to(self._device)
         network = ValueNetwork(
             self._num_obs,
@@ -182,6 +180,8 @@ class Learner:
             generator=generator,
             dtype=self._dtype,
             native=config.native,
+            count=config.critic.count,
+            **config.critic.form,
         ).to(self._device)
         self._parameters = ParameterVector(self.actor, native=config.native)
         self.critic = Critic(
@@ -203,8 +203,9 @@ class Learner:
             finished episodes), ``best_return`` (the highest smoothed return so far) - NaN before an
             episode has ended -, ``num_episodes``, ``num_diverged``, ``skipped_updates``,
             ``sigma_mean``, ``critic_loss``, ``critic_learning_rate``, ``actor_loss``,
-            ``actor_learning_rate``, the method's own, and ``reward/NAME``, the mean over the
-            window of each term of the reward.
+            ``actor_learning_rate``, the method's own, ``horizon`` if the method chose the
+            window's length, and ``reward/NAME``, the mean over the window of each term of the
+            reward.
 
         Raises:
             NonFiniteError: more than `max_skipped_updates` updates in a row were skipped, the
@@ -213,13 +214,19 @@ class Learner:
         """
         started = time.perf_counter()
         normalizer = self._frozen_normalizer()
-        rollout = self._collect(normalizer)
+        horizon = own_horizon(self.method)
+        bonus = self.method.entropy_bonus
+        length = self.config.horizon if horizon is None else horizon
+        rollout = self._collect(normalizer, length, with_entropy=bonus is not None)
         collected = time.perf_counter()
-        values = evaluate(rollout, self.critic.target_value(), normalizer)
-        advantage = self._advantage(rollout, values, self.config.gae_lambda)
-        critic = self._start_critic(rollout, values, advantage)
+        value_function = self.critic.target_value(self.config.critic.actor_combine)
+        values = evaluate(rollout, value_function, normalizer)
+        reward = rollout.reward if bonus is None else bonus.added(rollout)
+        advantage = self._advantage(reward, rollout, values, self.config.gae_lambda)
+        target = self._critic_target(rollout, values, advantage, normalizer)
+        critic = self._start_critic(rollout.obs, target)
         try:
-            window = self._window(rollout, values, advantage)
+            window = self._window(reward, rollout, values, advantage, bonus)
             judged = time.perf_counter()
             report = self._update(window)
         finally:
@@ -242,6 +249,8 @@ class Learner:
         means = self._ranks.means(*rollout.reward_terms.values())
         terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
         told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        if horizon is not None:
+            told["horizon"] = float(horizon)
         metrics.update(_as_floats(told))
         self.stage_seconds.update(
             rollout=collected - started,
@@ -262,14 +271,21 @@ class Learner:
             return identity(self._dtype, self._device)
         return self._obs_statistics.frozen(self._dtype)
 
-    def _collect(self, normalizer: Normalizer) -> Rollout:
-        shape = (self.config.horizon, self._num_envs, self._num_actions)
-        eps = torch.randn(shape, dtype=self._dtype, device=self._device, generator=self._generator)
-        eps = self._ranks.share(eps, dim=1).contiguous()
+    def _collect(self, normalizer: Normalizer, horizon: int, *, with_entropy: bool) -> Rollout:
+        eps = self._noise(horizon)
+        other = self._noise(horizon) if with_entropy else None
         record = self.method.gradient_lambda is not None
         env, obs = self.env, self._obs
         try:
-            rollout = collect(env, obs, self.actor, normalizer, eps, record_gradient=record)
+            rollout = collect(
+                env,
+                obs,
+                self.actor,
+                normalizer,
+                eps,
+                record_gradient=record,
+                entropy_noise=other,
+            )
         except ArgumentError as error:
             if error.key != "actions":
                 raise
@@ -279,34 +295,66 @@ class Learner:
         self._obs = rollout.next_obs
         return rollout
 
-    def _advantage(self, rollout: Rollout, values: Values, gae_lambda: float) -> torch.Tensor:
+    def _noise(self, horizon: int) -> torch.Tensor:
+        """Standard normal, (H, N, num_actions): this process's part."""
+        shape = (horizon, self._num_envs, self._num_actions)
+        noise = torch.randn(
+            shape, dtype=self._dtype, device=self._device, generator=self._generator
+        )
+        return self._ranks.share(noise, dim=1).contiguous()
+
+    def _advantage(
+        self, reward: torch.Tensor, rollout: Rollout, values: Values, gae_lambda: float
+    ) -> torch.Tensor:
         done, terminated = rollout.done, rollout.terminated
         gamma = self.config.gamma
-        return generalized_advantage(rollout.reward, values, terminated, done, gamma, gae_lambda)
+        return generalized_advantage(reward, values, terminated, done, gamma, gae_lambda)
+
+    def _critic_target(
+        self, rollout: Rollout, values: Values, advantage: torch.Tensor, normalizer: Normalizer
+    ) -> torch.Tensor:
+        """What the critic is fit to, advantage + value, (H, N): TD(lambda) returns.
+
+        Where the critic's rewards and values are those of the actor, so are its advantages.
+        """
+        bonus = self.method.critic_bonus(rollout)
+        if self.critic.has_two_values:
+            value_function = self.critic.target_value(self.config.critic.combine)
+            values = evaluate(rollout, value_function, normalizer, with_gradient=False)
+        if self.critic.has_two_values or bonus is not None:
+            reward = rollout.reward if bonus is None else bonus.added(rollout)
+            advantage = self._advantage(reward, rollout, values, self.config.gae_lambda)
+        return (advantage + values.value).to(self._dtype)
 
     def _start_critic(
-        self, rollout: Rollout, values: Values, advantage: torch.Tensor
+        self, obs: torch.Tensor, target: torch.Tensor
     ) -> Future[tuple[Metrics, str | None]]:
         """Fit the critic on the second thread, if there is one, while the actor is updated.
 
         Neither depends on the other; values and their gradients have been taken.
         """
-        target = (advantage + values.value).to(self._dtype)
-        obs, epoch = rollout.obs, self.epoch
+        epoch = self.epoch
         return _start(self._pool, lambda: self.critic.fit(obs, target, epoch))
 
-    def _window(self, rollout: Rollout, values: Values, advantage: torch.Tensor) -> Window:
+    def _window(
+        self,
+        reward: torch.Tensor,
+        rollout: Rollout,
+        values: Values,
+        advantage: torch.Tensor,
+        bonus: EntropyBonus | None,
+    ) -> Window:
         """The window with its objective and, if the method wants them, its action gradients."""
         config = self.config
         gradient_lambda = self.method.gradient_lambda
         gain = advantage
         if gradient_lambda not in (None, config.gae_lambda):
-            gain = self._advantage(rollout, values, gradient_lambda)
+            gain = self._advantage(reward, rollout, values, gradient_lambda)
         first = (subtrajectory_steps(rollout.done) == 0).to(gain.dtype)
         total, count = self._ranks.means(((gain + values.value) * first).sum(), first.sum())
         gradients = None
         if gradient_lambda is not None:
-            gradients = action_gradients(rollout, values, config.gamma, gradient_lambda)
+            gradients = action_gradients(rollout, values, config.gamma, gradient_lambda, bonus)
             gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
         return Window(rollout, advantage, gradients, total / count)
@@ -321,7 +369,7 @@ class Learner:
         weights, state = vector.clone(), method.state_dict()
         returned = method.update(window, self.epoch)
         report = check_report(f"{type(method).__qualname__}.update", returned)
-        problem = report.problem or _nonfinite_update(report, self._parameters)
+        problem = report.problem or nonfinite_update(report, self._parameters)
         if self._ranks.any(report.problem is None and problem is not None):
             vector.copy_(weights)
             method.load_state_dict(state)
@@ -350,7 +398,7 @@ class Learner:
         self._skipped += 1
         self._skipped_in_a_row += 1
         text = f"epoch {self.epoch}: {' and '.join(present)}"
-        name = _nonfinite_input(window)
+        name = nonfinite_input(window)
         if name is not None:
             text += f" (the window's {name} is not finite)"
         text += "; the update was skipped and the last good one restored"
@@ -451,61 +499,6 @@ def _start(pool: ThreadPoolExecutor | None, work: Callable[[], Any]) -> Future[A
     except BaseException as error:
         future.set_exception(error)
     return future
-
-
-def _check_made(method: Method) -> None:
-    """Raise ArgumentError if a method wants or keeps what no run can give or hold."""
-    kind = type(method).__qualname__
-    if method.gradient_lambda is not None:
-        key = f"{kind}.gradient_lambda"
-        check_number(key, method.gradient_lambda, 0.0, 1.0, open_low=True)
-    state = method.state_dict()
-    culprit = "" if isinstance(state, dict) else f"a {type(state).__name__}"
-    culprit = culprit or _unstorable(state, "state")
-    if culprit:
-        accepted = "a dict of tensors, numbers, strings, and lists and dicts of these"
-        raise ArgumentError(f"{kind}.state_dict", culprit, accepted)
-
-
-def _unstorable(value: Any, name: str) -> str:
-    """What of a state a checkpoint cannot hold, "" if nothing."""
-    if isinstance(value, dict):
-        parts = [_unstorable(part, f"{name}[{key!r}]") for key, part in value.items()]
-    elif type(value) in (list, tuple):
-        parts = [_unstorable(part, f"{name}[{index}]") for index, part in enumerate(value)]
-    elif value is None or type(value) in (bool, int, float, str, torch.Tensor):
-        return ""
-    else:
-        return f"a {type(value).__name__} as {name}"
-    return next((part for part in parts if part), "")
-
-
-def _nonfinite_input(window: Window) -> str | None:
-    rollout, gradients = window.rollout, window.gradients
-    tensors = {
-        "observation": rollout.raw_obs,
-        "reward": rollout.reward,
-        "action": rollout.action,
-        "advantage": window.advantage,
-    }
-    if gradients is not None:
-        tensors["advantage's action gradient"] = gradients.of_own
-    # The device is waited for once.
-    finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
-    return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
-
-
-def _nonfinite_update(report: UpdateReport, parameters: ParameterVector) -> str | None:
-    """What is not finite of a report's losses and of the parameters after it."""
-    losses = [name for name in report.metrics if name.endswith("loss")]
-    values = [torch.as_tensor(report.metrics[name]).to(parameters.vector) for name in losses]
-    values.append(parameters.vector.sum())  # finite if they are, and not too large
-    *finite, sound = torch.isfinite(torch.stack([value.detach() for value in values])).tolist()
-    for name, good in zip(losses, finite, strict=True):
-        if not good:
-            return f"the method's {name} is {float(report.metrics[name])}"
-    name = None if sound else parameters.nonfinite()
-    return None if name is None else f"the parameter {name!r} is not finite after the update"
 
 
 def _as_floats(metrics: Metrics) -> dict[str, float]:

@@ -141,8 +141,10 @@ def register(command: str, schema: type) -> None:
     store.store(group="preset", name="none", node={}, package="_global_")
     for group in ("env", "algo"):  # launchers send the store to their jobs: nothing of other runs
         store.repo.pop(group, None)
-    for name in method_names():
-        store.store(group="algo", name=name, node=algo_schema(name))
+    for name in method_names():  # a method's own file includes what it is stored as
+        has_file = (config_dir() / "algo" / f"{name}.yaml").exists()
+        group = "schema/algo" if has_file else "algo"
+        store.store(group=group, name=name, node=algo_schema(name))
 
 
 def _store_choices(groups: Sequence[Override]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -27,12 +28,31 @@ class Values:
     the rollout recorded no gradient."""
 
 
-def evaluate(rollout: Rollout, value_function: ValueFunction, normalizer: Normalizer) -> Values:
+class EntropyBonus(NamedTuple):
+    """What each step's reward has more by the policy's entropy there: scale entropy + offset."""
+
+    scale: float
+    offset: float = 0.0
+
+    def added(self, rollout: Rollout) -> torch.Tensor:
+        """The window's rewards with it, (H, N)."""
+        assert rollout.entropy is not None
+        return rollout.reward + self.scale * rollout.entropy + self.offset
+
+
+def evaluate(
+    rollout: Rollout,
+    value_function: ValueFunction,
+    normalizer: Normalizer,
+    *,
+    with_gradient: bool = True,
+) -> Values:
     """Value the observations that were acted on, and those reached before any reset.
 
-    The normaliser and the value function's parameters are constants.
+    The normaliser and the value function's parameters are constants. The gradient is left out where
+    the rollout recorded none, or if it is not wanted.
     """
-    recorded = bool(rollout.action_steps)
+    recorded = with_gradient and bool(rollout.action_steps)
     with torch.no_grad():
         value = value_function(rollout.obs)
     reached = rollout.final_obs.clone().requires_grad_(recorded)
@@ -106,7 +126,11 @@ class ActionGradients:
 
 
 def action_gradients(
-    rollout: Rollout, values: Values, gamma: float, gae_lambda: float
+    rollout: Rollout,
+    values: Values,
+    gamma: float,
+    gae_lambda: float,
+    bonus: EntropyBonus | None = None,
 ) -> ActionGradients:
     """Gradients of all advantages from one backward pass through the window (Eq. 15).
 
@@ -119,6 +143,9 @@ def action_gradients(
     where the last step has gamma V(s_{k+1}) whole, or nothing if it terminated. The seeds of the
     backward pass are these coefficients, so no graph of the advantages themselves is needed. As a_t
     does not act on delta_k for k < t, dA_t/da_t is the result divided by (gamma lambda)^t.
+
+    A bonus for entropy is part of r_k: later actions' states bring it. What the policy's own
+    parameters do to it at a given state is not in these gradients.
     """
     assert values.next_value_gradient is not None
     steps = subtrajectory_steps(rollout.done)
@@ -129,11 +156,12 @@ def action_gradients(
     value_weight = discount * gamma * share
     obs_weight = value_weight.unsqueeze(-1) * values.next_value_gradient
 
-    gradients = torch.autograd.grad(
-        outputs=[*rollout.reward_steps, *rollout.final_obs_steps],
-        inputs=rollout.action_steps,
-        grad_outputs=[*discount.unbind(0), *obs_weight.unbind(0)],
-    )
+    outputs = [*rollout.reward_steps, *rollout.final_obs_steps]
+    seeds = [*discount.unbind(0), *obs_weight.unbind(0)]
+    if bonus is not None:
+        outputs += rollout.entropy_steps
+        seeds += (bonus.scale * discount).unbind(0)
+    gradients = torch.autograd.grad(outputs, rollout.action_steps, seeds)
     of_first = torch.stack(gradients)
     return ActionGradients(
         of_first=of_first,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from gippo.networks.normalization import Normalizer
-from gippo.networks.perceptron import GaussianActor
+from gippo.networks.perceptron import GaussianActor, squashed_entropy
 
 
 @dataclass
@@ -48,6 +48,12 @@ class Rollout:
     action_steps: list[torch.Tensor]
     reward_steps: list[torch.Tensor]
     final_obs_steps: list[torch.Tensor]
+    entropy_noise: torch.Tensor | None = None
+    """Standard normal noise of samples beside those that acted, (H, N, num_actions), if the method
+    wants entropies."""
+    entropy: torch.Tensor | None = None
+    """-log pi of these samples, squashed, (H, N): estimates of the policy's entropy."""
+    entropy_steps: list[torch.Tensor] = field(default_factory=list)
 
     @property
     def done(self) -> torch.Tensor:
@@ -57,6 +63,7 @@ class Rollout:
     def forget_graph(self) -> None:
         """Drop the recorded graph, and with it the window's memory."""
         self.action_steps, self.reward_steps, self.final_obs_steps = [], [], []
+        self.entropy_steps = []
 
 
 def collect(
@@ -67,6 +74,7 @@ def collect(
     eps: torch.Tensor,
     *,
     record_gradient: bool,
+    entropy_noise: torch.Tensor | None = None,
 ) -> Rollout:
     """Step `env` with actions tanh(mu(s) + sigma(s) eps), closed-loop.
 
@@ -80,15 +88,19 @@ def collect(
         normalizer: of observations, the same for the whole window.
         eps: the noise, (H, N, num_actions).
         record_gradient: keep the graph from actions to rewards and final observations.
+        entropy_noise: of the samples that tell the entropy, (H, N, num_actions); None: untold.
     """
     env.detach()
     obs = obs.detach().requires_grad_(record_gradient)
     policy = actor.frozen()
     steps: dict[str, list[torch.Tensor]] = {name: [] for name in _STEP_FIELDS}
     terms: list[dict[str, torch.Tensor]] = []
+    entropies: list[torch.Tensor] = []
     with torch.set_grad_enabled(record_gradient):
-        for noise in eps.unbind(0):
+        for t, noise in enumerate(eps.unbind(0)):
             mu, log_sigma = policy(normalizer.normalize(obs))
+            if entropy_noise is not None:
+                entropies.append(squashed_entropy(mu, log_sigma, entropy_noise[t]))
             action = mu + torch.exp(log_sigma) * noise
             next_obs, reward, terminated, truncated, info = env.step(torch.tanh(action))
             record = (obs, action, mu, log_sigma, reward, terminated, truncated)
@@ -111,6 +123,9 @@ def collect(
         action_steps=steps["action"] if record_gradient else [],
         reward_steps=steps["reward"] if record_gradient else [],
         final_obs_steps=steps["final_obs"] if record_gradient else [],
+        entropy_noise=entropy_noise,
+        entropy=torch.stack(entropies).detach() if entropies else None,
+        entropy_steps=entropies if record_gradient else [],
         **stacked,
     )
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
+
+from gippo.experience.advantages import EntropyBonus
+from gippo.experience.rollout import Rollout
 from gippo.updates.window import Context, UpdateReport, Window
+from warp_envs.checks import ArgumentError, check_integer, check_number
 
 
 class Method(ABC):
@@ -23,6 +28,26 @@ class Method(ABC):
         """The lambda of the advantages whose action gradients are wanted; None: no gradients."""
         return None
 
+    @property
+    def horizon(self) -> int | None:
+        """Steps of the next window, asked before each epoch; None: the learner's.
+
+        Of several processes all must give the same.
+        """
+        return None
+
+    @property
+    def entropy_bonus(self) -> EntropyBonus | None:
+        """What the actor's rewards have more by the policy's entropy; None: nothing.
+
+        Asked for before each window, which tells entropies only if this is not None.
+        """
+        return None
+
+    def critic_bonus(self, rollout: Rollout) -> EntropyBonus | None:
+        """The same for the rewards that the critic's targets are made of."""
+        return self.entropy_bonus
+
     @abstractmethod
     def update(self, window: Window, epoch: int) -> UpdateReport:
         """Update the actor's parameters in place; `epoch` counts from zero."""
@@ -34,3 +59,39 @@ class Method(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
+
+
+def check_made(method: Method) -> None:
+    """Raise ArgumentError if a method wants or keeps what no run can give or hold."""
+    kind = type(method).__qualname__
+    if method.gradient_lambda is not None:
+        key = f"{kind}.gradient_lambda"
+        check_number(key, method.gradient_lambda, 0.0, 1.0, open_low=True)
+    own_horizon(method)
+    state = method.state_dict()
+    culprit = "" if isinstance(state, dict) else f"a {type(state).__name__}"
+    culprit = culprit or _unstorable(state, "state")
+    if culprit:
+        accepted = "a dict of tensors, numbers, strings, and lists and dicts of these"
+        raise ArgumentError(f"{kind}.state_dict", culprit, accepted)
+
+
+def own_horizon(method: Method) -> int | None:
+    """The length that a method wants the next window to have; ArgumentError if there is none."""
+    horizon = method.horizon
+    if horizon is None:
+        return None
+    return check_integer(f"{type(method).__qualname__}.horizon", horizon, 1)
+
+
+def _unstorable(value: Any, name: str) -> str:
+    """What of a state a checkpoint cannot hold, "" if nothing."""
+    if isinstance(value, dict):
+        parts = [_unstorable(part, f"{name}[{key!r}]") for key, part in value.items()]
+    elif type(value) in (list, tuple):
+        parts = [_unstorable(part, f"{name}[{index}]") for index, part in enumerate(value)]
+    elif value is None or type(value) in (bool, int, float, str, torch.Tensor):
+        return ""
+    else:
+        return f"a {type(value).__name__} as {name}"
+    return next((part for part in parts if part), "")

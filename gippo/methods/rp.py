@@ -1,7 +1,7 @@
 """RP: the reparameterised gradient through a truncated window, as SHAC (Xu et al. 2022).
 
 Maximises the mean over sub-trajectories of A_first + V_first, in one Adam step per epoch. Where the
-paper and SHAC part is lambda, 0.95 and 1 (paper, 7.4.1).
+paper and SHAC part is lambda, 0.95 and 1 (paper, 7.4.1). SHAC by its own settings is `algo=shac`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
 from gippo.methods.base import Method
 from gippo.updates.gradient_step import GradientStep, GradientStepConfig
+from gippo.updates.short_horizon import pathwise_sum
 from gippo.updates.window import Context, UpdateReport, Window
 from warp_envs.checks import check_number
 
@@ -50,18 +49,10 @@ class RP(Method):
         return self._lambda
 
     def update(self, window: Window, epoch: int) -> UpdateReport:
-        """Ascend the objective J once.
-
-        The window was passed back once already, to dJ/da_t, in which a later action's dependence
-        on an earlier one through the states is contained. So dJ/dtheta = sum_t dJ/da_t
-        dg_theta(s_t, eps_t)/dtheta with s_t held, one batched pass through the actor. V_first does
-        not depend on the window's actions.
-        """
+        """Ascend the objective J once. V_first does not depend on the window's actions."""
         rollout, gradients = window.rollout, window.gradients
         assert gradients is not None
-        mu, log_sigma = self._actor.forward(rollout.obs)
-        action = mu + torch.exp(log_sigma) * rollout.eps
-        pull = (gradients.of_first * action).sum() / gradients.num_subtrajectories
+        pull = pathwise_sum(self._actor, rollout, gradients) / gradients.num_subtrajectories
         gradient = self._parameters.gradient(-pull)
         return self._step.step(rollout.obs, -window.objective, gradient, "window's loss", epoch)
 

@@ -91,15 +91,21 @@ class ParameterVector:
 class Optimizer:
     """Adam on a parameter vector, with a bound on the gradient's norm or without (None).
 
-    Kingma & Ba 2015, Algorithm 1. Written out, because on a small vector torch's own spends ten
-    times as long around the arithmetic as in it.
+    Kingma & Ba 2015, Algorithm 1; the parameters decay by themselves, at the learning rate times
+    `weight_decay`, as in AdamW (Loshchilov & Hutter 2019). Written out, because on a small vector
+    torch's own spends ten times as long around the arithmetic as in it.
     """
 
     def __init__(
-        self, parameters: ParameterVector, betas: Sequence[float], max_grad_norm: float | None
+        self,
+        parameters: ParameterVector,
+        betas: Sequence[float],
+        max_grad_norm: float | None,
+        weight_decay: float = 0.0,
     ) -> None:
         self.parameters = parameters
         self.max_grad_norm = max_grad_norm
+        self.weight_decay = weight_decay
         self._betas = (betas[0], betas[1])
         self._steps = 0
         self._mean = torch.zeros_like(self.parameters.vector)
@@ -111,6 +117,8 @@ class Optimizer:
 
     def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """Descend once along `gradient`."""
+        if self.weight_decay > 0.0:
+            self.parameters.vector.mul_(1.0 - learning_rate * self.weight_decay)
         if self._native is None:
             self._step(gradient, learning_rate)
         else:
@@ -140,7 +148,10 @@ class Optimizer:
     def native_fit(
         self, sizes: Sequence[int], rows: int, num_minibatches: int, iterations: int
     ) -> NativeFit:
-        """Prepare fits by mean squared error of the parameters, a network's of these sizes."""
+        """Prepare fits by mean squared error of the parameters, a network's of these sizes.
+
+        They know of no weight decay.
+        """
         state = (self.parameters.vector, self._mean, self._square)
         return NativeFit(sizes, rows, num_minibatches, iterations, *state)
 

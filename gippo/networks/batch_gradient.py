@@ -11,7 +11,7 @@ from call to call. Its gradient is autograd's. On a CPU a loss that has a native
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ import torch
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks.adam import ParameterVector
 from gippo.networks.native import NativeGradient, Part, split_in_parts, twin_of
-from gippo.networks.perceptron import Mlp
+from gippo.networks.perceptron import Ensemble, Mlp
 
 Loss = Callable[..., torch.Tensor]
 Setting = float | torch.Tensor
@@ -60,7 +60,7 @@ class BatchGradient:
 
     def __init__(
         self,
-        mlp: Mlp,
+        mlp: Mlp | Ensemble,
         parameters: ParameterVector,
         helper: ThreadPoolExecutor | None = None,
         ranks: Ranks = SINGLE,
@@ -68,7 +68,7 @@ class BatchGradient:
         """Prepare.
 
         Args:
-            mlp: the network.
+            mlp: the network; of an ensemble, losses are the means of the members' own.
             parameters: of the module that is, or holds nothing but, `mlp`.
             helper: one more thread, which native passes ask for half of the work if it is idle.
             ranks: the processes, each of which has an equal part of every batch.
@@ -76,17 +76,24 @@ class BatchGradient:
         self._mlp = mlp
         self._parameters = parameters
         self._ranks = ranks
-        self._native: NativeGradient | None = None
-        if parameters.native:
-            self._native = NativeGradient(mlp.sizes, parameters.vector, helper)
+        members = mlp.networks if isinstance(mlp, Ensemble) else [mlp]
+        self._native: list[NativeGradient] = []
+        """Of each member of an ensemble, or of the one network there is; none if torch does it."""
+        if parameters.native and all(member.has_native_form for member in members):
+            vectors = parameters.vector.chunk(len(members))
+            self._native = [
+                NativeGradient(member.sizes, vector, helper)
+                for member, vector in zip(members, vectors, strict=True)
+            ]
 
     def evaluate(
         self, batch: Batch, loss: Loss, *settings: Setting
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss (0-d), over all processes, and the network's outputs (B, num_outputs)."""
         twin = twin_of(loss)
-        if self._native is not None and twin is not None:
-            mean, output = self._native.evaluate(batch.parts, twin, settings)
+        if self._native and twin is not None:
+            results = [native.evaluate(batch.parts, twin, settings) for native in self._native]
+            mean, output = _side_by_side(*zip(*results, strict=True))
         else:
             with torch.no_grad():
                 output = self._mlp.forward(batch.inputs)
@@ -101,11 +108,23 @@ class BatchGradient:
         The next call may overwrite the gradient.
         """
         twin = twin_of(loss)
-        if self._native is not None and twin is not None:
-            mean, output, gradient = self._native.descent(batch.parts, twin, settings)
+        if self._native and twin is not None:
+            results = [native.descent(batch.parts, twin, settings) for native in self._native]
+            *others, gradients = zip(*results, strict=True)
+            mean, output = _side_by_side(*others)
+            gradient = gradients[0] if len(results) == 1 else torch.cat(gradients) / len(results)
         else:
             output = self._mlp.forward(batch.inputs)
             mean = loss(output, *batch.columns, *settings).mean()
             gradient = self._parameters.gradient(mean)
         mean, gradient = self._ranks.means(mean.detach(), gradient)
         return mean, output.detach(), gradient
+
+
+def _side_by_side(
+    means: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An ensemble's mean loss and outputs, of its members'."""
+    if len(means) == 1:
+        return means[0], outputs[0]
+    return torch.stack(list(means)).mean(), torch.cat(list(outputs), dim=-1)

@@ -47,7 +47,8 @@ class Policy:
         check_integer("seed", seed, 0, 2**31 - 1)
         first, last = _ends(state.get("actor"))
         self.num_obs: int = first.shape[-1]
-        self.num_actions: int = len(last) // 2  # mean and log standard deviation
+        heads = 1 if config.actor.log_sigma == "state_independent" else 2  # mean and log sigma
+        self.num_actions: int = len(last) // heads
         self.dtype: torch.dtype = first.dtype
         self.device = torch.device(check_device(device))
         self.actor = GaussianActor(
@@ -56,6 +57,7 @@ class Policy:
             self.num_actions,
             generator=torch.Generator().manual_seed(seed),
             dtype=self.dtype,
+            **config.actor.form,
         ).to(self.device)
         self.normalizer = identity(self.dtype, self.device)
         """Of observations."""

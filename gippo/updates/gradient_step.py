@@ -10,7 +10,7 @@ import torch
 from gippo.networks.adam import Optimizer, Schedule, check_betas
 from gippo.updates.retries import RateControl, RetryConfig, Trial
 from gippo.updates.window import Context, UpdateReport
-from warp_envs.checks import check_choice, check_positive
+from warp_envs.checks import check_choice, check_number, check_positive
 
 
 @dataclass
@@ -25,6 +25,8 @@ class GradientStepConfig:
     betas: list[float] = field(default_factory=lambda: [0.7, 0.95])
     """Adam's."""
     max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    """AdamW's, times the learning rate."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
@@ -33,6 +35,7 @@ class GradientStepConfig:
         check_positive("final_learning_rate", self.final_learning_rate)
         check_betas("betas", self.betas)
         check_positive("max_grad_norm", self.max_grad_norm)
+        check_number("weight_decay", self.weight_decay)
 
 
 class GradientStep:
@@ -42,7 +45,9 @@ class GradientStep:
         """Prepare steps of the context's actor."""
         self._actor = context.actor
         self._ranks = context.ranks
-        self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+        self._optimizer = Optimizer(
+            context.parameters, config.betas, config.max_grad_norm, config.weight_decay
+        )
         self._schedule = Schedule(
             config.schedule, config.learning_rate, config.final_learning_rate, context.num_epochs
         )

@@ -92,7 +92,7 @@ class UpdateReport:
 
 RESERVED = (
     *("epoch", "env_steps", "wall_time", "episode_return", "episode_length", "best_return"),
-    *("num_episodes", "num_diverged", "skipped_updates", "sigma_mean"),
+    *("num_episodes", "num_diverged", "skipped_updates", "sigma_mean", "horizon"),
 )
 """Numbers of an epoch that the learner tells by itself."""
 
@@ -127,6 +127,35 @@ def check_report(key: str, report: Any) -> UpdateReport:
             found = f"a {type(value).__name__}"
         raise TrainingFailedError(f"{key}: metric {name!r} is {found}, a number accepted")
     return report
+
+
+def nonfinite_input(window: Window) -> str | None:
+    """The first of a window's tensors that is not finite, None if all are."""
+    rollout, gradients = window.rollout, window.gradients
+    tensors = {
+        "observation": rollout.raw_obs,
+        "reward": rollout.reward,
+        "action": rollout.action,
+        "advantage": window.advantage,
+    }
+    if gradients is not None:
+        tensors["advantage's action gradient"] = gradients.of_own
+    # The device is waited for once.
+    finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
+    return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
+
+
+def nonfinite_update(report: UpdateReport, parameters: ParameterVector) -> str | None:
+    """What is not finite of a report's losses and of the parameters after it."""
+    losses = [name for name in report.metrics if name.endswith("loss")]
+    values = [torch.as_tensor(report.metrics[name]).to(parameters.vector) for name in losses]
+    values.append(parameters.vector.sum())  # finite if they are, and not too large
+    *finite, sound = torch.isfinite(torch.stack([value.detach() for value in values])).tolist()
+    for name, good in zip(losses, finite, strict=True):
+        if not good:
+            return f"the method's {name} is {float(report.metrics[name])}"
+    name = None if sound else parameters.nonfinite()
+    return None if name is None else f"the parameter {name!r} is not finite after the update"
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,20 @@ import pytest
 from omegaconf import OmegaConf
 
 from gippo.experience.critic import CriticConfig
-from gippo.learner import LearnerConfig, NetworkConfig
+from gippo.learner import LearnerConfig
+from gippo.methods.ahac import AHACConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.rp import RPConfig
+from gippo.methods.sapo import SAPOConfig
+from gippo.methods.shac import SHACConfig
+from gippo.networks.perceptron import ActorConfig
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.retries import RetryConfig
 from gippo.updates.surrogate import PPOConfig
 
 ALL = (
-    NetworkConfig,
+    ActorConfig,
     CriticConfig,
     LearnerConfig,
     LRConfig,
@@ -19,6 +23,9 @@ ALL = (
     PPOConfig,
     AlphaConfig,
     GIPPOConfig,
+    SHACConfig,
+    AHACConfig,
+    SAPOConfig,
 )
 
 
@@ -38,8 +45,8 @@ def test_overrides_are_checked_when_the_object_is_made():
 @pytest.mark.parametrize(
     ("config_class", "options"),
     [
-        (NetworkConfig, {"hidden": []}),
-        (NetworkConfig, {"hidden": [64, 0]}),
+        (ActorConfig, {"hidden": []}),
+        (ActorConfig, {"hidden": [64, 0]}),
         (CriticConfig, {"betas": [0.9]}),
         (CriticConfig, {"betas": [0.9, 1.0]}),
         (CriticConfig, {"target_rate": 1.2}),

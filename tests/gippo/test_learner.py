@@ -5,14 +5,19 @@ import math
 import pytest
 import torch
 
+import gippo.learner as learner_module
 import warp_envs
 from gippo.experience.critic import CriticConfig
-from gippo.learner import Learner, LearnerConfig, NetworkConfig, NonFiniteError, _as_floats
+from gippo.learner import Learner, LearnerConfig, NonFiniteError, _as_floats
+from gippo.methods.ahac import AHACConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
 from gippo.methods.pe import PEConfig
-from gippo.methods.rp import RPConfig
+from gippo.methods.rp import RP, RPConfig
+from gippo.methods.sapo import SAPOConfig
+from gippo.methods.shac import SHACConfig
+from gippo.networks.perceptron import ActorConfig
 from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.surrogate import PPOConfig
@@ -26,7 +31,22 @@ METHODS = {
     "pe": PEConfig(ppo=PPOConfig(minibatch_size=8)),
     "ppo": PPOConfig(schedule="adaptive", minibatch_size=8),
     "gippo": GIPPOConfig(AlphaConfig(alpha_0=0.1), PPOConfig(minibatch_size=8)),
+    "shac": SHACConfig(),
+    "ahac": AHACConfig(min_horizon=6, max_horizon=6),
+    "sapo": SAPOConfig(),
 }
+LEARNERS = {
+    "shac": {"actor": ActorConfig([8], log_sigma="state_independent")},
+    "ahac": {
+        "actor": ActorConfig([8], log_sigma="state_independent"),
+        "critic": CriticConfig([8], iterations=8, count=2, target=False, tolerance=0.2),
+    },
+    "sapo": {
+        "actor": ActorConfig([8], activation="silu", layer_norm="before", init_gain=1.0),
+        "critic": CriticConfig([8], iterations=2, count=2, actor_combine="mean", weight_decay=0.01),
+    },
+}
+"""What some methods take of the learner."""
 SHARED = {
     "actor_loss",
     "actor_learning_rate",
@@ -63,7 +83,7 @@ def small_config(**options):
     network = {"hidden": [8]}
     defaults = {
         "horizon": 6,
-        "actor": NetworkConfig(**network),
+        "actor": ActorConfig(**network),
         "critic": CriticConfig(iterations=2, **network),
     }
     return LearnerConfig(**{**defaults, **options})
@@ -71,7 +91,7 @@ def small_config(**options):
 
 def small_learner(method="gippo", seed=0, env=None, **options):
     env = env if env is not None else Particle(4, dtype=torch.float32, limit=10)
-    config = small_config(**options)
+    config = small_config(**{**LEARNERS.get(method, {}), **options})
     return Learner(env, config, METHODS[method], num_epochs=20, seed=seed)
 
 
@@ -158,7 +178,7 @@ def test_a_state_of_another_method_or_network_is_refused():
     state = small_learner("ppo").state_dict()
     with pytest.raises(ValueError, match="state: of method 'ppo' given, 'gippo' accepted"):
         small_learner("gippo").load_state_dict(state)
-    other = small_learner("ppo", actor=NetworkConfig([16]))
+    other = small_learner("ppo", actor=ActorConfig([16]))
     with pytest.raises(ValueError, match=r"parameters: shapes .* given, .* accepted"):
         other.load_state_dict(state)
 
@@ -213,6 +233,44 @@ def test_a_window_is_normalised_by_the_statistics_before_it():
         torch.testing.assert_close(  # what the policy acted by is what the update sees
             rollout.action, rollout.mu + rollout.log_sigma.exp() * rollout.eps
         )
+
+
+class Lengthening(RP):
+    """RP in windows of 2, 3, 4 ... steps."""
+
+    length = 2
+
+    @property
+    def horizon(self):
+        return self.length
+
+    def update(self, window, epoch):
+        assert window.rollout.reward.shape[0] == self.length
+        self.length += 1
+        return super().update(window, epoch)
+
+    def state_dict(self):
+        return {"length": self.length, **super().state_dict()}
+
+    def load_state_dict(self, state):
+        self.length = state["length"]
+        super().load_state_dict(state)
+
+
+def test_a_method_says_how_long_each_window_is_also_after_resuming(monkeypatch):
+    monkeypatch.setattr(learner_module, "method_of", lambda config: Lengthening)
+    undisturbed = small_learner("rp")
+    assert [m["horizon"] for m in run(undisturbed, 3)] == [2.0, 3.0, 4.0]
+    assert undisturbed.env_steps == (2 + 3 + 4) * 4
+    resumed = small_learner("rp", seed=7)
+    run(resumed, 1)
+    resumed.load_state_dict(undisturbed.state_dict())
+    rest = run(resumed, 2)
+    assert same(rest, run(undisturbed, 2))
+    assert [m["horizon"] for m in rest] == [5.0, 6.0]
+    resumed.method.length = 0
+    with pytest.raises(ValueError, match=r"Lengthening\.horizon: 0 given"):
+        run(resumed, 1)
 
 
 def test_windows_follow_each_other_without_a_gradient_between():

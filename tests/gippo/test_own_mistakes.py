@@ -88,6 +88,7 @@ def bad(tmp_path, monkeypatch, capsys):
         ("config_class = int", "Bad.config_class: <class 'int'> given, a dataclass"),
         ("def state_dict(self): return None", "Bad.state_dict: a NoneType given, a dict of"),
         ("def state_dict(self): return {'a': [set()]}", "a set as state['a'][0] given"),
+        ("horizon = 0", "Bad.horizon: 0 given, an integer of at least 1"),
         ("gradient_lambda = 2.0", "Bad.gradient_lambda: 2.0 given, a number in (0, 1]"),
     ],
 )

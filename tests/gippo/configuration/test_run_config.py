@@ -70,6 +70,7 @@ def test_rates_of_function_optimisation(env, lr, rp, ppo):
     assert gippo.env["dim"] == (64 if env.endswith("64") else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", choices("env"))
 def test_every_environment_file_fits_every_method(env):
     needed = ["env.asset=robot.usda"] if env == "robot" else []
@@ -80,7 +81,8 @@ def test_every_environment_file_fits_every_method(env):
 
 
 def test_every_method_may_be_chosen():
-    assert choices("algo") == sorted(method_names()) == ["gippo", "lr", "lr_rp", "pe", "ppo", "rp"]
+    built_in = ["ahac", "gippo", "lr", "lr_rp", "pe", "ppo", "rp", "sapo", "shac"]
+    assert choices("algo") == sorted(method_names()) == built_in
 
 
 def test_a_wrong_option_of_the_environment_is_named_by_its_key():
@@ -118,6 +120,71 @@ def test_the_robots_presets():
     assert [a.delta_oorr for a in alphas] == [0.5, 0.75]
     assert train("env=hopper", "algo=rp").method_config.learning_rate == 2e-3
     assert hopper.num_epochs == 2000
+
+
+def test_a_method_s_file_says_what_it_takes_of_the_learner_and_presets_win_over_it():
+    rp, shac, ahac, sapo = (
+        train(f"algo={name}").learner for name in ("rp", "shac", "ahac", "sapo")
+    )
+    assert [c.actor.log_sigma for c in (rp, shac, ahac)] == ["head", *2 * ["state_independent"]]
+    assert (sapo.actor.activation, sapo.actor.layer_norm) == ("silu", "before")
+    assert sapo.actor.log_sigma_bounds == [-5.0, 2.0]
+    assert [c.critic.count for c in (rp, shac, ahac, sapo)] == [1, 1, 2, 2]
+    assert (ahac.critic.actor_combine, sapo.critic.actor_combine) == ("min", "mean")
+    assert (ahac.critic.max_grad_norm, ahac.critic.tolerance) == (None, 0.2)
+    assert ahac.critic.learning_rate == 1e-3  # cartpole's, for all methods
+    assert train("algo=shac", "env=ant").method_config.learning_rate == 2e-3
+    humanoid = [train(f"algo={name}", "env=humanoid").learner.critic for name in ("shac", "ahac")]
+    assert [(c.target, c.target_rate) for c in humanoid] == [(True, 0.005), (False, 0.005)]
+    assert train("algo=shac", "learner.actor.log_sigma=head").learner.actor.log_sigma == "head"
+
+
+# Copies, epochs, the actor's and the critic's layers, both learning rates, target rate.
+SMALL, MIDDLE, LARGE = [64, 64], [128, 64, 32], [400, 200, 100]
+PUBLISHED = {
+    "shac/cartpole": ("cartpole", 64, 500, SMALL, SMALL, 1e-2, 1e-3, 0.8),
+    "shac/hopper": ("hopper", 256, 2000, MIDDLE, SMALL, 2e-3, 2e-4, 0.8),
+    "shac/half_cheetah": ("half_cheetah", 64, 2000, MIDDLE, SMALL, 2e-3, 2e-3, 0.8),
+    "shac/ant": ("ant_dflex", 64, 2000, MIDDLE, SMALL, 2e-3, 2e-3, 0.8),
+    "shac/humanoid": ("humanoid_dflex", 64, 2000, [256, 128], [128, 128], 2e-3, 5e-4, 0.005),
+    "ahac/ant": ("ant_dflex", 128, 2000, LARGE, LARGE, 2e-3, 5e-4, None),
+    "ahac/hopper": ("hopper", 1024, 500, LARGE, LARGE, 2e-3, 5e-4, None),
+    "ahac/anymal": ("anymal", 128, 3000, LARGE, LARGE, 2e-3, 5e-4, None),
+    "ahac/humanoid": ("humanoid_dflex", 64, 5000, LARGE, LARGE, 2e-3, 5e-4, None),
+    "sapo/ant": ("ant_dflex", 64, 5000, MIDDLE, SMALL, 2e-3, 5e-4, None),
+    "sapo/hopper": ("hopper", 64, 5000, MIDDLE, SMALL, 2e-3, 5e-4, None),
+    "sapo/humanoid": ("humanoid_dflex", 64, 5000, [256, 128], [128, 128], 2e-3, 5e-4, None),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_budgets_and_networks(name):
+    config = train(f"experiment={name}")
+    critic, rate = config.learner.critic, config.method_config.learning_rate
+    found = (config.env["id"], config.env["num_envs"], config.num_epochs)
+    found += (config.learner.actor.hidden, critic.hidden, rate, critic.learning_rate)
+    assert (*found, critic.target_rate if critic.target else None) == PUBLISHED[name]
+    assert config.algo.name == name.partition("/")[0]
+    assert (config.learner.horizon, config.learner.gamma) == (32, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("learner.actor.activation=gelu", ("actor.activation", "'gelu'", "'silu'")),
+        ("learner.critic.layer_norm=never", ("critic.layer_norm", "'never'", "'before'")),
+        ("learner.actor.log_sigma=free", ("actor.log_sigma", "'free'", "'state_independent'")),
+        ("learner.actor.log_sigma_bounds=[2,-5]", ("actor.log_sigma_bounds", "lower one first")),
+        ("learner.critic.combine=max", ("critic.combine", "'max'", "'mean'")),
+        ("learner.critic.count=0", ("critic.count", "0 given", "at least 1")),
+        ("learner.critic.tolerance=0", ("critic.tolerance", "0")),
+        ("algo.horizon=contact", ("algo.horizon", "'contact'", "'return'", "contact forces")),
+        ("algo.max_horizon=7", ("algo.max_horizon", "7 given", "at least 8")),
+    ],
+)
+def test_what_these_methods_brought_is_refused_by_its_whole_key(override, parts):
+    message = refusal("algo=ahac", override)
+    assert all(part in message for part in parts), message
 
 
 def test_the_command_line_wins_over_preset_and_experiment():
@@ -237,7 +304,7 @@ def test_a_configuration_with_aliases_is_refused_however_far_they_would_unfold(t
         ("learner.gamma=high", "learner.gamma: high given, a number accepted"),
         ("tensorboard=often", "tensorboard: often given, true or false accepted"),
         ("learner.actor.hidden=64", "learner.actor.hidden: 64 given, a list, as [64,64], accepted"),
-        ("learner.actor=64", "learner.actor: 64 given, a section of hidden accepted"),
+        ("learner.actor=64", "learner.actor: 64 given, a section of hidden, activation"),
         ("env=inchworm.py:Worm", "a module is named without .py: inchworm:Worm"),
         ("env=./robots/inchworm.py:Worm", "as Python imports it: robots.inchworm:Worm"),
     ],

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -7,8 +9,9 @@ from gippo.networks.perceptron import ValueNetwork
 
 def make_critic(normalize_value=False, native=True, **options):
     generator = torch.Generator().manual_seed(0)
-    network = ValueNetwork(2, [16], 1.4, generator=generator, dtype=torch.float64)
     config = CriticConfig(**{"learning_rate": 1e-2, **options})
+    shared = {"generator": generator, "dtype": torch.float64, "count": config.count}
+    network = ValueNetwork(2, [16], 1.4, **shared, **config.form)
     return Critic(network, config, normalize_value=normalize_value, num_epochs=10, native=native)
 
 
@@ -115,3 +118,67 @@ def test_the_rate_falls():
     obs, target = make_data()
     rates = [critic.fit(obs, target, epoch)[0]["critic_learning_rate"] for epoch in (0, 5, 10)]
     assert rates == pytest.approx([1e-3, 5.05e-4, 1e-5])
+
+
+ENSEMBLES = [
+    {},
+    {"max_grad_norm": None},
+    {"max_grad_norm": 0.5, "weight_decay": 0.01, "activation": "silu", "layer_norm": "before"},
+]
+
+
+@pytest.mark.parametrize("options", ENSEMBLES)
+@pytest.mark.parametrize("native", [True, False])
+def test_several_critics_descend_their_mean_loss_together(native, options):
+    critic = make_critic(native=native, count=2, iterations=3, **options)
+    obs, target = make_data()
+    network = copy.deepcopy(critic.network)
+    adam = torch.optim.AdamW(
+        network.parameters(),
+        lr=1e-2,
+        betas=(0.7, 0.95),
+        weight_decay=options.get("weight_decay", 0.0),
+    )
+    for _ in range(3):
+        losses = []
+        for x, y in zip(obs.split(2), target.split(2), strict=True):
+            adam.zero_grad()
+            one, other = (m.forward(x).squeeze(-1) - y for m in network.mlp.networks)
+            losses.append((one.square().mean() + other.square().mean()) / 2)
+            losses[-1].backward()
+            norm = options.get("max_grad_norm", 1.0)
+            if norm is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), norm)
+            adam.step()
+    metrics, problem = critic.fit(obs, target, 0)
+    assert problem is None
+    assert metrics["critic_loss"] == pytest.approx(torch.stack(losses).mean().item(), rel=1e-9)
+    for mine, their in zip(critic.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(mine, their, rtol=1e-9, atol=1e-9)
+    value = critic.target_value("mean")(obs)
+    pair = critic.target.mlp.forward(obs)
+    torch.testing.assert_close(value, pair.mean(-1))
+    torch.testing.assert_close(critic.target_value("min")(obs), pair.min(-1).values)
+
+
+def test_a_fit_ends_when_its_loss_has_settled():
+    obs, target = make_data()
+    losses = []
+    for passes in range(1, 13):  # as many fits from the start, each a pass longer
+        critic = make_critic(iterations=passes)
+        losses.append(float(critic.fit(obs, target / 300.0, 0)[0]["critic_loss"]))
+    tolerance = 1.01 * abs(losses[6] - losses[2]) / 4  # of passes 3 to 7
+    assert all(abs(losses[i + 4] - losses[i]) / 4 > tolerance for i in range(2))
+    critic = make_critic(iterations=12, tolerance=tolerance)
+    metrics, _ = critic.fit(obs, target / 300.0, 0)
+    assert metrics["critic_passes"] == 8.0
+    assert metrics["critic_loss"] == pytest.approx(losses[7], rel=1e-9)
+    assert make_critic(tolerance=1e9).fit(obs, target, 0)[0]["critic_passes"] == 6.0
+    assert make_critic(iterations=3, tolerance=1e9).fit(obs, target, 0)[0]["critic_passes"] == 3.0
+
+
+def test_without_a_target_critic_the_critic_is_bootstrapped_from():
+    critic = make_critic(target=False, target_rate=0.005)
+    obs, target = make_data()
+    critic.fit(obs, target, 0)
+    assert torch.equal(critic.target_value()(obs), critic.network.frozen()(obs))

@@ -31,6 +31,23 @@ def test_steps_are_adams_with_the_gradient_norm_bounded(native, max_norm):
         torch.testing.assert_close(mine, their)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_with_a_weight_decay_steps_are_adamws(native):
+    ours, theirs = small_network(), small_network()
+    optimizer = Optimizer(ParameterVector(ours, native=native), (0.7, 0.95), 0.5, 0.3)
+    adam = torch.optim.AdamW(theirs.parameters(), lr=0.1, betas=(0.7, 0.95), weight_decay=0.3)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    for rate in (0.1, 0.02, 0.3):
+        optimizer.step_along(optimizer.parameters.gradient((ours(x) - 7.0).square().mean()), rate)
+        adam.param_groups[0]["lr"] = rate
+        adam.zero_grad()
+        (theirs(x) - 7.0).square().mean().backward()
+        nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        adam.step()
+    for mine, their in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, their)
+
+
 @pytest.mark.parametrize("max_norm", [1.0, None])
 def test_native_steps_are_torchs(max_norm):
     optimizers = [

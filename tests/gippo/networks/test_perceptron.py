@@ -3,7 +3,16 @@ import math
 import pytest
 import torch
 
-from gippo.networks.perceptron import GaussianActor, ValueNetwork, kl_divergence, log_prob
+from gippo.networks.adam import ParameterVector
+from gippo.networks.perceptron import (
+    ActorConfig,
+    GaussianActor,
+    ValueNetwork,
+    combined,
+    kl_divergence,
+    log_prob,
+    squashed_entropy,
+)
 
 
 def generator(seed=0):
@@ -62,3 +71,101 @@ def test_log_prob_and_divergence_are_torchs():
     assert log_prob(torch.zeros(1), torch.zeros(1), torch.zeros(1)).item() == pytest.approx(
         -0.5 * math.log(2 * math.pi)
     )
+
+
+def make_actor(native=False, **options):
+    config = ActorConfig([6, 5], **options)
+    shared = {"generator": generator(), "dtype": torch.float64, "native": native}
+    return GaussianActor(3, config.hidden, 2, **shared, **config.form)
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu", "silu", "tanh"])
+def test_the_norm_may_come_before_the_activation(activation):
+    actor = make_actor(activation=activation, layer_norm="before")
+    mlp, functional = actor.mlp, torch.nn.functional
+    x = torch.randn(6, 3, dtype=torch.float64, generator=generator(1))
+    hidden = x
+    for i, size in enumerate((6, 5)):
+        hidden = functional.linear(hidden, mlp.weights[i], mlp.biases[i])
+        hidden = getattr(functional, activation)(functional.layer_norm(hidden, (size,)))
+    head = functional.linear(hidden, mlp.weights[2], mlp.biases[2])
+    torch.testing.assert_close(torch.cat(actor.forward(x), -1), head)
+    torch.testing.assert_close(torch.cat(actor.frozen()(x), -1), head)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_log_sigma_without_state_is_one_trained_number_an_action(native):
+    options = {"log_sigma": "state_independent", "initial_log_sigma": -0.7}
+    actor = make_actor(native, **options)
+    x = torch.randn(4, 6, 3, dtype=torch.float64, generator=generator(1)).requires_grad_()
+    mu, log_sigma = actor.forward(x)
+    assert mu.shape == log_sigma.shape == (4, 6, 2)
+    assert bool((log_sigma == -0.7).all())
+    assert actor.mlp.weights[-1].shape == (2, 5)
+    plain = make_actor()
+    with torch.no_grad():
+        for own, other in zip(actor.mlp.weights, plain.mlp.weights, strict=True):
+            other[: len(own)] = own
+    torch.testing.assert_close(mu, plain.forward(x)[0])
+    torch.testing.assert_close(actor.frozen()(x)[0], mu)
+    assert torch.equal(actor.frozen()(x)[1], log_sigma)
+    (own,) = torch.autograd.grad(actor.frozen()(x)[0].sum(), x)
+    torch.testing.assert_close(own, torch.autograd.grad(mu.sum(), x, retain_graph=True)[0])
+    parameters = ParameterVector(actor)
+    gradient = parameters.views(parameters.gradient(log_sigma.sum()))
+    bias = gradient[list(parameters.names).index("mlp.biases.2")]
+    assert bias.tolist() == [0.0, 0.0, 24.0, 24.0]
+    torch.testing.assert_close(actor.forward_with(list(actor.parameters()), x), (mu, log_sigma))
+
+
+def test_log_sigma_stays_within_its_bounds_and_has_no_gradient_beyond():
+    actor = make_actor(log_sigma_bounds=[-0.1, 0.2])
+    free = make_actor()
+    x = 3.0 * torch.randn(50, 3, dtype=torch.float64, generator=generator(1))
+    (mu, log_sigma), (same, wide) = actor.forward(x), free.forward(x)
+    torch.testing.assert_close(mu, same)
+    torch.testing.assert_close(log_sigma, wide.clamp(-0.1, 0.2))
+    assert bool((wide < -0.1).any()) and bool((wide > 0.2).any())
+    torch.testing.assert_close(actor.frozen()(x)[1], log_sigma)
+
+
+def test_an_orthogonal_actor_s_heads_are_each_so():
+    actor = make_actor(init_gain=1.0)
+    for head in actor.mlp.weights[-1].detach().chunk(2):
+        torch.testing.assert_close(head @ head.T, torch.eye(2, dtype=torch.float64))
+    assert all(bool((bias == 0).all()) for bias in actor.mlp.biases)
+
+
+def test_several_value_networks_are_independent_and_combined():
+    options = {"generator": generator(), "dtype": torch.float64}
+    several = ValueNetwork(3, [8], 1.5, count=3, **options)
+    first = ValueNetwork(3, [8], 1.5, generator=generator(), dtype=torch.float64)
+    x = torch.randn(7, 4, 3, dtype=torch.float64, generator=generator(1))
+    values = several.mlp.forward(x)
+    assert values.shape == (7, 4, 3)
+    torch.testing.assert_close(values[..., 0], first.forward(x))
+    assert not torch.allclose(values[..., 0], values[..., 1])
+    assert torch.equal(several.forward(x), values.min(-1).values)
+    assert torch.equal(several.frozen("mean")(x), values.mean(-1))
+    assert {int(i) for i in values.argmin(-1).flatten()} == {0, 1, 2}
+    one = torch.tensor([[1.0, 3.0], [5.0, 2.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(combined(one, "min").sum(), one)
+    assert gradient.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_the_squashed_entropy_is_minus_torchs_log_density():
+    mu, log_sigma, noise = (
+        torch.randn(50, 3, dtype=torch.float64, generator=generator(i)).requires_grad_(i < 2)
+        for i in range(3)
+    )
+    squash = torch.distributions.TanhTransform(cache_size=1)
+    squashed = torch.distributions.TransformedDistribution(
+        torch.distributions.Normal(mu, log_sigma.exp()), [squash]
+    )
+    expected = -squashed.log_prob(squash(mu + log_sigma.exp() * noise)).sum(-1)
+    found = squashed_entropy(mu, log_sigma, noise)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(x.sum(), (mu, log_sigma)) for x in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    far = squashed_entropy(torch.tensor([80.0]), torch.tensor([0.0]), torch.tensor([0.0]))
+    assert far.item() == pytest.approx(2 * math.log(2) - 160 + 0.5 * math.log(2 * math.pi))
