@@ -169,6 +169,14 @@ class RingEnv(DifferentiableVectorEnv):
 
     # What controllers and figures ask -----------------------------------------------------------
 
+    human_driver = HUMAN_IDM
+
+    def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Own speed, the leader's [m/s] and the gap [m], (n,), of observations (n, 3)."""
+        speed, difference = SPEED_SCALE * obs[:, 0], SPEED_SCALE * obs[:, 1]
+        gap = self.max_ring_length * obs[:, 2] - HUMAN_IDM["length"]
+        return speed, speed + difference, gap
+
     def equilibrium_speed(self) -> torch.Tensor:
         """The speed [m/s] of human cars evenly spaced on each ring, (num_envs,), double."""
         spacing = self.get_state()["ring_length"][:, 0].double() / (self.num_vehicles + 1)
