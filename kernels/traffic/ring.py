@@ -39,14 +39,15 @@ def on_ring(x: Any, ring_length: Any):
 @wp.kernel(enable_backward=False)
 def draw_noise(
     # In:
-    rng_in: wp.array(dtype=wp.uint32),  # [num_envs]
+    rng_in: wp.array(dtype=wp.uint32),  # [num_envs], of the control step
+    substep: wp.int32,  # within it
     deviation: Any,  # [m/s^2]
     # Out:
     noise_out: wp.array2d(dtype=Any),  # [num_envs, num_vehicles], normal [m/s^2]
 ):
-    """What each driver adds to its acceleration in this step."""
+    """What each driver adds to its acceleration in this substep."""
     env, i = wp.tid()
-    rng = wp.rand_init(wp.int32(rng_in[env]), i)
+    rng = wp.rand_init(wp.int32(rng_in[env]), substep * noise_out.shape[1] + i)
     noise_out[env, i] = deviation * type(deviation)(wp.randn(rng))
 
 
@@ -124,26 +125,41 @@ def observe(
 
 
 @wp.kernel(enable_backward=False)
-def terminate(
+def note_touching(
     # In:
-    x_in: wp.array2d(dtype=Any),  # after the step
+    x_in: wp.array2d(dtype=Any),  # after a substep
     ring_length_in: wp.array2d(dtype=Any),
     car_length: Any,  # [m]
-    # Out:
-    terminated_out: wp.array(dtype=wp.bool),  # [num_envs]
+    substep: wp.int32,
+    # In and out:
+    touching: wp.array(dtype=wp.bool),  # [num_envs], not read at substep 0
 ):
-    """Two cars touch."""
+    """Two cars touch, now or at an earlier substep."""
     env = wp.tid()
     n = x_in.shape[1]
-    touching = wp.bool(False)
+    touch = wp.bool(False)
+    if substep > 0:
+        touch = touching[env]
     for i in range(n):
         ahead = i + 1
         if ahead == n:
             ahead = 0
         distance = distance_ahead(x_in[env, i], x_in[env, ahead], ring_length_in[env, 0])
         if distance <= car_length:
-            touching = True
-    terminated_out[env] = touching
+            touch = True
+    touching[env] = touch
+
+
+@wp.kernel(enable_backward=False)
+def terminate(
+    # In:
+    touching_in: wp.array(dtype=wp.bool),  # [num_envs]
+    # Out:
+    terminated_out: wp.array(dtype=wp.bool),
+):
+    """An episode ends when cars touch."""
+    env = wp.tid()
+    terminated_out[env] = touching_in[env]
 
 
 @wp.kernel

@@ -77,6 +77,7 @@ class RingEnv(DifferentiableVectorEnv):
         noise: float = 0.2,
         warm_up_steps: int = 750,
         max_acceleration: float = 1.0,
+        sims_per_step: int = 1,
         fail_safe: bool = True,
         autonomous: bool = True,
         **options: Any,
@@ -91,6 +92,8 @@ class RingEnv(DifferentiableVectorEnv):
             noise: standard deviation of what is added to a human's acceleration [m/s^2].
             warm_up_steps: human driving before an episode begins.
             max_acceleration: what an action of 1 asks for [m/s^2]; -1 asks for as much braking.
+            sims_per_step: simulation steps of 0.1 s for which an action holds; an episode lasts
+                300 s in any case. Reward and observation are of the last one.
             fail_safe: bound the autonomous car's acceleration by that of `SAFE_IDM`.
             autonomous: False: car 0 drives as the others, whatever the action, which the reward
                 still counts.
@@ -101,6 +104,7 @@ class RingEnv(DifferentiableVectorEnv):
         """
         check_integer("num_vehicles", num_vehicles, 1)
         check_integer("warm_up_steps", warm_up_steps, 0)
+        check_integer("sims_per_step", sims_per_step, 1, 3000)
         cars = num_vehicles + 1
         least = BUNCHING + cars * (HUMAN_IDM["length"] + 0.5)
         check_number("min_ring_length", min_ring_length, least)
@@ -112,27 +116,39 @@ class RingEnv(DifferentiableVectorEnv):
         self.num_vehicles = num_vehicles
         self.min_ring_length, self.max_ring_length = min_ring_length, max_ring_length
         self.noise, self.warm_up_steps = noise, warm_up_steps
-        self.max_acceleration = max_acceleration
+        self.max_acceleration, self.sims_per_step = max_acceleration, sims_per_step
+        self.max_episode_steps = type(self).max_episode_steps // sims_per_step
         self.fail_safe, self.autonomous = fail_safe, autonomous
         self.state_layout = {"x": cars, "speed": cars, "ring_length": 1}
-        self.rows_per_block = math.ceil(50.0 / (0.1 * cars))
+        self.rows_per_block = math.ceil(50.0 / (0.1 * cars * sims_per_step))
         super().__init__(**options)
 
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
     ) -> None:
-        """Draw the noise, then drive."""
+        """Draw the noise, then drive, as often as a step has simulation steps."""
         scalar, shape = self.scalar, state["x"].shape
-        noise = program.array(shape, scalar, requires_grad=False)
         rng = self.step_random_numbers(program)
-        program.launch(ring.draw_noise, shape, [rng, scalar(self.noise), noise])
-        inputs = [
-            *(*state.values(), action, noise),
-            *(self._driver(HUMAN_IDM), self._driver(SAFE_IDM)),
-            *(scalar(self.max_acceleration), self.autonomous, self.fail_safe, scalar(DT)),
-            *next_state.values(),
-        ]
-        program.launch(ring.drive, shape, inputs)
+        self._touching = program.array(self.num_envs, wp.bool, requires_grad=False)
+        drivers = [self._driver(HUMAN_IDM), self._driver(SAFE_IDM)]
+        settings = [scalar(self.max_acceleration), self.autonomous, self.fail_safe, scalar(DT)]
+        length = scalar(HUMAN_IDM["length"])
+        for substep in range(self.sims_per_step):
+            last = substep == self.sims_per_step - 1
+            after = next_state if last else self._rows_of_state(program)
+            noise = program.array(shape, scalar, requires_grad=False)
+            program.launch(ring.draw_noise, shape, [rng, substep, scalar(self.noise), noise])
+            inputs = [*state.values(), action, noise, *drivers, *settings, *after.values()]
+            program.launch(ring.drive, shape, inputs)
+            inputs = [after["x"], after["ring_length"], length, substep, self._touching]
+            program.launch(ring.note_touching, self.num_envs, inputs)
+            state = after
+
+    def _rows_of_state(self, program: Program) -> Arrays:
+        return {
+            name: program.array((self.num_envs, width), self.scalar)
+            for name, width in self.state_layout.items()
+        }
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """What a car's own sensors tell."""
@@ -149,9 +165,7 @@ class RingEnv(DifferentiableVectorEnv):
         terminated: wp.array,
     ) -> None:
         """Termination by a collision, reward by everybody's speed and the own effort."""
-        length = self.scalar(HUMAN_IDM["length"])
-        inputs = [next_state["x"], next_state["ring_length"], length, terminated]
-        program.launch(ring.terminate, self.num_envs, inputs)
+        program.launch(ring.terminate, self.num_envs, [self._touching, terminated])
         weights = [SPEED_WEIGHT, ACTION_WEIGHT, self.max_acceleration]
         inputs = [next_state["speed"], action, terminated, *map(self.scalar, weights), reward_terms]
         program.launch(ring.reward, self.num_envs, inputs)
@@ -197,7 +211,7 @@ class RingEnv(DifferentiableVectorEnv):
     @property
     def control_step(self) -> float:
         """Time between two steps [s]."""
-        return DT
+        return self.sims_per_step * DT
 
     @property
     def vehicle_lengths(self) -> list[float]:

@@ -189,10 +189,10 @@ def test_blocks_and_parts_of_a_batch_drive_as_the_batch():
     assert torch.equal(whole.get_state()["x"][30:], part.get_state()["x"])
 
 
-@pytest.mark.parametrize("fail_safe", [True, False])
-def test_gradients_against_central_differences(fail_safe):
+@pytest.mark.parametrize(("fail_safe", "sims"), [(True, 1), (False, 1), (True, 3)])
+def test_gradients_against_central_differences(fail_safe, sims):
     """Over steps in which a car crosses the seam, the noise acts and the fail-safe may bind."""
-    env = make(fail_safe=fail_safe)
+    env = make(fail_safe=fail_safe, sims_per_step=sims)
     rng = np.random.default_rng(3)
     length = 240.0
     x = np.arange(CARS) * length / CARS + rng.uniform(-1.0, 1.0, CARS) + 1.0
@@ -214,6 +214,25 @@ def test_gradients_against_central_differences(fail_safe):
     rewards, _, _ = rewards_and_state(*inputs)
     through_speed = torch.autograd.grad(rewards[-1], inputs[0])[0][:4]
     assert (through_speed.abs() > 0.0).any()  # an earlier action reaches a later reward
+
+
+def test_an_action_that_holds_is_the_same_action_again():
+    held, again = make(noise=0.0, sims_per_step=4), make(noise=0.0)
+    again.set_state(held.get_state())
+    for action in torch.tensor([[[0.5]], [[-0.7]], [[0.9]]], dtype=torch.float64):
+        held.step(action)
+        for _ in range(4):
+            again.step(action)
+    assert torch.equal(held.get_state()["x"], again.get_state()["x"])
+    assert (held.max_episode_steps, held.control_step) == (750, pytest.approx(0.4))
+
+
+def test_a_collision_within_a_held_action_terminates():
+    env = make(noise=0.0, fail_safe=False, sims_per_step=20, max_acceleration=20.0)
+    state = even(250.0, 4.0)
+    state["speed"][0, 0] = 25.0  # through its leader within the step
+    place(env, **state)
+    assert env.step(torch.zeros(1, 1, dtype=torch.float64))[2].item()
 
 
 def test_a_reset_of_one_ring_leaves_anothers_gradient():
@@ -240,6 +259,7 @@ def test_a_reset_of_one_ring_leaves_anothers_gradient():
         ({"noise": -0.1}, "noise: -0.1 given"),
         ({"noise": math.nan}, "noise: nan given"),
         ({"warm_up_steps": -1}, "warm_up_steps: -1 given"),
+        ({"sims_per_step": 0}, "sims_per_step: 0 given"),
         ({"max_acceleration": 0.0}, "max_acceleration: 0.0 given"),
         ({"fail_safe": 1}, "fail_safe: 1 given"),
         ({"autonomous": "yes"}, "autonomous: 'yes' given"),
