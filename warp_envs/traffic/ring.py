@@ -77,6 +77,7 @@ class RingEnv(DifferentiableVectorEnv):
         noise: float = 0.2,
         warm_up_steps: int = 750,
         max_acceleration: float = 1.0,
+        action_weight: float = ACTION_WEIGHT,
         sims_per_step: int = 1,
         fail_safe: bool = True,
         autonomous: bool = True,
@@ -92,6 +93,8 @@ class RingEnv(DifferentiableVectorEnv):
             noise: standard deviation of what is added to a human's acceleration [m/s^2].
             warm_up_steps: human driving before an episode begins.
             max_acceleration: what an action of 1 asks for [m/s^2]; -1 asks for as much braking.
+            action_weight: of the commanded acceleration in the reward [s^2/m]; the mean speed's is
+                0.2 s/m.
             sims_per_step: simulation steps of 0.1 s for which an action holds; an episode lasts
                 300 s in any case. Reward and observation are of the last one.
             fail_safe: bound the autonomous car's acceleration by that of `SAFE_IDM`.
@@ -111,12 +114,14 @@ class RingEnv(DifferentiableVectorEnv):
         check_number("max_ring_length", max_ring_length, min_ring_length)
         check_number("noise", noise)
         check_positive("max_acceleration", max_acceleration)
+        check_number("action_weight", action_weight)
         check_flag("fail_safe", fail_safe)
         check_flag("autonomous", autonomous)
         self.num_vehicles = num_vehicles
         self.min_ring_length, self.max_ring_length = min_ring_length, max_ring_length
         self.noise, self.warm_up_steps = noise, warm_up_steps
         self.max_acceleration, self.sims_per_step = max_acceleration, sims_per_step
+        self.action_weight = action_weight
         self.max_episode_steps = type(self).max_episode_steps // sims_per_step
         self.fail_safe, self.autonomous = fail_safe, autonomous
         self.state_layout = {"x": cars, "speed": cars, "ring_length": 1}
@@ -166,7 +171,7 @@ class RingEnv(DifferentiableVectorEnv):
     ) -> None:
         """Termination by a collision, reward by everybody's speed and the own effort."""
         program.launch(ring.terminate, self.num_envs, [self._touching, terminated])
-        weights = [SPEED_WEIGHT, ACTION_WEIGHT, self.max_acceleration]
+        weights = [SPEED_WEIGHT, self.action_weight, self.max_acceleration]
         inputs = [next_state["speed"], action, terminated, *map(self.scalar, weights), reward_terms]
         program.launch(ring.reward, self.num_envs, inputs)
 
