@@ -45,11 +45,10 @@ class EpisodeStatistics:
         self._lengths = SmoothedMean()
         self._return = torch.zeros(num_envs, dtype=torch.float64)
         self._length = torch.zeros(num_envs, dtype=torch.float64)
-        self._left_out = torch.zeros(num_envs, dtype=torch.bool)
 
     def leave_out(self, copies: torch.Tensor) -> None:
-        """Do not count the episodes under way of some copies, bool (num_envs,): not whole ones."""
-        self._left_out |= copies
+        """Keep the episodes under way of some copies, bool (num_envs,), out of the means."""
+        self._return[copies] = math.nan
 
     def update(self, rollout: Rollout, ranks: Ranks = SINGLE) -> None:
         """Take in a window of all processes, step by step."""
@@ -66,12 +65,11 @@ class EpisodeStatistics:
 
     def _finish(self, done: torch.Tensor) -> None:
         """Take in the episodes that have ended; one whose return is not finite counts only."""
-        known = done & torch.isfinite(self._return) & ~self._left_out
+        known = done & torch.isfinite(self._return)
         if bool(known.any()):
             self._returns.update(self._return[known])
             self._lengths.update(self._length[known])
-        self.num_episodes += int((done & ~self._left_out).sum())
-        self._left_out &= ~done
+        self.num_episodes += int(done.sum())
         self._return[done] = 0.0
         self._length[done] = 0.0
 
@@ -93,7 +91,6 @@ class EpisodeStatistics:
             "lengths": vars(self._lengths).copy(),
             "running_return": self._return.clone(),
             "running_length": self._length.clone(),
-            "left_out": self._left_out.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -104,4 +101,3 @@ class EpisodeStatistics:
             mean.mean, mean.count = float(saved["mean"]), int(saved["count"])
         self._return = state["running_return"].clone()
         self._length = state["running_length"].clone()
-        self._left_out = state["left_out"].clone()

@@ -330,3 +330,14 @@ def test_the_streams_of_a_run_are_all_different():
 def test_a_number_of_the_host_is_logged_as_it_is():
     single = torch.tensor(0.1)
     assert _as_floats({"rate": 1e-4, "loss": single}) == {"rate": 1e-4, "loss": single.item()}
+
+
+def test_staggered_copies_begin_at_steps_spread_over_an_episode():
+    env = warp_envs.make("dejong", dim=2, num_envs=4, max_episode_steps=20)
+    config = LearnerConfig(horizon=16, staggered=True, actor=NetworkConfig([4]))
+    learner = Learner(env, config, PPOConfig(), num_epochs=2, seed=0)
+    assert env.get_state()["step_count"].tolist() == [0, 5, 10, 15]
+    metrics = learner.train_epoch()  # ends the three that began later, which are in no mean
+    assert metrics["num_episodes"] == 3.0 and math.isnan(metrics["episode_return"])
+    metrics = learner.train_epoch()
+    assert metrics["episode_length"] == 20.0
