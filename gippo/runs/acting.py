@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -88,7 +88,7 @@ def named(name: str, options: Mapping[str, Any]) -> MakeActing:
 
     def acting(env: Any) -> Acting:
         try:
-            return cls(env, **options)
+            return cast("Any", cls)(env, **options)
         except ArgumentError as error:
             raise UserError(str(error)) from error
 
