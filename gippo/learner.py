@@ -64,6 +64,9 @@ class LearnerConfig:
     """On a CPU, take a rollout's policy, values, losses, Adam's steps and the critic's fit in
     native passes where there are any, not in torch's operations, which do the same to rounding and
     take longer."""
+    staggered: bool = False
+    """Let the copies' first episodes end at times spread evenly over the time limit, so that a
+    window sees every part of an episode; those cut short so are in no return."""
     max_skipped_updates: int = 10
     """Updates in a row that may be skipped for a non-finite number before training is given up."""
 
@@ -76,6 +79,7 @@ class LearnerConfig:
         check_flag("normalize_value", self.normalize_value)
         check_flag("parallel_updates", self.parallel_updates)
         check_flag("native", self.native)
+        check_flag("staggered", self.staggered)
         check_integer("max_skipped_updates", self.max_skipped_updates, 0)
 
 
@@ -159,7 +163,16 @@ class Learner:
         if ranks.size > 1:
             env.number_from(ranks.rank * env.num_envs)
         self._obs, _ = env.reset(seed=seed)
+        if config.staggered:
+            self._stagger()
         self._everywhere = self._env_state()
+
+    def _stagger(self) -> None:
+        """Have the copies begin at different steps of an episode."""
+        steps = torch.arange(self._num_envs) * self.env.max_episode_steps // self._num_envs
+        self._episodes.leave_out(steps > 0)
+        own = steps[self._ranks.rank * self.env.num_envs :][: self.env.num_envs]
+        self.env.set_state({"step_count": own.to(self._device, torch.int32)})
 
     def _make_networks(self, seed: int) -> None:
         config = self.config

@@ -203,16 +203,40 @@ def begin_episode(
         reset_count[env] += 1
 
 
+@wp.func
+def random_numbers_of(seed: wp.int32, env_index: wp.int32, reset_count: wp.int32):
+    """A random-number state of its own for every environment and every reset of it."""
+    own = wp.rand_init(seed, env_index)
+    return wp.rand_init(wp.int32(own), reset_count)
+
+
 @wp.kernel(enable_backward=False)
 def start_random_numbers(
     # In:
     seed_in: wp.array(dtype=wp.int32),  # [1]
     env_index_in: wp.array(dtype=wp.int32),  # [num_envs]
     reset_count_in: wp.array(dtype=wp.int32),  # [num_envs]
+    wanted_in: wp.array(dtype=wp.int32),  # [num_envs]
+    # Out:
+    rng_out: wp.array(dtype=wp.uint32),  # [num_envs], 0 where not wanted and only there
+):
+    """The random-number states that starts are drawn from."""
+    env = wp.tid()
+    rng = random_numbers_of(seed_in[0], env_index_in[env], reset_count_in[env])
+    rng_out[env] = wp.where(wanted_in[env] != 0, wp.max(rng, wp.uint32(1)), wp.uint32(0))
+
+
+@wp.kernel(enable_backward=False)
+def step_random_numbers(
+    # In:
+    seed_in: wp.array(dtype=wp.int32),  # [1]
+    env_index_in: wp.array(dtype=wp.int32),  # [num_envs]
+    reset_count_in: wp.array(dtype=wp.int32),  # [num_envs]
+    step_count_in: wp.array(dtype=wp.int32),  # [num_envs], steps of the episode so far
     # Out:
     rng_out: wp.array(dtype=wp.uint32),  # [num_envs]
 ):
-    """A random-number state of its own for every environment and every reset of it."""
+    """The same for every step: of the counters alone, so that a state set again draws it again."""
     env = wp.tid()
-    own = wp.rand_init(seed_in[0], env_index_in[env])
-    rng_out[env] = wp.rand_init(wp.int32(own), reset_count_in[env])
+    rng = random_numbers_of(seed_in[0], env_index_in[env], reset_count_in[env])
+    rng_out[env] = wp.rand_init(wp.int32(rng), step_count_in[env])

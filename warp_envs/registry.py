@@ -32,11 +32,17 @@ _ENVS: dict[str, str | type[DifferentiableVectorEnv]] = {
     "humanoid_dflex": "warp_envs.robots.humanoid:HumanoidDflexEnv",
     "anymal": "warp_envs.robots.anymal:AnymalEnv",
     "pace_car": "warp_envs.traffic.pace_car:PaceCarEnv",
+    "ring": "warp_envs.traffic.ring:RingEnv",
     "robot": "warp_envs.robots.any_robot:RobotEnv",
 }
 """Name -> "module:Class", imported when one is made, or the class itself."""
 
-_EPISODE_STEPS: Mapping[str, int] = {"dejong": 1, "ackley": 1, "cartpole": 240}
+_EPISODE_STEPS: Mapping[str, int] = {
+    "dejong": 1,
+    "ackley": 1,
+    "cartpole": 240,
+    "ring": 3000,
+}
 """What Gymnasium is told of built-in environments, whose classes are not imported for it."""
 _DEFAULT_EPISODE_STEPS = 1000
 

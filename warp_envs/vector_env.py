@@ -174,8 +174,22 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         """Append the launches that write a random initial state of every environment.
 
         `rng` (num_envs,), uint32, holds a fresh random-number state for every environment: copy it
-        to a local and draw, ``state = rng[env]; x = wp.randf(state)``. No gradient passes here.
+        to a local and draw, ``state = rng[env]; x = wp.randf(state)``. Where it is 0 no start is
+        asked for, and none need be written. No gradient passes here.
         """
+
+    def step_random_numbers(self, program: Program) -> wp.array:
+        """A random-number state for every environment and step, (num_envs,), uint32.
+
+        For noise in `record_step`, which alone may ask for it: draw as in `record_initial_state`.
+        The numbers follow from the seed, the environment's number and its counters, so they are
+        drawn again after `set_state`.
+        """
+        rng = program.array(self.num_envs, wp.uint32, requires_grad=False)
+        counters = [self._counters[name] for name in ("seed", "reset_count", "step_count")]
+        inputs = [counters[0], self._number_array(program), *counters[1:], rng]
+        program.launch(episode.step_random_numbers, self.num_envs, inputs)
+        return rng
 
     # Gymnasium's interface ----------------------------------------------------------------------
 
@@ -313,8 +327,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         program = Program(self.device)
         seed = program.array(1, wp.int32, requires_grad=False)
         reset_count = program.array(self.num_envs, wp.int32, requires_grad=False)
+        wanted = program.array(self.num_envs, wp.int32, requires_grad=False, shared=True)
+        wanted.fill_(1)
         state = self._state_arrays(program, requires_grad=False)
-        self._record_start(program, seed, reset_count, state)
+        self._record_start(program, seed, reset_count, wanted, state)
         self._start = program.function([seed, reset_count], list(state.values()))
         self._sizes_at_reset.append((program, _layout(state)))
 
@@ -344,7 +360,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         terms, reward = self._rows(p, len(self.reward_terms)), p.array(n, self.scalar, shared=True)
         diverged, done = flags(wp.int32), flags(wp.int32)
         own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
-        memory = self._make_memory(p)
+        memory = self._counters = self._make_memory(p)
 
         p.launch(episode.flag_nonfinite_action, n, [action_in, diverged])
         p.launch(episode.admit_action, n, [action_in, diverged, action])
@@ -419,7 +435,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         fresh_obs, last_obs = (
             program.array(obs.shape, self.scalar, requires_grad=False, shared=True) for _ in "12"
         )
-        self._record_start(program, memory["seed"], memory["reset_count"], fresh)
+        self._record_start(program, memory["seed"], memory["reset_count"], done, fresh)
         self.record_observation(program, fresh, fresh_obs)
         program.launch(episode.replace_rows, n, [fresh_obs, done, obs, 0])
         for name, columns in self._columns.items():
@@ -430,16 +446,26 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         program.launch(episode.begin_episode, n, [done, *counts])
 
     def _record_start(
-        self, program: Program, seed: wp.array, reset_count: wp.array, state: Arrays
+        self,
+        program: Program,
+        seed: wp.array,
+        reset_count: wp.array,
+        wanted: wp.array,
+        state: Arrays,
     ) -> None:
-        """Append the random initial state of every environment."""
+        """Append a random initial state of every environment that is `wanted`."""
+        rng = program.array(self.num_envs, wp.uint32, requires_grad=False, shared=True)
+        inputs = [seed, self._number_array(program), reset_count, wanted, rng]
+        program.launch(episode.start_random_numbers, self.num_envs, inputs)
+        with program.without_gradient():
+            self.record_initial_state(program, rng, state)
+
+    def _number_array(self, program: Program) -> wp.array:
+        """The environments' numbers, which `number_from` may change."""
         index = program.array(self.num_envs, wp.int32, requires_grad=False, shared=True)
         self._numbers.append(index)
         self.number_from(0)
-        rng = program.array(self.num_envs, wp.uint32, requires_grad=False, shared=True)
-        program.launch(episode.start_random_numbers, self.num_envs, [seed, index, reset_count, rng])
-        with program.without_gradient():
-            self.record_initial_state(program, rng, state)
+        return index
 
     def _state_arrays(
         self, program: Program, requires_grad: bool = True, shared: bool = False

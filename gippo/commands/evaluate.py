@@ -10,41 +10,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from gippo.configuration.compose import configure, parse
-from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.configuration.actors import KEYS, read_actor
+from gippo.configuration.compose import configure
 from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.files import reason
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import check_integer
 
 if TYPE_CHECKING:
     from gippo.runs.evaluation import Evaluation
 
 HELP = """\
-gippo evaluate: tell how well a trained policy does, over whole episodes.
+gippo evaluate: tell how well a policy does, over whole episodes.
 
 Every episode has a copy of the environment of its own and counts once. Told are the returns' mean,
 standard deviation and 95 % confidence interval (Student's t), the lengths, each reward term's sum
 over an episode, and how many episodes ended because the simulation was no longer finite.
 
 Usage: gippo evaluate RUN [key=value ...]
+       gippo evaluate policy=NAME env=NAME [key=value ...]
 
 RUN is a run's folder.
 
 Keys:
 {keys}
 
-  env.KEY=value changes an option of the run's environment (env.asset, env.substeps, ...), and
-  env=NAME takes another one, which must have as many observations and actions.
+{actors}
 
 Examples:
   gippo evaluate runs/first
   gippo evaluate runs/first num_episodes=1000 deterministic=false out=first.json
   gippo evaluate runs/ant env=ant_dflex
+  gippo evaluate policy=follower_stopper env=ring policy.desired_speed=4
   gippo evaluate runs/robot env.asset=heavier.usda out=-"""
 
 
@@ -73,56 +72,33 @@ class EvaluateConfig:
 
 def help_text() -> str:
     """What `gippo evaluate --help` prints."""
-    return HELP.format(keys=describe_keys(EvaluateConfig))
+    return HELP.format(keys=describe_keys(EvaluateConfig), actors=KEYS)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate as the arguments say."""
-    named = [text for text in arguments if "=" not in text or Path(text).exists()]
-    rest = [text for text in arguments if text not in named]
-    changes = [text for text in rest if text.startswith(("env=", "env."))]
-    settings = configure("evaluate", EvaluateConfig, [a for a in rest if a not in changes])
-    if len(named) != 1:
-        given = " ".join(named) or "nothing"
-        raise UserError(f"{given} given; one run's folder expected: gippo evaluate RUN")
-    config = load_config(Path(named[0]))
-    config.env = _environment(config, changes)
+    actor, rest = read_actor("evaluate", arguments)
+    settings = configure("evaluate", EvaluateConfig, rest)
     from gippo.runs.evaluation import evaluate  # torch and Warp, now that all is checked
 
-    use_threads(config.num_threads)
+    use_threads(actor.config.num_threads if actor.config else None)
     found = evaluate(
-        named[0],
+        actor.run_dir,
         num_episodes=settings.num_episodes,
         deterministic=settings.deterministic,
         checkpoint=settings.checkpoint,
         seed=settings.seed,
         device=settings.device,
-        env=config.env,
+        env=actor.env,
+        policy=actor.policy,
+        policy_options=actor.options,
     )
-    told = {"run": named[0], "env": config.env, **_numbers(found)}
-    _write(told, settings)
+    run = None if actor.run_dir is None else str(actor.run_dir)
+    acting = {} if actor.policy is None else {"policy": actor.policy, "options": actor.options}
+    _write({"run": run, **acting, "env": actor.env, **_numbers(found)}, settings)
     if settings.out != "-":
         _print(found, settings)
     return 0
-
-
-def _environment(config: TrainConfig, changes: Sequence[str]) -> dict[str, Any]:
-    """The run's environment with what the command line changes.
-
-    Raises:
-        UserError: an option that it has not.
-    """
-    if any(text.startswith("env=") for text in changes):
-        return configure("train", TrainConfig, changes).env
-    env = dict(config.env)
-    for override in parse(changes):
-        key = override.key_or_group.removeprefix("env.")
-        if key in ("id", "num_envs") or key not in env:
-            options = [name for name in env if name not in ("id", "num_envs")]
-            raise UserError(str(ArgumentError(f"env.{key}", "no option", f"one of {options}")))
-        plain = OmegaConf.create({"value": override.value()})
-        env[key] = OmegaConf.to_container(plain)["value"]  # type: ignore[index,call-overload]
-    return env
 
 
 def _numbers(found: Evaluation) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import MISSING
 from rich.console import Console
 from rich.table import Table
 
-from gippo.configuration.compose import configure, with_run
-from gippo.configuration.run_config import load_config
+from gippo.configuration.actors import KEYS, read_actor
+from gippo.configuration.compose import configure
 from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
@@ -27,29 +26,31 @@ if TYPE_CHECKING:
 SUFFIXES = (".usdc", ".usda", ".usdz")
 
 HELP = """\
-gippo play: let a trained policy act, print its returns, and record the motion as USD.
+gippo play: let a policy act, print its returns, and record the motion as USD.
 
 Usage: gippo play RUN [key=value ...]
+       gippo play policy=NAME env=NAME [key=value ...]
 
 RUN is a run's folder; run_dir=RUN says the same.
 
 Keys:
 {keys}
 
+{actors}
+
 The motion opens in usdview, Omniverse, and with gippo view in the browser. Environments without a
 body, the functions, print their returns only.
 
 Examples:
   gippo play runs/first
-  gippo play runs/first num_envs=64 num_steps=1000 deterministic=false out=crowd.usdc"""
+  gippo play runs/first num_envs=64 num_steps=1000 deterministic=false out=crowd.usdc
+  gippo play policy=pi_saturation env=ring num_envs=4 num_steps=2000 out=ring.usdc"""
 
 
 @dataclass
 class PlayConfig:
     """What to play."""
 
-    run_dir: str = MISSING
-    """The run, as `gippo train` left it."""
     checkpoint: str = "best"
     """best, newest, or the path of a checkpoint."""
     num_envs: int = 16
@@ -76,29 +77,33 @@ class PlayConfig:
 
 def help_text() -> str:
     """What `gippo play --help` prints."""
-    return HELP.format(keys=describe_keys(PlayConfig))
+    return HELP.format(keys=describe_keys(PlayConfig), actors=KEYS)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Play as the arguments say."""
-    settings = configure("play", PlayConfig, with_run(arguments))
-    run_dir = Path(settings.run_dir)
-    config = load_config(run_dir)
+    actor, rest = read_actor("play", arguments)
+    settings = configure("play", PlayConfig, rest)
     out = None if settings.out is None else Path(settings.out)
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
-    from gippo.runs.checkpoint import checkpoint_of
+    from gippo.runs.acting import make_acting
     from gippo.runs.recording import play_policy
 
-    use_threads(config.num_threads)
-    played = play_policy(
-        config,
-        checkpoint_of(run_dir, settings.checkpoint),
+    use_threads(actor.config.num_threads if actor.config else None)
+    env, acting = make_acting(
+        actor,
         num_envs=settings.num_envs,
+        checkpoint=settings.checkpoint,
+        seed=settings.seed,
+        device=settings.device,
+    )
+    played = play_policy(
+        env,
+        acting,
         num_steps=settings.num_steps,
         out=out,
         seed=settings.seed,
-        device=settings.device,
         deterministic=settings.deterministic,
     )
     console = make_console()

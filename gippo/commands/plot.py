@@ -8,14 +8,16 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
+from gippo.configuration.actors import KEYS, read_actor
 from gippo.configuration.compose import configure, with_run
+from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
-from warp_envs.checks import ArgumentError
+from warp_envs.checks import ArgumentError, check_choice, check_integer, check_number
 
 HELP = """\
-gippo plot: draw the learning curves of several runs in one figure.
+gippo plot: draw the learning curves of several runs in one figure, or a policy's traffic.
 
 Runs that differ in nothing but their seed are one curve: the mean over seeds, with a band that is
 its 95 % confidence interval (Student's t) or, on a logarithmic axis, spans the runs. Curves are
@@ -23,7 +25,14 @@ named after the method and whatever else tells them apart; each environment has 
 figure the same numbers are written as csv: env, label, runs, env_steps, mean_return, std_return,
 ci95_return (half the interval's width).
 
+With kind=space_time or kind=fundamental a policy drives, and its traffic is drawn: everybody's way
+along the first road, coloured by speed; or flow against density as a loop across each road counts
+them, a dot a minute. The environment is one whose state has every vehicle's x and speed: ring,
+pace_car.
+
 Usage: gippo plot RUN ... [key=value ...]
+       gippo plot kind=space_time|fundamental RUN [key=value ...]
+       gippo plot kind=space_time|fundamental policy=NAME env=NAME [key=value ...]
 
 RUN is a run's folder, one with runs below it, or a pattern of either;
 run_dirs=[RUN,...] says the same.
@@ -31,10 +40,21 @@ run_dirs=[RUN,...] says the same.
 Keys:
 {keys}
 
+Keys of traffic:
+{traffic_keys}
+
+{actors}
+
 Examples:
   gippo plot runs/first runs/second
   gippo plot runs/cartpole out=cartpole.png      a sweep's folder: every run below it
-  gippo plot 'runs/*gippo*'"""
+  gippo plot 'runs/*gippo*'
+  gippo plot kind=space_time runs/ring out=after.png
+  gippo plot kind=space_time policy=idm env=ring env.autonomous=false out=before.png
+  gippo plot kind=fundamental policy=idm env=ring env.max_ring_length=600 out=loops.png"""
+
+KINDS = ("curves", "space_time", "fundamental")
+FORMATS = (".png", ".svg", ".pdf")
 
 
 @dataclass
@@ -43,6 +63,8 @@ class PlotConfig:
 
     run_dirs: list[str] = MISSING
     """Folders of runs, folders with runs below them, or patterns of either."""
+    kind: str = "curves"
+    """curves, or a picture of traffic: space_time, fundamental."""
     out: str = "curves.png"
     """The figure, .png, .svg or .pdf; the csv gets its name."""
 
@@ -50,21 +72,96 @@ class PlotConfig:
         """Raise ValueError naming a key out of range."""
         if not self.run_dirs:
             raise ArgumentError("run_dirs", "[]", "at least one folder")
-        if Path(self.out).suffix not in (".png", ".svg", ".pdf"):
-            raise ArgumentError("out", repr(self.out), "a .png, .svg or .pdf file")
+        _check_figure(self.out)
+
+
+@dataclass
+class TrafficPlotConfig:
+    """What traffic to draw."""
+
+    kind: str = "space_time"
+    """space_time or fundamental."""
+    out: str = "traffic.png"
+    """The figure, .png, .svg or .pdf."""
+    num_envs: int = 16
+    """Roads; of a space-time diagram the first is drawn."""
+    num_steps: int = 3000
+    """Control steps."""
+    loop: float = 0.0
+    """Where the loop lies [m]; a ring's seam is at 0."""
+    checkpoint: str = "best"
+    """Of a run: best, newest, or the path of a checkpoint."""
+    deterministic: bool = True
+    """Act by the policy's mean; false: sample as in training."""
+    seed: int = 0
+    """Of initial states and sampling."""
+    device: str | None = None
+    """cpu, cuda, ...; null: as in training."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("num_envs", self.num_envs, 1)
+        check_integer("num_steps", self.num_steps, 2)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+        check_number("loop", self.loop)
+        _check_figure(self.out)
+
+
+def _check_figure(out: str) -> None:
+    if Path(out).suffix not in FORMATS:
+        raise ArgumentError("out", repr(out), "a .png, .svg or .pdf file")
 
 
 def help_text() -> str:
     """What `gippo plot --help` prints."""
-    return HELP.format(keys=describe_keys(PlotConfig))
+    keys, traffic_keys = describe_keys(PlotConfig), describe_keys(TrafficPlotConfig)
+    return HELP.format(keys=keys, traffic_keys=traffic_keys, actors=KEYS)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Plot as the arguments say."""
+    kinds = [text.partition("=")[2] for text in arguments if text.startswith("kind=")]
+    kind = kinds[-1] if kinds else "curves"
+    check_choice("kind", kind, KINDS)
+    return _plot_curves(arguments) if kind == "curves" else _plot_traffic(kind, arguments)
+
+
+def _plot_traffic(kind: str, arguments: Sequence[str]) -> int:
+    actor, rest = read_actor("plot", arguments)
+    settings = configure("plot_traffic", TrafficPlotConfig, rest)
+    out = _in_a_folder(settings.out)
+    from gippo.runs.acting import make_acting
+    from gippo.runs.traffic_plots import drive, plot_fundamental, plot_space_time
+
+    use_threads(actor.config.num_threads if actor.config else None)
+    env, acting = make_acting(
+        actor,
+        num_envs=settings.num_envs,
+        checkpoint=settings.checkpoint,
+        seed=settings.seed,
+        device=settings.device,
+    )
+    steps, seed = settings.num_steps, settings.seed
+    driven = drive(env, acting, num_steps=steps, seed=seed, deterministic=settings.deterministic)
+    title = f"{actor.name} on {env.name}"
+    if kind == "space_time":
+        plot_space_time(driven, out, title)
+    else:
+        human = getattr(env, "human_driver", None)
+        plot_fundamental(driven, out, title, at=settings.loop, human=human)
+    make_console().print(str(out), soft_wrap=True)
+    return 0
+
+
+def _in_a_folder(out: str) -> Path:
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(f"out: the folder of {out!r} does not exist")
+    return Path(out)
+
+
+def _plot_curves(arguments: Sequence[str]) -> int:
     settings = configure("plot", PlotConfig, with_run(arguments, several=True))
-    out = Path(settings.out)
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    out = _in_a_folder(settings.out)
     from gippo.runs.comparison import comparison_table, find_runs, gather
     from gippo.runs.plots import plot_comparison
 

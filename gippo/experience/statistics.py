@@ -46,6 +46,10 @@ class EpisodeStatistics:
         self._return = torch.zeros(num_envs, dtype=torch.float64)
         self._length = torch.zeros(num_envs, dtype=torch.float64)
 
+    def leave_out(self, copies: torch.Tensor) -> None:
+        """Keep the episodes under way of some copies, bool (num_envs,), out of the means."""
+        self._return[copies] = math.nan
+
     def update(self, rollout: Rollout, ranks: Ranks = SINGLE) -> None:
         """Take in a window of all processes, step by step."""
         reward, done = (ranks.joined(x, dim=1).cpu() for x in (rollout.reward, rollout.done))

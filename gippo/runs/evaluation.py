@@ -1,4 +1,4 @@
-"""How well a trained policy does: whole episodes, each from its own start."""
+"""How well a policy does: whole episodes, each from its own start."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from gippo.configuration.run_config import TrainConfig, folder_of, load_config
+from gippo.configuration.run_config import folder_of, load_config
 from gippo.environment import make_env
-from gippo.runs.checkpoint import checkpoint_of, read
+from gippo.runs.acting import MakeActing, begin_anew, named, trained
 from gippo.runs.plots import half_width
-from gippo.runs.policy import Policy
 from warp_envs.checks import check_flag, check_integer
 
 AT_ONCE = 1024
@@ -53,7 +52,7 @@ class Evaluation:
 
 
 def evaluate(
-    run_dir: str | Path,
+    run_dir: str | Path | None = None,
     *,
     num_episodes: int = 100,
     deterministic: bool = True,
@@ -61,38 +60,49 @@ def evaluate(
     seed: int = 0,
     device: str | None = None,
     env: Mapping[str, Any] | None = None,
+    policy: str | None = None,
+    policy_options: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Let a run's policy act for whole episodes of the environment it was trained on, or another.
+    """Let a policy act for whole episodes of the environment it was trained on, or another.
 
     Every episode has a copy of its own and is counted once: counted as they end, in a fixed number
     of steps, short episodes would weigh more.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: the run's folder; None, where `policy` and `env` are given.
         num_episodes: how many.
         deterministic: act by the policy's mean instead of sampling.
         checkpoint: "best", "newest" or a file's path.
         seed: of initial states and, if asked for, exploration.
         device: instead of the run's.
         env: id and options of another environment for the policy, instead of the run's.
+        policy: of a policy made by hand, its name (`gippo.runs.acting.POLICIES`) or
+            ``module:Class``, which acts in place of the run's.
+        policy_options: its options.
 
     Raises:
-        UserError: no run there, or a checkpoint that is damaged or does not fit.
-        ArgumentError: `num_episodes` below one, `seed` out of range.
+        UserError: no run there, a checkpoint that is damaged, or a policy that does not fit.
+        ArgumentError: `num_episodes` below one, `seed` out of range, an unknown policy or option.
     """
     check_integer("num_episodes", num_episodes, 1)
     check_integer("seed", seed, 0, 2**31 - 1)
     check_flag("deterministic", deterministic)
-    folder = folder_of(run_dir)
-    config = load_config(folder)
-    if env is not None:
-        config.env = {"num_envs": 1, **env}
-    state = read(checkpoint_of(folder, checkpoint))["learner"]
-    policy = Policy(config.learner_config, state, device=device or config.device, seed=seed)
-    parts = [
-        _episodes(config, policy, min(AT_ONCE, num_episodes - start), start, seed, deterministic)
-        for start in range(0, num_episodes, AT_ONCE)
-    ]
+    config = None
+    if run_dir is not None or policy is None or env is None:
+        config = load_config(folder_of(run_dir))  # which refuses None
+    settings = env if env is not None or config is None else config.env
+    where = device or (config.device if config else "cpu")
+    if policy is not None:
+        acting = named(policy, policy_options or {})
+    else:
+        assert config is not None
+        acting = trained(config, folder_of(run_dir), checkpoint, device=device, seed=seed)
+    parts = []
+    for first in range(0, num_episodes, AT_ONCE):
+        count = min(AT_ONCE, num_episodes - first)
+        made = make_env(dict(settings or {}), num_envs=count, device=where, seed=seed)
+        made.number_from(first)
+        parts.append(_episodes(made, acting, seed, deterministic))
     names = parts[0].reward_terms
     weights = [len(part.returns) / num_episodes for part in parts]
     return Evaluation(
@@ -104,18 +114,15 @@ def evaluate(
 
 
 @torch.no_grad()
-def _episodes(
-    config: TrainConfig, policy: Policy, count: int, first: int, seed: int, deterministic: bool
-) -> Evaluation:
-    """One episode of each of `count` copies, the copies of numbers from `first` on."""
-    env = make_env(config.env, num_envs=count, device=str(policy.device), seed=seed)
-    policy.check_fits(env)
-    env.number_from(first)
+def _episodes(env: Any, acting: MakeActing, seed: int, deterministic: bool) -> Evaluation:
+    """One episode of each copy of `env`."""
     obs, _ = env.reset(seed=seed)
-    total = torch.zeros(count, dtype=torch.float64, device=policy.device)
+    policy = acting(env)
+    count, device = env.num_envs, env.device
+    total = torch.zeros(count, dtype=torch.float64, device=device)
     terms = {name: torch.zeros_like(total) for name in env.reward_terms}
-    length = torch.zeros(count, dtype=torch.int64, device=policy.device)
-    under_way = torch.ones(count, dtype=torch.bool, device=policy.device)
+    length = torch.zeros(count, dtype=torch.int64, device=device)
+    under_way = torch.ones(count, dtype=torch.bool, device=device)
     diverged = torch.zeros_like(under_way)
     for _ in range(env.max_episode_steps):
         obs, reward, terminated, truncated, info = env.step(policy(obs, deterministic))
@@ -127,5 +134,6 @@ def _episodes(
         under_way &= ~(terminated | truncated)
         if not bool(under_way.any()):
             break
+        begin_anew(policy, terminated | truncated)
     means = {name: float(values.mean()) for name, values in terms.items()}
     return Evaluation(total.tolist(), length.tolist(), means, int(diverged.sum()))

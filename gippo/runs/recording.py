@@ -1,17 +1,15 @@
-"""Let a trained policy act, count its returns, and record the motion as USD."""
+"""Let a policy act, count its returns, and record the motion as USD."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from gippo.configuration.run_config import TrainConfig
-from gippo.environment import make_env
-from gippo.runs.checkpoint import read
-from gippo.runs.policy import Policy
+from gippo.runs.acting import MakeActing, begin_anew
 from warp_envs.recording.recorder import RobotSource, RolloutRecorder, TrafficSource
 
 
@@ -31,40 +29,34 @@ class Played:
 
 @torch.no_grad()
 def play_policy(
-    config: TrainConfig,
-    checkpoint: Path,
+    env: Any,
+    acting: MakeActing,
     *,
-    num_envs: int,
     num_steps: int,
     out: Path | None,
     seed: int = 0,
-    device: str | None = None,
     deterministic: bool = True,
 ) -> Played:
-    """Let the policy of a checkpoint act.
+    """Let a policy act.
 
     Args:
-        config: the run's.
-        checkpoint: file of a learner's state.
-        num_envs: copies of the environment.
+        env: a vector environment.
+        acting: who acts there.
         num_steps: control steps.
         out: USD file to write; None for none.
-        seed: of initial states and, if asked for, exploration.
-        device: instead of the run's.
+        seed: of initial states.
         deterministic: act by the policy's mean instead of sampling.
 
     Raises:
-        UserError: the checkpoint cannot be read or does not fit.
+        UserError: the policy does not fit the environment.
     """
-    state = read(checkpoint)["learner"]
-    env = make_env(config.env, num_envs=num_envs, device=device or config.device, seed=seed)
-    policy = Policy(config.learner_config, state, device=env.device, seed=seed)
-    policy.check_fits(env)
+    num_envs = env.num_envs
+    obs, _ = env.reset(seed=seed)
+    policy = acting(env)
     returns: list[list[float]] = [[] for _ in range(num_envs)]
     lengths: list[list[int]] = [[] for _ in range(num_envs)]
     total = torch.zeros(num_envs, dtype=torch.float64)
     length = torch.zeros(num_envs, dtype=torch.int64)
-    obs, _ = env.reset(seed=seed)
     shown = isinstance(env, (RobotSource, TrafficSource))
     recording = RolloutRecorder(env, out) if out is not None and shown else None
     with recording or nullcontext(env) as stepped:
@@ -76,4 +68,5 @@ def play_policy(
                 returns[i].append(total[i].item())
                 lengths[i].append(int(length[i]))
                 total[i], length[i] = 0.0, 0
+            begin_anew(policy, terminated | truncated)
     return Played(returns, lengths, total.tolist(), recording is not None)

@@ -36,6 +36,7 @@ from gippo.environment import make_env, use_threads
 from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError
+from gippo.runs.acting import trained
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.inputs import check_inputs, keep_inputs
 from gippo.runs.metrics import METRICS_FILE, read_metrics
@@ -412,10 +413,10 @@ def _record(trainer: Trainer, config: TrainConfig, console: Console) -> dict[str
     recorded, pictured = False, False
     if config.rollout.num_envs > 0:
         with _not_needed(files["rollout"].name, console):
+            num_envs, best = config.rollout.num_envs, str(trainer.checkpoints.best_or_newest())
             recorded = play_policy(
-                config,
-                trainer.checkpoints.best_or_newest(),
-                num_envs=config.rollout.num_envs,
+                make_env(config.env, num_envs=num_envs, device=config.device, seed=0),
+                trained(config, trainer.run_dir, best, device=None, seed=0),
                 num_steps=config.rollout.num_steps,
                 out=files["rollout"],
             ).recorded

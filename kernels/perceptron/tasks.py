@@ -1,9 +1,9 @@
 """What is done with a multilayer perceptron in one task each: for a CPU.
 
 A function with its reverse. A descent: losses and their gradient. A fit of one output by mean
-squared error: all descents over all minibatches, with Adam's steps; besides saving what some thirty calls
-per descent cost, a thread that fits so never asks for Python's lock, and whatever runs beside it
-never waits for that.
+squared error: all descents over all minibatches, with Adam's steps; besides saving what some thirty
+calls per descent cost, a thread that fits so never asks for Python's lock, and whatever runs beside
+it never waits for that.
 """
 
 from functools import cache

@@ -8,7 +8,8 @@ the leader's. v0 is the desired speed, T the time headway, a the maximum acceler
 comfortable deceleration, s0 the gap at rest, delta the acceleration exponent.
 
 Clamps, and the subgradient taken at each: s* >= a bound (gradient zero at and below it), s at least
-1e-3 m (the same), and (v / v0)^delta = 0 for v <= 0 with gradient zero.
+1e-3 m (the same), and (v / v0)^delta = 0 for v <= 0 with gradient zero. With v0 = 0, at a speed
+limit of zero, it is 1 at rest and so large a constant else that a vehicle stops as hard as it may.
 """
 
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import warp as wp
 
 from kernels.traffic.car_following import CarFollowing, Parameter
+
+STOP = wp.constant(1.0e9)  # for (v / v0)^delta at v0 = 0: beyond any braking, and finite
 
 
 @wp.func
@@ -78,7 +81,13 @@ def acceleration_within(
     dynamic = speed * T + speed * speed_difference / (two * wp.sqrt(a * b))
     desired = wp.max(s0 + dynamic, min_desired_gap)
     interaction = desired / wp.max(gap, type(speed)(1.0e-3))
-    return a * (type(speed)(1.0) - power(speed / v0, delta) - interaction * interaction)
+    zero = type(speed)(0.0)
+    free = type(speed)(1.0)
+    if v0 > zero:
+        free = power(speed / v0, delta)
+    elif speed > zero:
+        free = type(speed)(STOP)
+    return a * (type(speed)(1.0) - free - interaction * interaction)
 
 
 @wp.func
@@ -117,7 +126,7 @@ def sumo_acceleration(
 MODEL = CarFollowing(
     "idm",
     (  # Table I of the paper
-        Parameter("v0", 120.0 / 3.6, "m/s", "desired speed"),
+        Parameter("v0", 120.0 / 3.6, "m/s", "desired speed", may_be_zero=True),
         Parameter("T", 1.6, "s", "time headway", may_be_zero=True),
         Parameter("a", 0.73, "m/s^2", "maximum acceleration"),
         Parameter("b", 1.67, "m/s^2", "comfortable deceleration"),

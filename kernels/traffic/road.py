@@ -102,6 +102,26 @@ def merge_sort(
         width = 2 * width
 
 
+@wp.func
+def order_holds(
+    x: wp.array(dtype=Any),
+    lane: wp.array(dtype=wp.int32),
+    seen_lane: wp.array(dtype=wp.int32),
+    order: wp.array(dtype=wp.int32),
+    first: wp.int32,
+    end: wp.int32,
+):
+    """Whether order[first:end] is still from the rear to the front, and everybody in its lane."""
+    for k in range(first, end):
+        i = order[k]
+        if lane[i] != seen_lane[i]:
+            return False
+        if k > first:
+            if not is_behind(x, order[k - 1], i):
+                return False
+    return True
+
+
 @wp.kernel(enable_backward=False)
 def order_vehicles(
     # In:
@@ -111,9 +131,10 @@ def order_vehicles(
     ring: wp.bool,
     # In and out:
     order: wp.array(dtype=wp.int32),  # each road's vehicles, in any order in, rear to front out
+    seen_lane: wp.array(dtype=wp.int32),  # of the run before; at first of no lane there is, -2
     # Scratch:
     scratch: wp.array(dtype=wp.int32),
-    # Out:
+    # Out, and kept from the run before where nothing has changed:
     lane_start_out: wp.array2d(dtype=wp.int32),  # [num_roads, num_lanes + 2]
     lane_order_out: wp.array(dtype=wp.int32),  # lane by lane, each from the rear to the front
     leader_out: wp.array(dtype=wp.int32),
@@ -121,11 +142,14 @@ def order_vehicles(
     """One thread a road: sort along the road, group by lane, name the leaders.
 
     Lane l of a road is ``lane_order[lane_start[road, l] : lane_start[road, l + 1]]``; the vehicles
-    in no lane come last. The result depends on x and lane alone, not on the order found.
+    in no lane come last. The result depends on x and lane alone, not on the order found; so where
+    that order and the lanes are those of the run before, all is as it was.
     """
     road = wp.tid()
     first = road * per_road
     end = first + per_road
+    if order_holds(x_in, lane_in, seen_lane, order, first, end):
+        return
     if not insertion_sort(x_in, order, first, end):
         merge_sort(x_in, order, scratch, first, end)
 
@@ -133,6 +157,7 @@ def order_vehicles(
     for bucket in range(num_lanes + 1):
         lane_start_out[road, bucket] = 0
     for i in range(first, end):
+        seen_lane[i] = lane_in[i]
         lane_start_out[road, bucket_of(lane_in[i], num_lanes)] += 1
     # From numbers to ends; filling each lane from its front moves its end back to its start.
     total = wp.int32(first)

@@ -407,3 +407,14 @@ def test_a_window_of_which_every_step_diverged_ends_training():
     small_learner("ppo", env=Diverging(4, sound=1)).train_epoch()
     with pytest.raises(NonFiniteError, match="epoch 0: every step of the window diverged"):
         small_learner("ppo", env=Diverging(4, sound=0)).train_epoch()
+
+
+def test_staggered_copies_begin_at_steps_spread_over_an_episode():
+    env = warp_envs.make("dejong", dim=2, num_envs=4, max_episode_steps=20)
+    config = LearnerConfig(horizon=16, staggered=True, actor=NetworkConfig([4]))
+    learner = Learner(env, config, PPOConfig(), num_epochs=2, seed=0)
+    assert env.get_state()["step_count"].tolist() == [0, 5, 10, 15]
+    metrics = learner.train_epoch()  # ends the three that began later, which are in no mean
+    assert metrics["num_episodes"] == 3.0 and math.isnan(metrics["episode_return"])
+    metrics = learner.train_epoch()
+    assert metrics["episode_length"] == 20.0

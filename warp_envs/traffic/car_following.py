@@ -55,6 +55,35 @@ def acceleration(
     return _Accelerate.apply(model, *flat[:3], driver).reshape(rows[0].shape)
 
 
+def equilibrium_speed(
+    model: str | CarFollowing, gap: Number, *, highest: float = 100.0, **parameters: Number
+) -> torch.Tensor:
+    """The speed [m/s] at which a driver behind an equally fast leader keeps a gap, elementwise.
+
+    Found by bisection between 0 and `highest`, to the last bit: the acceleration falls as the
+    speed rises. 0 where the driver would brake at any speed, `highest` where at none. No gradient.
+
+    Args:
+        model: as `TrafficSim`'s.
+        gap: bumper to bumper [m].
+        highest: speed [m/s] up to which one is sought.
+        parameters: the model's, its defaults where not given.
+
+    Raises:
+        ArgumentError: as `acceleration`.
+    """
+    with torch.no_grad():
+        gap = torch.as_tensor(gap, dtype=torch.float64)
+        shape = acceleration(model, torch.zeros_like(gap), gap, 0.0, **parameters).shape
+        low = torch.zeros(shape, dtype=torch.float64, device=gap.device)
+        high = torch.full_like(low, highest)
+        for _ in range(60):
+            speed = 0.5 * (low + high)
+            faster = acceleration(model, speed, gap, 0.0, **parameters) > 0.0
+            low, high = torch.where(faster, speed, low), torch.where(faster, high, speed)
+    return 0.5 * (low + high)
+
+
 def _as_tensors(named: dict[str, Number]) -> dict[str, torch.Tensor]:
     given = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
     for name, value in given.items():

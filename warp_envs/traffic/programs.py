@@ -161,7 +161,9 @@ class LeaderSearch:
         self._sort_by_torch = self._program.device.is_cuda and (
             shape[1] > _LARGEST_ROAD_OF_A_GPU_THREAD
         )
-        settings = [shape[1], ring, self._order, self._flat(wp.int32)]
+        seen_lane = self._flat(wp.int32)
+        seen_lane.fill_(-2)
+        settings = [shape[1], ring, self._order, seen_lane, self._flat(wp.int32)]
         outputs = [self._lane_start, self._lane_order, self.leader_array]
         inputs = [self.x_array, self._lane_array, *settings, *outputs]
         self._program.launch(traffic.order_vehicles, shape[0], inputs)

@@ -67,3 +67,16 @@ def test_a_saved_state_continues():
     for each in (one, other):
         each.update(window([[3.0, 40.0]], [[1, 1]]))
     assert one.metrics() == other.metrics()
+
+
+def test_an_episode_that_began_half_way_is_in_no_return():
+    statistics = EpisodeStatistics(2)
+    statistics.leave_out(torch.tensor([False, True]))
+    statistics.update(window([[1.0, 10.0], [2.0, 20.0]], [[0, 1], [1, 0]]))
+    metrics = statistics.metrics()
+    assert (metrics["episode_return"], metrics["num_episodes"]) == (3.0, 2.0)
+    again = EpisodeStatistics(2)
+    again.load_state_dict(statistics.state_dict())
+    for each in (statistics, again):
+        each.update(window([[0.0, 5.0]], [[0, 1]]))
+        assert each.metrics()["episode_return"] == pytest.approx((3.0 + 25.0) / 2)

@@ -51,6 +51,46 @@ def test_sumo(integrator, dt, position, speed):
         assert (state["speed"][0] - v[step + 1]).abs().max() <= 1e-3
 
 
+STANDING = [("stop", 33.333, 1e-3), ("limit1", 1.0, 1e-6), ("limit", 0.0, 1e-3)]
+
+
+@pytest.mark.parametrize("dt", [0.1, 1.0])
+@pytest.mark.parametrize("integrator", ["semi_implicit", "ballistic"])
+@pytest.mark.parametrize(("kind", "v0", "close"), STANDING)
+def test_queues_and_speed_limits_stand_as_sumos(kind, v0, close, integrator, dt):
+    """A leader that stops for good, and limits of 1 and 0 m/s: nobody creeps beyond SUMO's."""
+    data = np.load(DATA / "sumo_queues.npz")
+    step, x, v = (data[f"{kind}_{dt}_{integrator}_{name}"] for name in ("step", "x", "speed"))
+    options = {"driving": "sumo", "integrator": integrator, "dt": dt, "dtype": torch.float64}
+    driver = {"v0": v0, "T": 1.6, "a": 0.73, "b": 1.67, "s0": 2.0, "emergency_decel": 9.0}
+    traffic = TrafficSim(1, 1, 6, **options, **driver)
+    traffic.set_state({"x": torch.tensor(x[:1]), "speed": torch.tensor(v[:1])})
+    command = torch.full((1, 6), math.nan, dtype=torch.float64)
+    command[0, 0] = 0.0 if kind == "stop" else math.nan
+    if (kind, dt) == ("limit", 1.0):
+        close = 0.2  # SUMO's planning in parts lets a car at rest set off towards a limit of zero
+    for k in range(1, len(step)):
+        for _ in range(step[k] - step[k - 1]):
+            state = traffic.step(command)
+        assert np.abs(state["x"][0].numpy() - x[k]).max() < close
+        assert np.abs(state["speed"][0].numpy() - v[k]).max() < 1e-3
+    gap, sumos = -np.diff(state["x"][0].numpy()), -np.diff(x[-1])
+    assert (gap >= sumos - 1e-3).all()
+
+
+@pytest.mark.parametrize("driving", ["plain", "sumo"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_at_a_speed_limit_of_zero_cars_stand_and_gradients_are_finite(driving, dtype):
+    traffic = TrafficSim(1, 1, 3, driving=driving, v0=0.0, emergency_decel=9.0, dtype=dtype)
+    x = torch.tensor([[0.0, 6.0, 40.0]], dtype=dtype)  # the rear one nearer than s0
+    speed = torch.tensor([[0.0, 0.0, 2.0]], dtype=dtype, requires_grad=True)
+    traffic.set_state({"x": x, "speed": speed})
+    state = traffic.run(100)
+    assert (state["x"][0, :2] == x[0, :2]).all() and (state["speed"] == 0.0).all()
+    (gradient,) = torch.autograd.grad(state["x"].sum(), speed)
+    assert torch.isfinite(gradient).all() and gradient[0, 2] > 0.0
+
+
 # Who follows whom ---------------------------------------------------------------------------------
 
 
