@@ -23,8 +23,8 @@ Usage: gippo export RUN policy.onnx [key=value ...]
 
 RUN is a run's folder. The file takes observations as the environment gives them, "obs"
 (n, num_obs), and gives actions in [-1, 1], "action" (n, num_actions): the observation normaliser is
-inside. It carries the names and units of both, the control step, and where it comes from. Once written it is
-run on 1,000 observations and must act as the policy does, by onnxruntime or torch.
+inside. It carries the names and units of both, the control step, and where it comes from. Once
+written it is run on 1,000 observations, by onnxruntime or torch, and must act as the policy does.
 
 Keys:
 {keys}

@@ -72,6 +72,9 @@ class TrainConfig:
     """Where the run is kept; null: a new folder in runs/."""
     resume: bool = False
     """Continue the run in run_dir from its last checkpoint."""
+    from_run: str | None = None
+    """Start with the networks and normalisers of this run's best checkpoint (or of the one named,
+    RUN/checkpoints/FILE.pt) and with its values; typed from=RUN."""
     checkpoint_every: int = 50
     """Epochs between checkpoints."""
     keep_last: int = 2
@@ -88,8 +91,9 @@ class TrainConfig:
         check_integer("keep_last", self.keep_last, 1)
         if self.num_threads is not None:
             check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
-        if self.run_dir is not None and not self.run_dir.strip():
-            raise ArgumentError("run_dir", "''", "a folder")
+        for key in ("run_dir", "from_run"):
+            if getattr(self, key) is not None and not getattr(self, key).strip():
+                raise ArgumentError(key, "''", "a folder")
         if not isinstance(self.env.get("id"), str):  # whoever makes one finds out which it is
             raise ArgumentError("env.id", repr(self.env.get("id")), "a name or module:Class")
         check_integer("env.num_envs", self.env.get("num_envs"), 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from gippo.configuration.compose import GROUPS, choices, config_dir, configure, parse, register
+from gippo.configuration.compose import GROUPS, choices, config_dir, parse, register
 from gippo.configuration.run_config import one_line
 from gippo.environment import num_cores
 from gippo.errors import UserError
@@ -43,10 +43,17 @@ _DEFAULTS = {
 _MOST_CHECKED = 50
 
 
-def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -> None:
+def run_sweep(
+    command: str,
+    schema: type,
+    overrides: Sequence[str],
+    task: Any,
+    check: Callable[[Sequence[str]], Any],
+) -> None:
     """Let Hydra's sweeper and launcher call `task` once for every combination of values.
 
-    `task` gets Hydra's configuration of its job; what it makes of it is its own matter.
+    `task` gets Hydra's configuration of its job; what it makes of it is its own matter. `check`
+    raises UserError at a job's overrides.
 
     Raises:
         UserError: a launcher that is not there, or a value that its job would refuse; no job has
@@ -63,9 +70,9 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
     own = [o for o in parsed if not o.key_or_group.startswith("hydra")]
     _check_folders(own)
     for job in _samples(own):
-        configure(command, schema, job)
+        check(job)
     GlobalHydra.instance().clear()
-    overrides = list(overrides)
+    overrides = [str(override.input_line) for override in parsed]
     fixed = [o.key_or_group for o in own if not o.is_sweep_override()]
     if len(fixed) < len(own):  # jobs are named by what is swept over
         overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]")

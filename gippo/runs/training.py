@@ -39,6 +39,14 @@ from gippo.learner import Learner, NonFiniteError
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.inputs import check_inputs, keep_inputs
 from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.origin import (
+    CHANGES_FILE,
+    describe_origin,
+    note_change,
+    origin_of,
+    start_from,
+    told,
+)
 from gippo.runs.plots import Columns, Limits, plot_run
 from gippo.runs.recording import play_policy
 from gippo.runs.trainer import Trainer
@@ -48,7 +56,10 @@ from warp_envs.checks import ArgumentError
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
-_BEFORE_AN_EPOCH = {CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, "tensorboard", ".hydra"}
+_BEFORE_AN_EPOCH = {
+    *(CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, CHANGES_FILE),
+    *("tensorboard", ".hydra"),
+}
 """What may lie in a folder where a run has begun and done nothing."""
 PICTURES_DUE = ".pictures_due"
 """Lies in a run's folder while they are made."""
@@ -130,10 +141,12 @@ def _lead(
     config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
         learner = _make_learner(config, ranks, device)
+        origin = origin_of(config, run_dir)
+        said = [] if origin is None or config.resume else start_from(learner, origin)
         _make_folder(run_dir)
         with sole_use(run_dir):
             if not config.resume:
-                _keep_inputs(config, run_dir)
+                said += _keep_inputs(config, run_dir, origin)
             trainer = Trainer(
                 learner,
                 run_dir,
@@ -146,9 +159,13 @@ def _lead(
             if config.resume:
                 for line in trainer.resume():
                     console.print(f"{line}; the one before it is used")
+                if origin is not None and trainer.epoch == 0:
+                    start_from(learner, origin)
+                _note_more_epochs(config, run_dir, trainer.epoch)
+            if config.resume or origin is not None:
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
-            for line in (*notes, title(config), *getattr(learner.env, "notes", ())):
+            for line in (*notes, title(config), *said, *getattr(learner.env, "notes", ())):
                 console.print(line, soft_wrap=True)
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
@@ -178,7 +195,7 @@ def _follow(config: TrainConfig, run_dir: Path, ranks: Ranks, device: str) -> Ou
     with StopRequest(None) as stop:
         use_threads(config.num_threads, local_processes())
         learner = _make_learner(config, ranks, device)
-        if config.resume:
+        if config.resume or config.from_run is not None:
             learner.load_state_dict(ranks.told(None))
         while learner.epoch < config.num_epochs and not ranks.any(stop.made):
             learner.train_epoch()
@@ -247,6 +264,9 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     for override in overrides:
         key, _, value = override.partition("=")
         section = key.partition(".")[0]
+        if key == "num_epochs" and given.num_epochs > config.num_epochs:
+            config.num_epochs = given.num_epochs
+            continue
         if section in RESUMABLE:
             setattr(config, section, getattr(given, section))
         elif section != "hydra" and not _says_the_same(key, config, given):
@@ -258,13 +278,29 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     return config
 
 
-def _keep_inputs(config: TrainConfig, run_dir: Path) -> None:
+def _note_more_epochs(config: TrainConfig, run_dir: Path, epoch: int) -> None:
+    """Record that a run goes on for longer than it was to."""
+    before = load_config(run_dir).num_epochs
+    if before != config.num_epochs:
+        note_change(
+            run_dir, {"epoch": epoch, "changed": {"num_epochs": [before, config.num_epochs]}}
+        )
+
+
+def _keep_inputs(config: TrainConfig, run_dir: Path, origin: Path | None) -> list[str]:
+    """Keep what the run is made of; a line on what it starts from, if it does."""
+    change = None if origin is None else describe_origin(config, origin)
     try:
-        keep_inputs(config, run_dir)
+        keep_inputs(config, run_dir, origin)
     except OSError as error:
         raise TrainingFailedError(
             f"{run_dir}: the files that the run is made of cannot be copied ({reason(error)})"
         ) from error
+    (run_dir / CHANGES_FILE).unlink(missing_ok=True)  # of a start that came to nothing
+    if change is None:
+        return []
+    note_change(run_dir, change)
+    return [told(change)]
 
 
 def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
