@@ -41,7 +41,7 @@ Files in run_dir:
   config.yaml        every value of the run
   metrics.jsonl      one JSON object per epoch: epoch, env_steps, wall_time [s], episode_return and
                      episode_length (means over the last 100 or so finished episodes), best_return,
-                     alpha and much more; a number that does not exist yet is null
+                     alpha, evaluation_return and more; a number that does not exist yet is null
   tensorboard/       the same for TensorBoard
   inputs/            copies of the files that the run was given, with their checksums
   changes.jsonl      what differs from the run it was started from; num_epochs raised on resume

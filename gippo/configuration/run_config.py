@@ -19,7 +19,7 @@ from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
 from gippo.methods import config_class, is_built_in, method_class
 from gippo.schema import real, settings_class
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError, check_choice, check_integer
 
 if TYPE_CHECKING:
     from gippo.learner import LearnerConfig
@@ -75,6 +75,13 @@ class TrainConfig:
     from_run: str | None = None
     """Start with the networks and normalisers of this run's best checkpoint (or of the one named,
     RUN/checkpoints/FILE.pt) and with its values; typed from=RUN."""
+    evaluate_every: int = 0
+    """Epochs between evaluations of the policy's mean over whole episodes, and one after the last
+    epoch, logged as evaluation_return and evaluation_length; 0: none."""
+    evaluate_episodes: int = 16
+    """Episodes of an evaluation, in environments of their own; the same starts each time."""
+    best_by: str = "training"
+    """What best_return and best.pt go by: training (episodes with exploration) or evaluation."""
     checkpoint_every: int = 50
     """Epochs between checkpoints."""
     keep_last: int = 2
@@ -87,6 +94,11 @@ class TrainConfig:
         """Raise ValueError naming a key out of range."""
         check_integer("seed", self.seed, 0, 2**31 - 1)
         check_integer("num_epochs", self.num_epochs, 1)
+        check_integer("evaluate_every", self.evaluate_every, 0)
+        check_integer("evaluate_episodes", self.evaluate_episodes, 1)
+        check_choice("best_by", self.best_by, ("training", "evaluation"))
+        if self.best_by == "evaluation" and self.evaluate_every == 0:
+            raise ArgumentError("evaluate_every", "0", "1 or more with best_by=evaluation")
         check_integer("checkpoint_every", self.checkpoint_every, 1)
         check_integer("keep_last", self.keep_last, 1)
         if self.num_threads is not None:

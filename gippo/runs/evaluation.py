@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,12 @@ def evaluate(
         config.env = {"num_envs": 1, **env}
     state = read(checkpoint_of(folder, checkpoint))["learner"]
     policy = Policy(config.learner_config, state, device=device or config.device, seed=seed)
-    parts = [
-        _episodes(config, policy, min(AT_ONCE, num_episodes - start), start, seed, deterministic)
-        for start in range(0, num_episodes, AT_ONCE)
-    ]
+    parts = []
+    for first in range(0, num_episodes, AT_ONCE):
+        count = min(AT_ONCE, num_episodes - first)
+        batch = _environment(config, count, first, str(policy.device))
+        policy.check_fits(batch)
+        parts.append(one_episode_each(batch, lambda obs: policy(obs, deterministic), seed))
     names = parts[0].reward_terms
     weights = [len(part.returns) / num_episodes for part in parts]
     return Evaluation(
@@ -103,22 +105,49 @@ def evaluate(
     )
 
 
-@torch.no_grad()
-def _episodes(
-    config: TrainConfig, policy: Policy, count: int, first: int, seed: int, deterministic: bool
-) -> Evaluation:
-    """One episode of each of `count` copies, the copies of numbers from `first` on."""
-    env = make_env(config.env, num_envs=count, device=str(policy.device), seed=seed)
-    policy.check_fits(env)
+class Evaluator:
+    """Evaluates a policy that changes, over and over from the same starts."""
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        """Make the environments, `config.evaluate_episodes` of them, on a device."""
+        self._seed = config.seed
+        self._batches = [
+            _environment(config, min(AT_ONCE, config.evaluate_episodes - first), first, device)
+            for first in range(0, config.evaluate_episodes, AT_ONCE)
+        ]
+
+    def __call__(self, act: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
+        """``evaluation_return`` and ``evaluation_length``, means over episodes, of `act`."""
+        parts = [one_episode_each(env, act, self._seed) for env in self._batches]
+        returns = [value for part in parts for value in part.returns]
+        lengths = [value for part in parts for value in part.lengths]
+        return {
+            "evaluation_return": statistics.fmean(returns),
+            "evaluation_length": statistics.fmean(lengths),
+        }
+
+
+def _environment(config: TrainConfig, count: int, first: int, device: str) -> Any:
+    """Copies of a run's environment, the copies of numbers from `first` on."""
+    env = make_env(config.env, num_envs=count, device=device, seed=config.seed)
     env.number_from(first)
+    return env
+
+
+@torch.no_grad()
+def one_episode_each(
+    env: Any, act: Callable[[torch.Tensor], torch.Tensor], seed: int
+) -> Evaluation:
+    """The first episode of every copy of an environment, from its reset with `seed`."""
     obs, _ = env.reset(seed=seed)
-    total = torch.zeros(count, dtype=torch.float64, device=policy.device)
+    count, device = env.num_envs, obs.device
+    total = torch.zeros(count, dtype=torch.float64, device=device)
     terms = {name: torch.zeros_like(total) for name in env.reward_terms}
-    length = torch.zeros(count, dtype=torch.int64, device=policy.device)
-    under_way = torch.ones(count, dtype=torch.bool, device=policy.device)
+    length = torch.zeros(count, dtype=torch.int64, device=device)
+    under_way = torch.ones(count, dtype=torch.bool, device=device)
     diverged = torch.zeros_like(under_way)
     for _ in range(env.max_episode_steps):
-        obs, reward, terminated, truncated, info = env.step(policy(obs, deterministic))
+        obs, reward, terminated, truncated, info = env.step(act(obs))
         total += torch.where(under_way, reward, 0.0)
         for name, term in info["reward_terms"].items():
             terms[name] += torch.where(under_way & ~info["diverged"], term, 0.0)

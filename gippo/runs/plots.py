@@ -201,6 +201,12 @@ def _draw_return(axis: Axes, columns: Columns) -> None:
     )
     smoothed = np.where(np.isfinite(value), smooth(value), np.nan)
     axis.plot(epoch, smoothed, color=_COLOURS[0], label=f"smoothed over {_SMOOTHING} epochs")
+    evaluated = columns.get("evaluation_return")
+    if evaluated is not None:
+        known = np.isfinite(evaluated)
+        style = {"color": _COLOURS[1], "marker": ".", "lw": 1.0}
+        axis.plot(epoch[known], evaluated[known], label="evaluated, without exploration", **style)
+        value = np.concatenate([value, evaluated[known]])
     axis.set_ylabel("episode return")
     spread_if_vanishing(axis, value)
     axis.legend(frameon=False, loc="best")

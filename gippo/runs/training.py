@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
+from gippo.runs.evaluation import Evaluator
 from gippo.runs.inputs import check_inputs, keep_inputs
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.origin import (
@@ -68,6 +69,8 @@ ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
 RESUMABLE = (
     "device",
     "num_threads",
+    "evaluate_every",
+    "evaluate_episodes",
     "checkpoint_every",
     "keep_last",
     "tensorboard",
@@ -141,6 +144,7 @@ def _lead(
     config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
         learner = _make_learner(config, ranks, device)
+        evaluate = _evaluation(config, learner, device)
         origin = origin_of(config, run_dir)
         said = [] if origin is None or config.resume else start_from(learner, origin)
         _make_folder(run_dir)
@@ -155,6 +159,9 @@ def _lead(
                 keep_last=config.keep_last,
                 tensorboard=config.tensorboard,
                 settings=_settings(config, run_dir),
+                evaluate=evaluate,
+                evaluate_every=config.evaluate_every,
+                best_by=config.best_by,
             )
             if config.resume:
                 for line in trainer.resume():
@@ -308,7 +315,7 @@ def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     values = stored(config, run_dir)
     plain = OmegaConf.to_container(values)
     assert isinstance(plain, dict)
-    free = (*RESUMABLE, "num_epochs")
+    free = (*RESUMABLE, "num_epochs", "from_run", "best_by")
     kept = {name: value for name, value in plain.items() if name not in free}
     found = ((key, OmegaConf.select(values, key)) for key in keys_of(kept))
     return {key: str(value) for key, value in found if not OmegaConf.is_dict(value)}
@@ -353,6 +360,16 @@ def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
             f"env.num_envs: {config.env['num_envs']} given, or a network or window of this size: "
             "it needs more memory than there is"
         ) from error
+
+
+def _evaluation(
+    config: TrainConfig, learner: Learner, device: str
+) -> Callable[[], dict[str, float]] | None:
+    """What evaluates the learner's policy, in environments of its own, if that is asked for."""
+    if config.evaluate_every == 0:
+        return None
+    evaluator = Evaluator(config, device)
+    return lambda: evaluator(lambda obs: learner.act(obs, deterministic=True))
 
 
 def _make_folder(run_dir: Path) -> None:
