@@ -29,6 +29,8 @@ else:
 CONFIG_FILE = "config.yaml"
 INPUTS = "inputs"
 """Folder in a run's of the files that it was given; its configuration names them relative to it."""
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
+"""Where metrics may go beside metrics.jsonl."""
 MAX_THREADS = 1024
 """More than a system may refuse to start, in which case torch ends the process."""
 
@@ -87,7 +89,9 @@ class TrainConfig:
     keep_last: int = 2
     """Checkpoints kept, beside the best policy's."""
     tensorboard: bool = True
-    """Write TensorBoard events."""
+    """Write TensorBoard events; false: not even if logger names it."""
+    logger: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Where metrics go beside metrics.jsonl: any of tensorboard, csv (metrics.csv), wandb, mlflow."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
@@ -101,6 +105,8 @@ class TrainConfig:
             raise ArgumentError("evaluate_every", "0", "1 or more with best_by=evaluation")
         check_integer("checkpoint_every", self.checkpoint_every, 1)
         check_integer("keep_last", self.keep_last, 1)
+        for name in self.logger:
+            check_choice("logger", name, LOGGERS)
         if self.num_threads is not None:
             check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
         for key in ("run_dir", "from_run"):

@@ -38,6 +38,7 @@ _INCIDENTAL = (
     "checkpoint_every",
     "keep_last",
     "tensorboard",
+    "logger",
     "rollout",
 )
 

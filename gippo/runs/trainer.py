@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from gippo.errors import UserError
 from gippo.runs.checkpoint import CHECKPOINTS, Checkpoint, CheckpointFolder, difference, unsound
+from gippo.runs.loggers import MakeLogger
 from gippo.runs.metrics import METRICS_FILE, MetricsLog, count_epochs
 
 
@@ -50,7 +51,7 @@ class Trainer:
         num_epochs: int,
         checkpoint_every: int,
         keep_last: int,
-        tensorboard: bool = True,
+        loggers: Sequence[MakeLogger] = (),
         settings: Mapping[str, str] | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
         evaluate_every: int = 0,
@@ -64,7 +65,7 @@ class Trainer:
             num_epochs: until when.
             checkpoint_every: epochs between checkpoints.
             keep_last: checkpoints kept, beside the best.
-            tensorboard: write its events.
+            loggers: what begins each logger beside metrics.jsonl.
             settings: dotted key -> value of all that the numbers depend on. Kept in each
                 checkpoint: one made with others is not gone on from.
             evaluate: evaluates the learner's policy, without an effect on its training.
@@ -75,7 +76,7 @@ class Trainer:
         self.run_dir = run_dir
         self.num_epochs = num_epochs
         self.checkpoint_every = checkpoint_every
-        self.tensorboard = tensorboard
+        self._loggers = loggers
         self._settings = json.dumps(dict(settings or {}))
         self._evaluate = evaluate
         self._evaluate_every = evaluate_every
@@ -152,7 +153,7 @@ class Trainer:
             UserError: the metrics of the epochs done before are damaged.
             TrainingFailedError: the disk is full or gone; the checkpoints are good.
         """
-        log = MetricsLog(self.run_dir, after_epoch=self.epoch, tensorboard=self.tensorboard)
+        log = MetricsLog(self.run_dir, after_epoch=self.epoch, loggers=self._loggers)
         started = time.monotonic() - self._wall_time
         try:
             while self.epoch < self.num_epochs and not stop():

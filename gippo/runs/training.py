@@ -39,6 +39,7 @@ from gippo.learner import Learner, NonFiniteError
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.evaluation import Evaluator
 from gippo.runs.inputs import check_inputs, keep_inputs
+from gippo.runs.loggers import CSV_FILE, IDS_FILE, check_loggers, loggers_of
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.origin import (
     CHANGES_FILE,
@@ -59,7 +60,7 @@ from warp_envs.viewing.preview import render_contact_sheet
 CURVE = "curve.png"
 _BEFORE_AN_EPOCH = {
     *(CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, CHANGES_FILE),
-    *("tensorboard", ".hydra"),
+    *("tensorboard", ".hydra", CSV_FILE, IDS_FILE, "wandb"),
 }
 """What may lie in a folder where a run has begun and done nothing."""
 PICTURES_DUE = ".pictures_due"
@@ -74,6 +75,7 @@ RESUMABLE = (
     "checkpoint_every",
     "keep_last",
     "tensorboard",
+    "logger",
     "rollout",
     "run_dir",
     "resume",
@@ -144,6 +146,7 @@ def _lead(
     config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
         learner = _make_learner(config, ranks, device)
+        check_loggers(config.logger)
         evaluate = _evaluation(config, learner, device)
         origin = origin_of(config, run_dir)
         said = [] if origin is None or config.resume else start_from(learner, origin)
@@ -157,7 +160,7 @@ def _lead(
                 num_epochs=config.num_epochs,
                 checkpoint_every=config.checkpoint_every,
                 keep_last=config.keep_last,
-                tensorboard=config.tensorboard,
+                loggers=loggers_of(config, run_dir),
                 settings=_settings(config, run_dir),
                 evaluate=evaluate,
                 evaluate_every=config.evaluate_every,

@@ -40,7 +40,7 @@ def test_training_does_not_notice_and_the_numbers_are_those_of_evaluate(tmp_path
 
 def test_the_best_policy_is_the_best_evaluated_where_that_is_asked_for(tmp_path):
     learner = Walk()
-    options = {"num_epochs": 9, "checkpoint_every": 4, "keep_last": 2, "tensorboard": False}
+    options = {"num_epochs": 9, "checkpoint_every": 4, "keep_last": 2}
     trainer = Trainer(
         learner,
         tmp_path,

@@ -129,7 +129,7 @@ def test_a_comparison_ends_where_the_shortest_run_does(tmp_path):
 def save_run(folder, *overrides: str) -> None:
     folder.mkdir(parents=True)
     save_config(configure("train", TrainConfig, overrides), folder / "config.yaml")
-    log = MetricsLog(folder, tensorboard=False)
+    log = MetricsLog(folder)
     log.write({"epoch": 1, "env_steps": 64, "episode_return": -1.0})
     log.close()
 
