@@ -305,6 +305,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the step's arrays, and those that each step more of a window keeps."""
+        return self._program.memory()
+
     @property
     def launches_per_step(self) -> tuple[int, int]:
         """Kernels that a step launches forward and backward; a graph launches them together."""

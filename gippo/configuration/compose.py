@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -213,7 +214,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
             raise UserError(f"{text!r}: key=value expected")
-    overrides = [_with_quotes(text) for text in overrides]
+    overrides = [_with_quotes(_from_home(text)) for text in overrides]
     try:
         return OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
@@ -223,10 +224,20 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         ) from error
 
 
+def _from_home(text: str) -> str:
+    """``key=~/runs`` with the home folder in place of ``~``, which shells leave there."""
+    key, equals, value = text.partition("=")
+    home = Path.home().as_posix()
+    return key + equals + re.sub(r"""(^|[\["',])~(?=/)""", lambda m: m[1] + home, value)
+
+
 def _with_quotes(text: str) -> str:
-    """``key="value"`` of a plain value that holds an equals sign, as a sweep's folders do."""
+    """``key="value"`` of a plain value with marks that Hydra's grammar has other uses for.
+
+    A sweep's folders hold equals signs.
+    """
     key, _, value = text.partition("=")
-    if "=" not in value or any(mark in value for mark in "\"'[]{}()$\\"):
+    if not value or any(mark in value for mark in "\"'[]{}()$\\"):
         return text
     with suppress(HydraException):
         OverridesParser.create().parse_overrides([text])

@@ -91,7 +91,7 @@ class TrainConfig:
     tensorboard: bool = True
     """Write TensorBoard events; false: not even if logger names it."""
     logger: list[str] = field(default_factory=lambda: ["tensorboard"])
-    """Where metrics go beside metrics.jsonl: any of tensorboard, csv (metrics.csv), wandb, mlflow."""
+    """Where metrics go beside metrics.jsonl: any of tensorboard, csv, wandb, mlflow."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:

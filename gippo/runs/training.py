@@ -40,6 +40,7 @@ from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
 from gippo.runs.evaluation import Evaluator
 from gippo.runs.inputs import check_inputs, keep_inputs
 from gippo.runs.loggers import CSV_FILE, IDS_FILE, check_loggers, loggers_of
+from gippo.runs.memory import check_memory
 from gippo.runs.metrics import METRICS_FILE, read_metrics
 from gippo.runs.origin import (
     CHANGES_FILE,
@@ -145,8 +146,9 @@ def _lead(
     # Kept with the run: on a machine of other cores it would else go on with other rounding.
     config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
-        learner = _make_learner(config, ranks, device)
         check_loggers(config.logger)
+        check_memory(config, device)
+        learner = _make_learner(config, ranks, device)
         evaluate = _evaluation(config, learner, device)
         origin = origin_of(config, run_dir)
         said = [] if origin is None or config.resume else start_from(learner, origin)

@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -264,3 +265,13 @@ def test_a_mistake_in_a_preset_names_its_file(line, said, tmp_path, monkeypatch)
         configure("train", TrainConfig, ["env=mine"], told.append)
     assert str(caught.value).startswith(f"{file}: presets: ") and said in str(caught.value)
     assert not told and "\n" not in str(caught.value)
+
+
+def test_a_folder_that_sweeps_name_and_the_home_folder_need_no_quotes():
+    folder = "runs/robots/algo=ppo,env=ant,seed=0"
+    assert train(f"run_dir={folder}").run_dir == folder
+    assert train("run_dir=runs/seed=0").run_dir == "runs/seed=0"
+    home = Path.home().as_posix()
+    for text in ("~/runs/one", "'~/runs/one'", '"~/runs/one"'):
+        assert train(f"run_dir={text}").run_dir == f"{home}/runs/one"
+    assert train("run_dir=runs/a~b").run_dir == "runs/a~b"
