@@ -131,11 +131,13 @@ def _sweep(overrides: Sequence[str]) -> None:
     Raises:
         StoppedError: a signal has stopped it.
     """
-    from gippo.configuration.sweep import run_sweep
+    from gippo.configuration.sweep import count_jobs, run_sweep
     from gippo.terminal.interrupt import stop_status, stopping_jobs
     from gippo.terminal.progress import make_console
 
     together = "hydra/launcher=joblib" in overrides
+    if not any(text.startswith("hydra/sweeper=") for text in overrides):
+        make_console().print(f"{count_jobs(overrides)} jobs; their values are checked first")
     try:
         with stopping_jobs(make_console().print) if together else nullcontext():
             run_sweep("train", TrainConfig, overrides, sweep_job, configure_training)
@@ -172,6 +174,7 @@ def sweep_job(hydra_config: DictConfig) -> float:
     config.num_threads = config.num_threads or job_threads()
     run_dir = Path(config.run_dir)
     console = make_console(run_dir.name if together else None)
+    console.print(f"job {hydra.job.num + 1}: {run_dir}", soft_wrap=True)
     if (run_dir / CONFIG_FILE).exists():
         config.resume = True
         score = training.score_if_finished(training.resumed(config, run_dir, overrides), run_dir)

@@ -1,4 +1,5 @@
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import warp_envs
+from gippo.cli import main
 from gippo.configuration.compose import choices, config_dir, configure
 from gippo.configuration.run_config import TrainConfig, algo_schema, load_config, save_config
 from gippo.environment import make_env
@@ -275,3 +277,13 @@ def test_a_folder_that_sweeps_name_and_the_home_folder_need_no_quotes():
     for text in ("~/runs/one", "'~/runs/one'", '"~/runs/one"'):
         assert train(f"run_dir={text}").run_dir == f"{home}/runs/one"
     assert train("run_dir=runs/a~b").run_dir == "runs/a~b"
+
+
+@pytest.mark.parametrize("env", ["ant", "pace_car", "robot", "ackley64"])
+def test_what_keys_prints_can_be_typed_back(env, capsys):
+    more = ["env.asset=my robot.usda", "env.reward={progress: 1.5}"] if env == "robot" else []
+    assert main(["train", f"env={env}", *more, "--keys"]) == 0
+    printed = re.findall(r"^  ([\w.]+=.*?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    typed = [text for text in printed if not text.startswith("env.id=")]
+    assert len(typed) > 40
+    assert train(f"env={env}", *typed) == train(f"env={env}", *more)
