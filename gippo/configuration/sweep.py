@@ -12,7 +12,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -42,7 +42,7 @@ _DEFAULTS = {
     # A cluster that runs already refuses to be told how large its store shall be.
     "ray": "+hydra.launcher.ray.init.object_store_memory=null",
 }
-# So many values of a range are tried out before the first job; the others when their turn comes.
+# So many values of a list are tried out before the first job; the others when their turn comes.
 _MOST_CHECKED = 50
 _LONGEST_NAME = 255
 """Bytes of a folder's name, on all usual file systems."""
@@ -225,7 +225,7 @@ def _samples(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def _values(override: Override) -> list[str]:
-    """One override for each value that this one stands for; an interval's ends."""
+    """One override for each value that this one stands for; the ends of an interval or range."""
     value = override.value()
     if isinstance(value, IntervalSweep):
         return [f"{override.key_or_group}={end}" for end in (value.start, value.end)]
@@ -234,5 +234,8 @@ def _values(override: Override) -> list[str]:
         return [f"{override.key_or_group}={name}" for name in names] or [str(override.input_line)]
     if not override.is_sweep_override():
         return [str(override.input_line)]
+    if isinstance(value, RangeSweep):  # what holds at both ends holds between
+        first, *others = override.sweep_string_iterator()
+        return [f"{override.key_or_group}={end}" for end in (first, *others[-1:])]
     some = itertools.islice(override.sweep_string_iterator(), _MOST_CHECKED)
     return [f"{override.key_or_group}={text}" for text in some]
