@@ -173,7 +173,7 @@ def wrapped(name):
 
 
 WRAPPERS = [
-    re.findall(r"`([A-Z]\w+)`", row)
+    re.findall(r"`(\w+)`", row.split("|")[1])
     for row in (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8").splitlines()
     if row.startswith(("| `ClipAction`", "| `NormalizeObservation`"))
 ]
