@@ -51,7 +51,7 @@ from gippo.runs.origin import (
     told,
 )
 from gippo.runs.plots import Columns, Limits, plot_run
-from gippo.runs.recording import play_policy
+from gippo.runs.recording import play_policy, warning_of
 from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
@@ -477,6 +477,8 @@ def _record(trainer: Trainer, config: TrainConfig, console: Console) -> dict[str
                 num_steps=config.rollout.num_steps,
                 out=files["rollout"],
             ).recorded
+        for line in warning_of(files["rollout"]) if recorded else ():
+            console.print(f"warning: {line}", soft_wrap=True)
     if recorded:
         with _not_needed(files["picture"].name, console):
             for line in render_contact_sheet(files["rollout"], files["picture"]):
