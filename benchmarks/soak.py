@@ -25,6 +25,7 @@ from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env, use_threads
 from gippo.learner import Learner
+from gippo.runs.loggers import loggers_of
 from gippo.runs.trainer import Trainer
 
 MOST_GROWTH = 0.02
@@ -76,7 +77,7 @@ def soak(config: TrainConfig, seconds: float) -> list[Sample]:
             num_epochs=FOREVER,
             checkpoint_every=config.checkpoint_every,
             keep_last=config.keep_last,
-            tensorboard=config.tensorboard,
+            loggers=loggers_of(config, Path(folder)),
         )
         trainer.train(stop=lambda: time.monotonic() - begun >= seconds, report=report)
     return samples

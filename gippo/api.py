@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gippo.configuration.compose import configure, override_text
-from gippo.configuration.run_config import TrainConfig
+from gippo.configuration.compose import override_text
+from gippo.configuration.derived import configure_training
 from gippo.errors import UserError
 from gippo.runs.metrics import read_metrics
 from gippo.runs.training import new_folder
@@ -69,7 +69,7 @@ def train(
     notes: list[str] = []
     console = make_console()
     console.quiet = quiet
-    config = configure("train", TrainConfig, overrides, notes.append)
+    config = configure_training(overrides, notes.append)
     config.run_dir = config.run_dir or new_folder(config)
     outcome = train_run(config, overrides, console, notes)
     best = outcome.best_return

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a policy; leaves metrics, checkpoints, a curve and a USD rollout",
     "play": "let a trained policy act: print its returns, record the motion as USD",
     "evaluate": "tell how well a trained policy does, over whole episodes",
+    "export": "write a trained policy as an ONNX or TorchScript file, which needs no gippo",
     "view": "play a recorded rollout in the browser",
     "plot": "draw the learning curves of several runs in one figure",
     "list": "list environments, methods, experiments, and runs with their best return and state",

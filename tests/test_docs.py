@@ -66,7 +66,7 @@ def test_the_commands_exist_and_their_keys_too(line, monkeypatch):
     monkeypatch.syspath_prepend(DOCS.parent / "examples")
     command, *arguments = shlex.split(line)
     assert command in COMMANDS
-    skipped = ("-", "run_dir", "hydra", "+hydra")
+    skipped = ("-", "run_dir", "from=", "hydra", "+hydra")
     keys = [a for a in arguments if not a.startswith(skipped) and "," not in a and "..." not in a]
     if command == "train":
         configure("train", TrainConfig, keys)

@@ -36,7 +36,11 @@ def test_the_example_runs_and_has_a_gradient():
 def test_the_commands_exist_and_their_keys_too(line):
     command, *arguments = line.split()
     assert command in COMMANDS
-    keys = [a for a in arguments if not a.startswith(("-", "run_dir", "hydra")) and "," not in a]
+    keys = [
+        a
+        for a in arguments
+        if not a.startswith(("-", "run_dir", "from=", "hydra")) and "," not in a
+    ]
     if command == "train":
         configure("train", TrainConfig, keys)
 

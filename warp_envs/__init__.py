@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from warp_envs.bridge.program import Program
     from warp_envs.bridge.threads import get_num_threads, set_num_threads
     from warp_envs.checks import ArgumentError
+    from warp_envs.declarations import Quantity
     from warp_envs.recording.recorder import RolloutRecorder
     from warp_envs.robots.base import ArticulatedEnv
     from warp_envs.robots.tasks import RobotState
@@ -43,6 +44,7 @@ __all__ = [
     "DifferentiableVectorEnv",
     "Mobil",
     "Program",
+    "Quantity",
     "RobotState",
     "RolloutRecorder",
     "TrafficSim",
@@ -61,6 +63,7 @@ _MODULES = {
     "DifferentiableVectorEnv": "vector_env",
     "Mobil": "traffic.simulator",
     "Program": "bridge.program",
+    "Quantity": "declarations",
     "RobotState": "robots.tasks",
     "RolloutRecorder": "recording.recorder",
     "TrafficSim": "traffic.simulator",

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import warp as wp
 
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_callable_with, check_integer, check_name
+
+
+class Quantity(NamedTuple):
+    """Numbers that stand beside each other in an observation or an action, and are of one kind."""
+
+    name: str
+    unit: str
+    """SI; "1": none. Of an action what it is at 1, as "200 N m"."""
+    count: int = 1
+
 
 DECLARED = {
     "name": "a string, as 'ant'",

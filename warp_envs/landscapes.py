@@ -10,7 +10,7 @@ import warp as wp
 from kernels import landscapes as functions
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer
-from warp_envs.declarations import DECLARED, check_declared
+from warp_envs.declarations import DECLARED, Quantity, check_declared
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 _OF_LANDSCAPES = {"half_width": "a number", "height": "a Warp function"}
@@ -35,6 +35,7 @@ class LandscapeEnv(DifferentiableVectorEnv):
     height: Callable[..., Any]
     """The landscape, as `kernels.landscapes.dejong` is one."""
     num_obs = 1
+    obs_quantities = (Quantity("zero", "1"),)
     max_episode_steps = 1
     reward_terms = ("height",)
 
@@ -52,6 +53,7 @@ class LandscapeEnv(DifferentiableVectorEnv):
         if not isinstance(self.height, wp.Function):
             raise ArgumentError("height", f"a {type(self.height).__name__}", "a Warp function")
         self.dim = self.num_actions = check_integer("dim", dim, 1)
+        self.action_quantities = (Quantity("point", f"{self.half_width:g}", self.dim),)
         self.state_layout = {"x": self.dim}
         super().__init__(**options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from warp_envs.checks import ArgumentError, check_integer, check_name, near_matc
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
+    Quantity,
     check_class,
     check_declared,
     check_sizes,
@@ -64,6 +65,12 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """Names of the terms whose sum is the reward."""
     state_bounds: Mapping[str, float] = MappingProxyType({})
     """Name of a part of the state -> greatest absolute value; beyond, an environment diverges."""
+    obs_quantities: Sequence[Quantity] = ()
+    """What the observation's numbers are, in their order; empty: not told."""
+    action_quantities: Sequence[Quantity] = ()
+    """What the action's numbers are, in their order; empty: not told."""
+    control_step: float | None = None
+    """Time between two actions [s]; None where there is none."""
     rows_per_block: int = 256
     """As many environments as keep a thread busy for 50 us: waking it pays no sooner."""
 
@@ -311,6 +318,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = box(-1.0, 1.0, (self.num_actions,), real)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the step's arrays, and those that each step more of a window keeps."""
+        return self._program.memory()
 
     @property
     def launches_per_step(self) -> tuple[int, int]:

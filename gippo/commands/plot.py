@@ -20,10 +20,10 @@ HELP = """\
 gippo plot: draw the learning curves of several runs in one figure, or a policy's traffic.
 
 Runs that differ in nothing but their seed are one curve: the mean over seeds, with a band that is
-its 95 % confidence interval (Student's t) or, on a logarithmic axis, spans the runs. Curves are
-named after the method and whatever else tells them apart; each environment has a panel. Beside the
-figure the same numbers are written as csv: env, label, runs, env_steps, mean_return, std_return,
-ci95_return (half the interval's width).
+its 95 % confidence interval (Student's t) or, of fewer than four runs and on a logarithmic axis,
+spans the runs. Curves are named after the method and whatever else tells them apart; each
+environment has a panel. Beside the figure the same numbers are written as csv: env, label, runs,
+env_steps, mean_return, std_return, ci95_return (half the interval's width).
 
 With kind=space_time or kind=fundamental a policy drives, and its traffic is drawn: everybody's way
 along the first road, coloured by speed; or flow against density as a loop across each road counts

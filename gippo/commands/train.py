@@ -8,7 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gippo.configuration.compose import GROUPS, choices, configure
+from gippo.configuration.compose import GROUPS, choices
+from gippo.configuration.derived import KEY, SHORT, configure_training
 from gippo.configuration.run_config import CONFIG_FILE, TrainConfig, to_omegaconf
 from gippo.errors import StoppedError, UserError
 from gippo.methods import config_class
@@ -40,13 +41,17 @@ Files in run_dir:
   config.yaml        every value of the run
   metrics.jsonl      one JSON object per epoch: epoch, env_steps, wall_time [s], episode_return and
                      episode_length (means over the last 100 or so finished episodes), best_return,
-                     alpha and much more; a number that does not exist yet is null
+                     alpha, evaluation_return and more; a number that does not exist yet is null
   tensorboard/       the same for TensorBoard
-  inputs/            copies of the files that the environment was given, with their checksums
+  inputs/            copies of the files that the run was given, with their checksums
+  changes.jsonl      what differs from the run it was started from; num_epochs raised on resume
   checkpoints/       the newest as epoch_NNNNNN.pt, the policy of the best return as best.pt
   curve.png          return, alpha, determinant range, out-of-range ratio
   rollout.usdc       the best policy's motion, for usdview or Omniverse (robots and traffic)
   rollout.png        frames of it
+
+from=RUN starts a new run with the networks and normalisers of another and with its values, but for
+what the command line says; changes.jsonl in its folder lists what that is.
 
 A run directory that holds a run is refused unless resume=true, which goes on from the newest
 checkpoint with the run's own config.yaml. On a CPU the numbers are those of a run that was never
@@ -63,6 +68,8 @@ Exit status: 0 trained; 1 given up for non-finite numbers or a full disk, the la
 Examples:
   gippo train env=cartpole algo=gippo seed=1 run_dir=runs/first
   gippo train run_dir=runs/first resume=true
+  gippo train run_dir=runs/first resume=true num_epochs=2000         on, past where it was to end
+  gippo train from=runs/first run_dir=runs/second algo=ppo algo.learning_rate=1e-4
   gippo train env=ackley64 algo=ppo algo.learning_rate=3e-3 num_epochs=500
   gippo train experiment=paper/cartpole
   gippo train -m algo=gippo,ppo,rp seed=0,1,2 hydra.sweep.dir=runs/cartpole
@@ -81,14 +88,15 @@ def help_text() -> str:
 
 def chosen_keys(overrides: Sequence[str]) -> str:
     """What `gippo train env=NAME --help` prints besides: every key under these choices."""
-    config = configure("train", TrainConfig, overrides)
+    overrides = [_whole(argument) for argument in overrides]
+    config = configure_training(overrides)
     return f"\nKeys and values of {' '.join(overrides)}:\n\n{_keys_text(config)}"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Train as the arguments say."""
     flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [argument for argument in arguments if argument not in flags]
+    overrides = [_whole(argument) for argument in arguments if argument not in flags]
     unknown = [flag for flag in flags if flag not in ("-m", "--multirun", "--keys", "--config")]
     if unknown:
         raise UserError(f"{unknown[0]}: no such option; there are -m, --keys, --config, --help")
@@ -96,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
         _sweep(overrides)
         return 0
     notes: list[str] = []
-    config = configure("train", TrainConfig, overrides, notes.append)
+    config = configure_training(overrides, notes.append)
     if "--keys" in flags or "--config" in flags:
         from omegaconf import OmegaConf
 
@@ -108,20 +116,31 @@ def run(arguments: Sequence[str]) -> int:
     return training.train(config, overrides, make_console(), notes).status
 
 
+def _whole(argument: str) -> str:
+    """An argument with the key's whole name."""
+    return (
+        f"{KEY}={argument.removeprefix(f'{SHORT}=')}"
+        if argument.startswith(f"{SHORT}=")
+        else argument
+    )
+
+
 def _sweep(overrides: Sequence[str]) -> None:
     """Run a sweep; its jobs are joblib's, other machines', or done here one after the other.
 
     Raises:
         StoppedError: a signal has stopped it.
     """
-    from gippo.configuration.sweep import run_sweep
+    from gippo.configuration.sweep import count_jobs, run_sweep
     from gippo.terminal.interrupt import stop_status, stopping_jobs
     from gippo.terminal.progress import make_console
 
     together = "hydra/launcher=joblib" in overrides
+    if not any(text.startswith("hydra/sweeper=") for text in overrides):
+        make_console().print(f"{count_jobs(overrides)} jobs; their values are checked first")
     try:
         with stopping_jobs(make_console().print) if together else nullcontext():
-            run_sweep("train", TrainConfig, overrides, sweep_job)
+            run_sweep("train", TrainConfig, overrides, sweep_job, configure_training)
     except KeyboardInterrupt:
         raise StoppedError(stop_status() or 128 + signal.SIGINT) from None
 
@@ -150,11 +169,12 @@ def sweep_job(hydra_config: DictConfig) -> float:
         take_jobs()
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
-    config = configure("train", TrainConfig, overrides)
+    config = configure_training(overrides)
     config.run_dir = config.run_dir or hydra.runtime.output_dir
     config.num_threads = config.num_threads or job_threads()
     run_dir = Path(config.run_dir)
     console = make_console(run_dir.name if together else None)
+    console.print(f"job {hydra.job.num + 1}: {run_dir}", soft_wrap=True)
     if (run_dir / CONFIG_FILE).exists():
         config.resume = True
         score = training.score_if_finished(training.resumed(config, run_dir, overrides), run_dir)

@@ -11,19 +11,21 @@ from gippo.configuration.compose import configure, written
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
-from warp_envs.checks import ArgumentError, check_choice
+from warp_envs.checks import ArgumentError, check_choice, check_positive
 
 ROLLOUT = "rollout.usdc"
+FILMS = (".gif", ".mp4")
 VIEWERS = ("page", "gl", "viser", "rerun")
 
 HELP = """\
-gippo view: play a recorded rollout in the browser, beside its rewards and returns.
+gippo view: play a recorded rollout in the browser, beside its rewards and returns; or film it.
 
 Usage: gippo view RUN_OR_USD [key=value ...]
 
 RUN_OR_USD is a run's folder, of which rollout.usdc is shown, or a USD file. The page is one HTML
 file beside it, which needs neither network nor server: it can be kept, sent and put on a web site.
-Appended to its address, #frame=120 shows that frame.
+Appended to its address, #frame=120 shows that frame. out=FILE.gif or out=FILE.mp4 writes a film
+instead, without a GPU or a browser (MP4 takes pip install '.[video]' in the checkout).
 
 Keys:
 {keys}
@@ -32,6 +34,7 @@ Examples:
   gippo view runs/first
   gippo view crowd.usdc
   gippo view runs/first out=first.html open=false
+  gippo view runs/first out=first.gif fps=15
   gippo view runs/first viewer=viser"""
 
 
@@ -40,16 +43,19 @@ class ViewConfig:
     """What to write and whether to open it."""
 
     out: str | None = None
-    """HTML file to write; null: the recording's name, ending in .html."""
+    """HTML file to write, or a film, .gif or .mp4; null: the recording's name, ending in .html."""
     open: bool = True
     """Open the page in the browser; false: only write it."""
+    fps: float = 20.0
+    """Of a film, pictures for each second."""
     viewer: str = "page"
     """page: as above; gl, viser or rerun: no page, but one of Newton's viewers (gippo[newton])."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
-        if self.out is not None and Path(self.out).suffix not in (".html", ".htm"):
-            raise ArgumentError("out", repr(self.out), "a file ending in .html")
+        if self.out is not None and Path(self.out).suffix not in (".html", ".htm", *FILMS):
+            raise ArgumentError("out", repr(self.out), "a file ending in .html, .gif or .mp4")
+        check_positive("fps", self.fps)
         check_choice("viewer", self.viewer, VIEWERS)
 
 
@@ -72,7 +78,21 @@ def run(arguments: Sequence[str]) -> int:
 
         show_in_newton(recording, settings.viewer)
         return 0
+    if settings.out is not None and Path(settings.out).suffix in FILMS:
+        return _film(recording, Path(settings.out), settings.fps)
     return _show_page(recording, settings)
+
+
+def _film(recording: Path, out: Path, fps: float) -> int:
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    from warp_envs.viewing.film import render_film
+
+    console = make_console()
+    for line in render_film(recording, out, fps=fps):
+        console.print(f"warning: {line}", soft_wrap=True)
+    console.print(f"film: {out}", soft_wrap=True)
+    return 0
 
 
 def _show_page(recording: Path, settings: ViewConfig) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,8 +79,8 @@ def configure(
             none = [override for override in groups if override.value() is None]  # of experiments
             parsed, groups = ([o for o in some if o not in none] for some in (parsed, groups))
             base = compose(command, [_text(override) for override in groups])
-            _check_keys(parsed, base)
-            _check_values(parsed, base)
+            check_keys(parsed, base)
+            check_values(parsed, base)
             selected, note = _store_preset(base)
             texts = [_text(override) for override in parsed]
             try:
@@ -215,13 +216,35 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
             raise UserError(f"{text!r}: key=value expected")
+    overrides = [_with_quotes(_from_home(text)) for text in overrides]
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise UserError(
             f"{_culprit(overrides)}: cannot be read as key=value (a value with special characters "
             "is quoted twice: \"key='a b=c'\")"
         ) from error
+
+
+def _from_home(text: str) -> str:
+    """``key=~/runs`` with the home folder in place of ``~``, which shells leave there."""
+    key, equals, value = text.partition("=")
+    home = Path.home().as_posix()
+    return key + equals + re.sub(r"""(^|[\["',])~(?=/)""", lambda m: m[1] + home, value)
+
+
+def _with_quotes(text: str) -> str:
+    """``key="value"`` of a plain value with marks that Hydra's grammar has other uses for.
+
+    A sweep's folders hold equals signs.
+    """
+    key, _, value = text.partition("=")
+    if not value or any(mark in value for mark in "\"'[]{}()$\\"):
+        return text
+    with suppress(HydraException):
+        OverridesParser.create().parse_overrides([text])
+        return text
+    return f'{key}="{value}"'
 
 
 def written(key: str, value: object) -> str:
@@ -317,7 +340,7 @@ def _near(given: str, known: Sequence[str]) -> str:
     return near_matches(given, known)
 
 
-def _check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
+def check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
     """Refuse a key that the configuration has not, before Hydra does in its own words."""
     plain = OmegaConf.to_container(base, resolve=False)
     assert isinstance(plain, dict)
@@ -345,7 +368,7 @@ def _siblings(key: str, known: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def _check_values(overrides: Sequence[Override], base: DictConfig) -> None:
+def check_values(overrides: Sequence[Override], base: DictConfig) -> None:
     """Refuse a sweep, and a value of the wrong type."""
     for override in overrides:
         if override.is_sweep_override():

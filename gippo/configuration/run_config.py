@@ -19,7 +19,7 @@ from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
 from gippo.methods import config_class, is_built_in, method_class
 from gippo.schema import real, settings_class
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError, check_choice, check_integer
 
 if TYPE_CHECKING:
     from gippo.learner import LearnerConfig
@@ -29,6 +29,8 @@ else:
 CONFIG_FILE = "config.yaml"
 INPUTS = "inputs"
 """Folder in a run's of the files that it was given; its configuration names them relative to it."""
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
+"""Where metrics may go beside metrics.jsonl."""
 MAX_THREADS = 1024
 """More than a system may refuse to start, in which case torch ends the process."""
 
@@ -72,24 +74,44 @@ class TrainConfig:
     """Where the run is kept; null: a new folder in runs/."""
     resume: bool = False
     """Continue the run in run_dir from its last checkpoint."""
+    from_run: str | None = None
+    """Start with the networks and normalisers of this run's best checkpoint (or of the one named,
+    RUN/checkpoints/FILE.pt) and with its values; typed from=RUN."""
+    evaluate_every: int = 0
+    """Epochs between evaluations of the policy's mean over whole episodes, and one after the last
+    epoch, logged as evaluation_return and evaluation_length; 0: none."""
+    evaluate_episodes: int = 16
+    """Episodes of an evaluation, in environments of their own; the same starts each time."""
+    best_by: str = "training"
+    """What best_return and best.pt go by: training (episodes with exploration) or evaluation."""
     checkpoint_every: int = 50
     """Epochs between checkpoints."""
     keep_last: int = 2
     """Checkpoints kept, beside the best policy's."""
     tensorboard: bool = True
-    """Write TensorBoard events."""
+    """Write TensorBoard events; false: not even if logger names it."""
+    logger: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Where metrics go beside metrics.jsonl: any of tensorboard, csv, wandb, mlflow."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("seed", self.seed, 0, 2**31 - 1)
         check_integer("num_epochs", self.num_epochs, 1)
+        check_integer("evaluate_every", self.evaluate_every, 0)
+        check_integer("evaluate_episodes", self.evaluate_episodes, 1)
+        check_choice("best_by", self.best_by, ("training", "evaluation"))
+        if self.best_by == "evaluation" and self.evaluate_every == 0:
+            raise ArgumentError("evaluate_every", "0", "1 or more with best_by=evaluation")
         check_integer("checkpoint_every", self.checkpoint_every, 1)
         check_integer("keep_last", self.keep_last, 1)
+        for name in self.logger:
+            check_choice("logger", name, LOGGERS)
         if self.num_threads is not None:
             check_integer("num_threads", self.num_threads, 1, MAX_THREADS)
-        if self.run_dir is not None and not self.run_dir.strip():
-            raise ArgumentError("run_dir", "''", "a folder")
+        for key in ("run_dir", "from_run"):
+            if getattr(self, key) is not None and not getattr(self, key).strip():
+                raise ArgumentError(key, "''", "a folder")
         if not isinstance(self.env.get("id"), str):  # whoever makes one finds out which it is
             raise ArgumentError("env.id", repr(self.env.get("id")), "a name or module:Class")
         check_integer("env.num_envs", self.env.get("num_envs"), 1)

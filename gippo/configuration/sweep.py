@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from gippo.configuration.compose import GROUPS, choices, config_dir, configure, parse, register
+from gippo.configuration.compose import GROUPS, choices, config_dir, parse, register
 from gippo.configuration.run_config import one_line
 from gippo.environment import num_cores
 from gippo.errors import UserError
@@ -39,14 +42,23 @@ _DEFAULTS = {
     # A cluster that runs already refuses to be told how large its store shall be.
     "ray": "+hydra.launcher.ray.init.object_store_memory=null",
 }
-# So many values of a range are tried out before the first job; the others when their turn comes.
+# So many values of a list are tried out before the first job; the others when their turn comes.
 _MOST_CHECKED = 50
+_LONGEST_NAME = 255
+"""Bytes of a folder's name, on all usual file systems."""
 
 
-def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -> None:
+def run_sweep(
+    command: str,
+    schema: type,
+    overrides: Sequence[str],
+    task: Any,
+    check: Callable[[Sequence[str]], Any],
+) -> None:
     """Let Hydra's sweeper and launcher call `task` once for every combination of values.
 
-    `task` gets Hydra's configuration of its job; what it makes of it is its own matter.
+    `task` gets Hydra's configuration of its job; what it makes of it is its own matter. `check`
+    raises UserError at a job's overrides.
 
     Raises:
         UserError: a launcher that is not there, or a value that its job would refuse; no job has
@@ -62,10 +74,12 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
     plugins = {key: _plugin(parsed, key) for key in _PLUGINS}
     own = [o for o in parsed if not o.key_or_group.startswith("hydra")]
     _check_folders(own)
+    if plugins["hydra/sweeper"] == "basic":
+        _check_names(own, parsed)
     for job in _samples(own):
-        configure(command, schema, job)
+        check(job)
     GlobalHydra.instance().clear()
-    overrides = list(overrides)
+    overrides = [str(override.input_line) for override in parsed]
     fixed = [o.key_or_group for o in own if not o.is_sweep_override()]
     if len(fixed) < len(own):  # jobs are named by what is swept over
         overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]")
@@ -75,12 +89,13 @@ def run_sweep(command: str, schema: type, overrides: Sequence[str], task: Any) -
             task_name="gippo",
             config_search_path=create_config_search_path(str(config_dir().resolve())),
         )
-        hydra.multirun(
-            config_name=command,
-            task_function=task,
-            overrides=overrides,
-            with_log_configuration=True,
-        )
+        with _each_composed_once():
+            hydra.multirun(
+                config_name=command,
+                task_function=task,
+                overrides=overrides,
+                with_log_configuration=True,
+            )
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
     finally:
@@ -97,6 +112,49 @@ def _check_folders(own: Sequence[Override]) -> None:
         f"{shared.input_line}: the jobs of a sweep need folders of their own; leave it out, and "
         f"hydra.sweep.dir={shared.value()} is the folder that holds them"
     )
+
+
+def _check_names(own: Sequence[Override], parsed: Sequence[Override]) -> None:
+    """Raise UserError if a job's folder would have a name that no file system takes."""
+    if any(o.key_or_group == "hydra.sweep.subdir" for o in parsed):
+        return
+    longest = [max(_values(o), key=len) for o in own if o.is_sweep_override()]
+    name = max(",".join(sorted(longest)).split("/"), key=lambda part: len(part.encode()))
+    if len(name.encode()) > _LONGEST_NAME:
+        raise UserError(
+            f"a job's folder would be named {name[:60]}..., {len(name.encode())} bytes where "
+            f"{_LONGEST_NAME} are accepted; hydra.sweep.subdir='${{hydra.job.num}}' numbers them"
+        )
+
+
+def count_jobs(overrides: Sequence[str]) -> int:
+    """How many jobs a sweep's overrides stand for, where its sweeper tries every combination."""
+    parsed = [o for o in parse(overrides) if not o.key_or_group.startswith("hydra")]
+    return math.prod(_count(override) for override in parsed)
+
+
+def _count(override: Override) -> int:
+    value = override.value()
+    if isinstance(value, Glob):
+        return max(1, len(value.filter(choices(override.key_or_group))))
+    if not override.is_sweep_override() or isinstance(value, IntervalSweep):
+        return 1
+    return sum(1 for _ in override.sweep_string_iterator())
+
+
+@contextmanager
+def _each_composed_once() -> Iterator[None]:
+    """Keep Hydra's basic sweeper from composing every job's configuration before the first one.
+
+    Each is composed again when its turn comes; 512 of them take minutes. `check` has seen every
+    value, and every combination of what choices there are.
+    """
+    whole = BasicSweeper.validate_batch_is_legal
+    BasicSweeper.validate_batch_is_legal = lambda self, batch: None
+    try:
+        yield
+    finally:
+        BasicSweeper.validate_batch_is_legal = whole
 
 
 def _plugin_defaults(plugins: Iterable[str], given: Sequence[Override]) -> list[str]:
@@ -167,7 +225,7 @@ def _samples(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def _values(override: Override) -> list[str]:
-    """One override for each value that this one stands for; an interval's ends."""
+    """One override for each value that this one stands for; the ends of an interval or range."""
     value = override.value()
     if isinstance(value, IntervalSweep):
         return [f"{override.key_or_group}={end}" for end in (value.start, value.end)]
@@ -176,5 +234,8 @@ def _values(override: Override) -> list[str]:
         return [f"{override.key_or_group}={name}" for name in names] or [str(override.input_line)]
     if not override.is_sweep_override():
         return [str(override.input_line)]
+    if isinstance(value, RangeSweep):  # what holds at both ends holds between
+        first, *others = override.sweep_string_iterator()
+        return [f"{override.key_or_group}={end}" for end in (first, *others[-1:])]
     some = itertools.islice(override.sweep_string_iterator(), _MOST_CHECKED)
     return [f"{override.key_or_group}={text}" for text in some]

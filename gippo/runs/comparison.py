@@ -32,9 +32,13 @@ _INCIDENTAL = (
     "resume",
     "num_threads",
     "device",
+    "evaluate_every",
+    "evaluate_episodes",
+    "best_by",
     "checkpoint_every",
     "keep_last",
     "tensorboard",
+    "logger",
     "rollout",
 )
 

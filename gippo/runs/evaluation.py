@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from gippo.configuration.run_config import folder_of, load_config
+from gippo.configuration.run_config import TrainConfig, folder_of, load_config
 from gippo.environment import make_env
-from gippo.runs.acting import MakeActing, begin_anew, named, trained
+from gippo.runs.acting import Acting, MakeActing, begin_anew, named, trained
 from gippo.runs.plots import half_width
 from warp_envs.checks import check_flag, check_integer
 
@@ -100,9 +100,8 @@ def evaluate(
     parts = []
     for first in range(0, num_episodes, AT_ONCE):
         count = min(AT_ONCE, num_episodes - first)
-        made = make_env(dict(settings or {}), num_envs=count, device=where, seed=seed)
-        made.number_from(first)
-        parts.append(_episodes(made, acting, seed, deterministic))
+        made = _environment(dict(settings or {}), count, first, where, seed)
+        parts.append(one_episode_each(made, acting, seed, deterministic))
     names = parts[0].reward_terms
     weights = [len(part.returns) / num_episodes for part in parts]
     return Evaluation(
@@ -113,12 +112,51 @@ def evaluate(
     )
 
 
+class Evaluator:
+    """Evaluates a policy that changes, over and over from the same starts."""
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        """Make the environments, `config.evaluate_episodes` of them, on a device."""
+        self._seed = config.seed
+        self._batches = [
+            _environment(
+                config.env,
+                min(AT_ONCE, config.evaluate_episodes - first),
+                first,
+                device,
+                config.seed,
+            )
+            for first in range(0, config.evaluate_episodes, AT_ONCE)
+        ]
+
+    def __call__(self, act: Acting) -> dict[str, float]:
+        """``evaluation_return`` and ``evaluation_length``, means over episodes, of `act`."""
+        parts = [one_episode_each(env, lambda _: act, self._seed) for env in self._batches]
+        returns = [value for part in parts for value in part.returns]
+        lengths = [value for part in parts for value in part.lengths]
+        return {
+            "evaluation_return": statistics.fmean(returns),
+            "evaluation_length": statistics.fmean(lengths),
+        }
+
+
+def _environment(
+    settings: Mapping[str, Any], count: int, first: int, device: str, seed: int
+) -> Any:
+    """Copies of an environment, those of numbers from `first` on."""
+    env = make_env(dict(settings), num_envs=count, device=device, seed=seed)
+    env.number_from(first)
+    return env
+
+
 @torch.no_grad()
-def _episodes(env: Any, acting: MakeActing, seed: int, deterministic: bool) -> Evaluation:
-    """One episode of each copy of `env`."""
+def one_episode_each(
+    env: Any, acting: MakeActing, seed: int, deterministic: bool = True
+) -> Evaluation:
+    """The first episode of every copy of an environment, from its reset with `seed`."""
     obs, _ = env.reset(seed=seed)
     policy = acting(env)
-    count, device = env.num_envs, env.device
+    count, device = env.num_envs, obs.device
     total = torch.zeros(count, dtype=torch.float64, device=device)
     terms = {name: torch.zeros_like(total) for name in env.reward_terms}
     length = torch.zeros(count, dtype=torch.int64, device=device)

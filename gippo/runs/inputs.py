@@ -28,8 +28,22 @@ RECORD = "inputs.json"
 _USD = (".usd", ".usda", ".usdc")
 
 
-def keep_inputs(config: TrainConfig, run_dir: Path) -> None:
+ORIGIN = "from_run"
+"""Folder in `INPUTS` of the checkpoint that the run starts with, and its key in `RECORD`."""
+
+
+def kept_origin(run_dir: Path) -> Path:
+    """Where a run keeps the checkpoint that it starts with."""
+    return run_dir / INPUTS / ORIGIN / "checkpoint.pt"
+
+
+def keep_inputs(config: TrainConfig, run_dir: Path, origin: Path | None = None) -> None:
     """Copy a new run's input files into its folder, and have the configuration name the copies.
+
+    Args:
+        config: the run's.
+        run_dir: its folder.
+        origin: the checkpoint that it starts with.
 
     Raises:
         OSError: they cannot be read or written.
@@ -46,6 +60,11 @@ def keep_inputs(config: TrainConfig, run_dir: Path) -> None:
         config.env[key] = str(folder / path.relative_to(top))
     for key, source in _modules(config).items():
         record[key] = {"from": str(source), "files": _sums([source], source.parent)}
+    if origin is not None:
+        copy = kept_origin(run_dir)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(origin, copy)
+        record[ORIGIN] = {"from": str(origin.absolute()), "files": _sums([copy], copy.parent)}
     if record:
         (run_dir / INPUTS).mkdir(exist_ok=True)
         text = json.dumps(record, indent=2) + "\n"

@@ -1,45 +1,46 @@
-"""What a run tells about itself: metrics.jsonl, an object per epoch, and TensorBoard events."""
+"""What a run tells about itself: metrics.jsonl, an object per epoch, and other loggers."""
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason
+from gippo.runs.loggers import Logger, MakeLogger, begin
 
 METRICS_FILE = "metrics.jsonl"
+_log = logging.getLogger(__name__)
 
 Row = Mapping[str, float | int | None]
 
 
 class MetricsLog:
-    """Appends an epoch's numbers to metrics.jsonl and to the event file."""
+    """Appends an epoch's numbers to metrics.jsonl and hands them to the other loggers."""
 
-    def __init__(self, run_dir: Path, *, after_epoch: int = 0, tensorboard: bool = True) -> None:
+    def __init__(
+        self, run_dir: Path, *, after_epoch: int = 0, loggers: Sequence[MakeLogger] = ()
+    ) -> None:
         """Go on after `after_epoch`: what an interrupted run wrote beyond it is dropped.
 
         Raises:
             UserError: the rows up to `after_epoch` are damaged; nothing has been dropped.
-            TrainingFailedError: the folder cannot be written to.
+            TrainingFailedError: the folder cannot be written to, or a logger cannot begin.
         """
         self._path = run_dir / METRICS_FILE
-        self._events: SummaryWriter | None = None
         with self._telling():
             _keep_until(self._path, after_epoch)
             self._file = self._path.open("ab", buffering=0)
-            if tensorboard:
-                folder = str(run_dir / "tensorboard")
-                self._events = SummaryWriter(folder, purge_step=after_epoch + 1)
+            self._loggers = begin(loggers, after_epoch)
 
     def write(self, row: Row) -> None:
         """Write one epoch's row; it is in the file when this returns. NaN becomes null.
@@ -52,10 +53,7 @@ class MetricsLog:
         with self._telling():
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if self._events is not None:
-                for name, value in plain.items():
-                    if name != "epoch" and value is not None:
-                        self._events.add_scalar(name, value, int(row["epoch"] or 0))
+            self._each(lambda logger: logger.write(int(row["epoch"] or 0), plain))
 
     def sync(self) -> None:
         """Have everything on the disk, beyond the system's caches.
@@ -65,13 +63,27 @@ class MetricsLog:
         """
         with self._telling():
             os.fsync(self._file.fileno())
+            self._each(lambda logger: logger.sync())
 
     def close(self) -> None:
-        """Finish both files."""
+        """Finish all files."""
         self._file.close()
-        if self._events is not None:
-            with suppress(OSError):  # a picture of what metrics.jsonl holds whole
-                self._events.close()
+        with suppress(OSError):  # pictures of what metrics.jsonl holds whole
+            self._each(lambda logger: logger.close())
+
+    def _each(self, do: Callable[[Logger], None]) -> None:
+        """Have every logger do something; a service that fails is told of and left alone."""
+        for logger in list(self._loggers):
+            try:
+                do(logger)
+            except Exception as error:
+                if isinstance(error, OSError) and logger.own_files:
+                    raise
+                self._loggers.remove(logger)
+                _log.warning(
+                    f"logger: {logger.name} has failed and gets nothing more of this run "
+                    f"({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+                )
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

@@ -24,6 +24,8 @@ Columns = Mapping[str, np.ndarray]
 # Okabe and Ito's colours, told apart by colour-blind readers.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SMOOTHING = 25
+_FEWEST_FOR_INTERVAL = 4
+"""Runs; Student's t of fewer makes an interval that says more of t than of them."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ def plot_comparison(panels: Mapping[str, Sequence[Curve]], path: Path) -> None:
 def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[list[Any]]:
     """Draw the mean return over runs against environment steps.
 
-    The band is the mean's 95 % confidence interval, by Student's t over the runs; where returns
-    approach zero on a logarithmic axis, on which such an interval has no place, it spans the runs.
+    The band is the mean's 95 % confidence interval, by Student's t over four runs or more. Of
+    fewer, and where returns approach zero on a logarithmic axis, on which such an interval has no
+    place, it spans the runs. The axis is made for the runs: a wider band is cut off at its ends.
 
     Returns:
         What is drawn: label, runs, environment steps, mean and standard deviation.
@@ -116,6 +119,8 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
     rows: list[list[Any]] = []
     at_steps = [_at_common_steps(curve) for curve in curves]
     logarithmic = spread_if_vanishing(axis, np.concatenate([r.mean(axis=0) for _, r in at_steps]))
+    if not logarithmic:
+        _fit_to(axis, np.concatenate([r.ravel() for _, r in at_steps]))
     colours = cycle_colours(len(curves))
     for curve, colour, (steps, returns) in zip(curves, colours, at_steps, strict=True):
         mean, spread = returns.mean(axis=0), returns.std(axis=0)
@@ -126,7 +131,8 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
         if count > 1:
             width = half_width(spread, count)
             span = (returns.min(axis=0), returns.max(axis=0))
-            band = span if logarithmic else (mean - width, mean + width)
+            spans = logarithmic or count < _FEWEST_FOR_INTERVAL
+            band = span if spans else (mean - width, mean + width)
             axis.fill_between(steps, *band, color=colour, alpha=0.18, lw=0)
         rows += [[curve.label, count, *row] for row in zip(steps, mean, spread, strict=True)]
     axis.set_title(title)
@@ -136,6 +142,14 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], title: str = "") -> list[li
     tidy(axis)
     axis.set_xlim(left=0)
     return rows
+
+
+def _fit_to(axis: Axes, values: np.ndarray) -> None:
+    """Have the axis show all `values`, with a margin, and nothing beyond."""
+    known = values[np.isfinite(values)]
+    if known.size and np.ptp(known) > 0.0:
+        margin = 0.05 * float(np.ptp(known))
+        axis.set_ylim(float(known.min()) - margin, float(known.max()) + margin)
 
 
 def shared_legend(figure: Figure) -> None:
@@ -201,6 +215,12 @@ def _draw_return(axis: Axes, columns: Columns) -> None:
     )
     smoothed = np.where(np.isfinite(value), smooth(value), np.nan)
     axis.plot(epoch, smoothed, color=_COLOURS[0], label=f"smoothed over {_SMOOTHING} epochs")
+    evaluated = columns.get("evaluation_return")
+    if evaluated is not None:
+        known = np.isfinite(evaluated)
+        style = {"color": _COLOURS[1], "marker": ".", "lw": 1.0}
+        axis.plot(epoch[known], evaluated[known], label="evaluated, without exploration", **style)
+        value = np.concatenate([value, evaluated[known]])
     axis.set_ylabel("episode return")
     spread_if_vanishing(axis, value)
     axis.legend(frameon=False, loc="best")

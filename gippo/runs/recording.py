@@ -11,6 +11,7 @@ import torch
 
 from gippo.runs.acting import MakeActing, begin_anew
 from warp_envs.recording.recorder import RobotSource, RolloutRecorder, TrafficSource
+from warp_envs.usd.stage import stage_files
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,25 @@ class Played:
     """The return so far of the episode under way."""
     recorded: bool
     """Whether a USD file was written; some environments have nothing to show."""
+
+
+def files_beside(recording: Path) -> list[Path]:
+    """What a recording needs beside itself: the textures of its robot, which .usdz alone packs."""
+    if recording.suffix == ".usdz":
+        return []
+    return [file for file in stage_files(recording.absolute()) if file != recording.absolute()]
+
+
+def warning_of(recording: Path) -> list[str]:
+    """A line if a recording cannot be taken elsewhere by itself."""
+    files = files_beside(recording)
+    if not files:
+        return []
+    names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    return [
+        f"{recording.name} refers to {len(files)} texture{'s' * (len(files) > 1)} where the robot's "
+        f"file has them ({names}); a .usdz file takes them along"
+    ]
 
 
 @torch.no_grad()

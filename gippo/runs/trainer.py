@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from gippo.errors import UserError
 from gippo.runs.checkpoint import CHECKPOINTS, Checkpoint, CheckpointFolder, difference, unsound
+from gippo.runs.loggers import MakeLogger
 from gippo.runs.metrics import METRICS_FILE, MetricsLog, count_epochs
 
 
@@ -36,7 +37,8 @@ class Trainable(Protocol):
 class Trainer:
     """Trains a learner for a number of epochs and keeps the run in a folder.
 
-    The best policy is the one after the epoch with the highest `episode_return`. It is written
+    The best policy is the one after the epoch with the highest `episode_return`, or, if asked for,
+    with the highest `evaluation_return` of those that were evaluated. It is written
     together with the numbered checkpoints, not in every epoch that improves, so at any moment the
     files describe one state of the run.
     """
@@ -49,8 +51,11 @@ class Trainer:
         num_epochs: int,
         checkpoint_every: int,
         keep_last: int,
-        tensorboard: bool = True,
+        loggers: Sequence[MakeLogger] = (),
         settings: Mapping[str, str] | None = None,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        evaluate_every: int = 0,
+        best_by: str = "training",
     ) -> None:
         """Prepare a run from its beginning; `resume` moves it on.
 
@@ -60,16 +65,22 @@ class Trainer:
             num_epochs: until when.
             checkpoint_every: epochs between checkpoints.
             keep_last: checkpoints kept, beside the best.
-            tensorboard: write its events.
+            loggers: what begins each logger beside metrics.jsonl.
             settings: dotted key -> value of all that the numbers depend on. Kept in each
                 checkpoint: one made with others is not gone on from.
+            evaluate: evaluates the learner's policy, without an effect on its training.
+            evaluate_every: epochs between that, which the last epoch ends with, too; 0: never.
+            best_by: what the best policy has most of, "training" or "evaluation".
         """
         self.learner = learner
         self.run_dir = run_dir
         self.num_epochs = num_epochs
         self.checkpoint_every = checkpoint_every
-        self.tensorboard = tensorboard
+        self._loggers = loggers
         self._settings = json.dumps(dict(settings or {}))
+        self._evaluate = evaluate
+        self._evaluate_every = evaluate_every
+        self._best_by = best_by
         self.checkpoints = CheckpointFolder(run_dir / CHECKPOINTS, keep_last)
         self.best_return = -math.inf
         self._best: Checkpoint | None = None
@@ -142,7 +153,7 @@ class Trainer:
             UserError: the metrics of the epochs done before are damaged.
             TrainingFailedError: the disk is full or gone; the checkpoints are good.
         """
-        log = MetricsLog(self.run_dir, after_epoch=self.epoch, tensorboard=self.tensorboard)
+        log = MetricsLog(self.run_dir, after_epoch=self.epoch, loggers=self._loggers)
         started = time.monotonic() - self._wall_time
         try:
             while self.epoch < self.num_epochs and not stop():
@@ -159,10 +170,14 @@ class Trainer:
 
     def _epoch(self, started: float) -> dict[str, float]:
         metrics = self.learner.train_epoch()
+        evaluated = self._evaluation()
         self._wall_time = time.monotonic() - started
         value = metrics.get("episode_return", math.nan)
-        if value > self.best_return:
-            self.best_return = value
+        judged = value
+        if self._best_by == "evaluation":
+            judged = evaluated.get("evaluation_return", math.nan)
+        if judged > self.best_return:
+            self.best_return = judged
             self._best = self._checkpoint()
         return {
             "epoch": self.epoch,
@@ -171,8 +186,15 @@ class Trainer:
             "episode_return": value,
             "episode_length": metrics.get("episode_length", math.nan),
             "best_return": self.best_return,
+            **evaluated,
             **{k: v for k, v in metrics.items() if k not in ("episode_return", "episode_length")},
         }
+
+    def _evaluation(self) -> dict[str, float]:
+        """What evaluating the policy gave, if that is due after this epoch."""
+        every = self._evaluate_every
+        due = every > 0 and (self.epoch % every == 0 or self.epoch == self.num_epochs)
+        return self._evaluate() if due and self._evaluate is not None else {}
 
     def _checkpoint(self) -> Checkpoint:
         return {

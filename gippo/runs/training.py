@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,21 @@ from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError
 from gippo.runs.acting import trained
 from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
+from gippo.runs.evaluation import Evaluator
 from gippo.runs.inputs import check_inputs, keep_inputs
+from gippo.runs.loggers import CSV_FILE, IDS_FILE, check_loggers, loggers_of
+from gippo.runs.memory import check_memory
 from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.origin import (
+    CHANGES_FILE,
+    describe_origin,
+    note_change,
+    origin_of,
+    start_from,
+    told,
+)
 from gippo.runs.plots import Columns, Limits, plot_run
-from gippo.runs.recording import play_policy
+from gippo.runs.recording import play_policy, warning_of
 from gippo.runs.trainer import Trainer
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
@@ -49,7 +60,10 @@ from warp_envs.checks import ArgumentError
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
-_BEFORE_AN_EPOCH = {CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, "tensorboard", ".hydra"}
+_BEFORE_AN_EPOCH = {
+    *(CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, CHANGES_FILE),
+    *("tensorboard", ".hydra", CSV_FILE, IDS_FILE, "wandb"),
+}
 """What may lie in a folder where a run has begun and done nothing."""
 PICTURES_DUE = ".pictures_due"
 """Lies in a run's folder while they are made."""
@@ -58,9 +72,12 @@ ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
 RESUMABLE = (
     "device",
     "num_threads",
+    "evaluate_every",
+    "evaluate_episodes",
     "checkpoint_every",
     "keep_last",
     "tensorboard",
+    "logger",
     "rollout",
     "run_dir",
     "resume",
@@ -130,26 +147,38 @@ def _lead(
     # Kept with the run: on a machine of other cores it would else go on with other rounding.
     config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
+        check_loggers(config.logger)
+        check_memory(config, device)
         learner = _make_learner(config, ranks, device)
+        evaluate = _evaluation(config, learner, device)
+        origin = origin_of(config, run_dir)
+        said = [] if origin is None or config.resume else start_from(learner, origin)
         _make_folder(run_dir)
         with sole_use(run_dir):
             if not config.resume:
-                _keep_inputs(config, run_dir)
+                said += _keep_inputs(config, run_dir, origin)
             trainer = Trainer(
                 learner,
                 run_dir,
                 num_epochs=config.num_epochs,
                 checkpoint_every=config.checkpoint_every,
                 keep_last=config.keep_last,
-                tensorboard=config.tensorboard,
+                loggers=loggers_of(config, run_dir),
                 settings=_settings(config, run_dir),
+                evaluate=evaluate,
+                evaluate_every=config.evaluate_every,
+                best_by=config.best_by,
             )
             if config.resume:
                 for line in trainer.resume():
                     console.print(f"{line}; the one before it is used")
+                if origin is not None and trainer.epoch == 0:
+                    start_from(learner, origin)
+                _note_more_epochs(config, run_dir, trainer.epoch)
+            if config.resume or origin is not None:
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
-            for line in (*notes, title(config), *getattr(learner.env, "notes", ())):
+            for line in (*notes, title(config), *said, *getattr(learner.env, "notes", ())):
                 console.print(line, soft_wrap=True)
             try:
                 _train_visibly(trainer, config, stop, console, ranks)
@@ -179,7 +208,7 @@ def _follow(config: TrainConfig, run_dir: Path, ranks: Ranks, device: str) -> Ou
     with StopRequest(None) as stop:
         use_threads(config.num_threads, local_processes())
         learner = _make_learner(config, ranks, device)
-        if config.resume:
+        if config.resume or config.from_run is not None:
             learner.load_state_dict(ranks.told(None))
         while learner.epoch < config.num_epochs and not ranks.any(stop.made):
             learner.train_epoch()
@@ -248,6 +277,9 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     for override in overrides:
         key, _, value = override.partition("=")
         section = key.partition(".")[0]
+        if key == "num_epochs" and given.num_epochs > config.num_epochs:
+            config.num_epochs = given.num_epochs
+            continue
         if section in RESUMABLE:
             setattr(config, section, getattr(given, section))
         elif section != "hydra" and not _says_the_same(key, config, given):
@@ -259,13 +291,29 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
     return config
 
 
-def _keep_inputs(config: TrainConfig, run_dir: Path) -> None:
+def _note_more_epochs(config: TrainConfig, run_dir: Path, epoch: int) -> None:
+    """Record that a run goes on for longer than it was to."""
+    before = load_config(run_dir).num_epochs
+    if before != config.num_epochs:
+        note_change(
+            run_dir, {"epoch": epoch, "changed": {"num_epochs": [before, config.num_epochs]}}
+        )
+
+
+def _keep_inputs(config: TrainConfig, run_dir: Path, origin: Path | None) -> list[str]:
+    """Keep what the run is made of; a line on what it starts from, if it does."""
+    change = None if origin is None else describe_origin(config, origin)
     try:
-        keep_inputs(config, run_dir)
+        keep_inputs(config, run_dir, origin)
     except OSError as error:
         raise TrainingFailedError(
             f"{run_dir}: the files that the run is made of cannot be copied ({reason(error)})"
         ) from error
+    (run_dir / CHANGES_FILE).unlink(missing_ok=True)  # of a start that came to nothing
+    if change is None:
+        return []
+    note_change(run_dir, change)
+    return [told(change)]
 
 
 def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
@@ -273,7 +321,7 @@ def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     values = stored(config, run_dir)
     plain = OmegaConf.to_container(values)
     assert isinstance(plain, dict)
-    free = (*RESUMABLE, "num_epochs")
+    free = (*RESUMABLE, "num_epochs", "from_run", "best_by")
     kept = {name: value for name, value in plain.items() if name not in free}
     found = ((key, OmegaConf.select(values, key)) for key in keys_of(kept))
     return {key: str(value) for key, value in found if not OmegaConf.is_dict(value)}
@@ -318,6 +366,16 @@ def _make_learner(config: TrainConfig, ranks: Ranks, device: str) -> Learner:
             f"env.num_envs: {config.env['num_envs']} given, or a network or window of this size: "
             "it needs more memory than there is"
         ) from error
+
+
+def _evaluation(
+    config: TrainConfig, learner: Learner, device: str
+) -> Callable[[], dict[str, float]] | None:
+    """What evaluates the learner's policy, in environments of its own, if that is asked for."""
+    if config.evaluate_every == 0:
+        return None
+    evaluator = Evaluator(config, device)
+    return lambda: evaluator(learner.act)
 
 
 def _make_folder(run_dir: Path) -> None:
@@ -420,6 +478,8 @@ def _record(trainer: Trainer, config: TrainConfig, console: Console) -> dict[str
                 num_steps=config.rollout.num_steps,
                 out=files["rollout"],
             ).recorded
+        for line in warning_of(files["rollout"]) if recorded else ():
+            console.print(f"warning: {line}", soft_wrap=True)
     if recorded:
         with _not_needed(files["picture"].name, console):
             for line in render_contact_sheet(files["rollout"], files["picture"]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import MISSING
@@ -88,6 +89,12 @@ def _plain(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_plain(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(_plain, value)) + "]"
     if isinstance(value, float):
-        return f"{value:g}"
-    return str(value).replace(" ", "").replace("'", "")
+        return repr(value)
+    text = str(value)
+    bare = re.fullmatch(r"[\w./:+*-]+", text) or not isinstance(value, str)
+    return text if bare else f'"{text}"'

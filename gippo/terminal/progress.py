@@ -162,6 +162,8 @@ def _describe(numbers: Numbers, speed: float, left: float) -> str:
     parts = [f"return {number(numbers.get('episode_return'))}"]
     if numbers.get("best_return") is not None:
         parts.append(f"best {number(numbers['best_return'])}")
+    if numbers.get("evaluation_return") is not None:
+        parts.append(f"evaluated {number(numbers['evaluation_return'])}")
     if numbers.get("alpha") is not None:
         parts.append(f"alpha {number(numbers['alpha'])}")
     parts += [f"{speed:,.0f} steps/s", f"{duration(left)} left"]

@@ -118,7 +118,7 @@ class Run:
         self.metrics = (folder / "metrics.jsonl").read_bytes()
 
     def trainer(self) -> Trainer:
-        options = {"num_epochs": 3, "checkpoint_every": 2, "keep_last": 2, "tensorboard": False}
+        options = {"num_epochs": 3, "checkpoint_every": 2, "keep_last": 2}
         return Trainer(self.learner, self.folder, **options)
 
 

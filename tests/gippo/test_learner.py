@@ -411,7 +411,7 @@ def test_a_window_of_which_every_step_diverged_ends_training():
 
 def test_staggered_copies_begin_at_steps_spread_over_an_episode():
     env = warp_envs.make("dejong", dim=2, num_envs=4, max_episode_steps=20)
-    config = LearnerConfig(horizon=16, staggered=True, actor=NetworkConfig([4]))
+    config = LearnerConfig(horizon=16, staggered=True, actor=ActorConfig([4]))
     learner = Learner(env, config, PPOConfig(), num_epochs=2, seed=0)
     assert env.get_state()["step_count"].tolist() == [0, 5, 10, 15]
     metrics = learner.train_epoch()  # ends the three that began later, which are in no mean

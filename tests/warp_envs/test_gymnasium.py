@@ -1,7 +1,9 @@
 """Registration with Gymnasium, and its contract for vector environments."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -16,6 +18,7 @@ pytest.importorskip("array_api_compat", reason="pip install 'gippo[test]' brings
 
 from gymnasium.wrappers.vector import ArrayConversion, RecordEpisodeStatistics
 
+ROOT = Path(__file__).parents[2]
 CHECKED = ["dejong", "cartpole", "pace_car"]  # an episode of one step, a robot, traffic
 LIMITS = {"dejong": 1, "ackley": 1, "cartpole": 240, "ring": 3000}
 
@@ -153,3 +156,39 @@ def test_gymnasiums_statistics_wrapper_counts_episodes():
         total += reward
     assert np.allclose(info["episode"]["r"], total)
     assert info["episode"]["l"].tolist() == [3, 3, 3]
+
+
+def wrapped(name):
+    env = in_numpy("cartpole")
+    given = {
+        "ClipReward": (-1.0, 1.0),
+        "RescaleAction": (-1.0, 1.0),
+        "RescaleObservation": (-1.0, 1.0),
+        "DtypeObservation": (np.float64,),
+        "ReshapeObservation": ((5, 1),),
+        "TransformAction": (lambda action: action, env.action_space, env.single_action_space),
+        "TransformObservation": (lambda obs: obs,),
+        "TransformReward": (lambda reward: reward,),
+    }
+    return getattr(gymnasium.wrappers.vector, name)(env, *given.get(name, ()))
+
+
+WRAPPERS = [
+    re.findall(r"`(\w+)`", row.split("|")[1])
+    for row in (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8").splitlines()
+    if row.startswith(("| `ClipAction`", "| `NormalizeObservation`"))
+]
+
+
+@pytest.mark.parametrize("name", WRAPPERS[0])
+def test_wrappers_that_the_page_says_work_do(name):
+    env = wrapped(name)
+    env.reset(seed=0)
+    obs, reward, *_ = env.step(env.action_space.sample())
+    assert obs.shape == (3, 5) and np.isfinite(reward).all()
+
+
+@pytest.mark.parametrize("name", WRAPPERS[1])
+def test_wrappers_that_the_page_says_are_refused_are(name):
+    with pytest.raises(ValueError, match="Expected autoreset_mode"):
+        wrapped(name)

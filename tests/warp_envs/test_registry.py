@@ -123,3 +123,12 @@ def test_the_package_names_what_it_imports_when_asked():
     with pytest.raises(AttributeError, match="no attribute 'Articulatoin'"):
         _ = warp_envs.Articulatoin
     assert warp_envs.make("dejong", num_envs=1).observe().dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    "env_id", ["dejong", "cartpole", "hopper", "ant", "half_cheetah", "pace_car"]
+)
+def test_an_environment_tells_what_each_of_its_numbers_is(env_id):
+    env = warp_envs.make(env_id, num_envs=1)
+    assert sum(quantity.count for quantity in env.obs_quantities) == env.num_obs
+    assert sum(quantity.count for quantity in env.action_quantities) == env.num_actions

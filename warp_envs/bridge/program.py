@@ -215,6 +215,14 @@ class Program:
             return partial(Call.apply, partial(iter, [first]))
         return partial(Call.apply, partial(lend, [first], partial(self._new_slot, inputs, outputs)))
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes of all arrays with their gradients, and those that a further slot takes."""
+        own, whole = (
+            sum(array.size * wp.types.type_size_in_bytes(array.dtype) for array in arrays)
+            for arrays in (self._own, [*self._own, *self._shared, *self._gradients])
+        )
+        return whole, own
+
     def count_launches(self) -> tuple[int, int]:
         """Launches of a run forward, conditional ones included, and backward."""
         repeated = sum(launch.repeated for launch in self._launches)

@@ -11,6 +11,7 @@ import warp as wp
 from kernels.robots import ant
 from kernels.robots import shared as robot
 from warp_envs.bridge.program import Program
+from warp_envs.declarations import Quantity
 from warp_envs.robots.base import ArticulatedEnv, asset_path
 from warp_envs.vector_env import Arrays
 
@@ -59,6 +60,21 @@ class AntEnv(ArticulatedEnv):
     start_q_spread = (*[0.1] * 3, *[0.0] * 4, *[0.2] * NUM_HINGES)
     start_qd_spread = 0.25
     start_tilt = math.pi / 24
+
+    @property
+    def obs_quantities(self) -> tuple[Quantity, ...]:
+        """The class's table of observations."""
+        return (
+            Quantity("height", "m"),
+            Quantity("orientation xyzw", "1", 4),
+            Quantity("linear velocity", "m/s", 3),
+            Quantity("angular velocity", "rad/s", 3),
+            *self._of_joints("angle of", "rad"),
+            *self._of_joints("0.1 * velocity of", "rad/s"),
+            Quantity("up", "1"),
+            Quantity("heading", "1"),
+            *(Quantity(f"last action {q.name}", "1") for q in self.action_quantities),
+        )
 
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays

@@ -20,6 +20,7 @@ from warp_envs.articulation.contacts import ground_notes
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
+from warp_envs.declarations import Quantity
 from warp_envs.robots import tasks
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.robots.base import ArticulatedEnv
@@ -233,6 +234,15 @@ class RobotEnv(ArticulatedEnv):
         part = replace(description, bodies=description.bodies[: self._base + 1])
         device = wp.device_to_torch(self.articulation.device)
         return Articulation.from_description(part, self.num_envs, device, self.dtype)
+
+    @property
+    def obs_quantities(self) -> tuple[Quantity, ...]:
+        """The terms of `observe`; of a task in torch, nothing is known."""
+        if self.torch_task is not None:
+            return ()
+        names = [c.label if c.scale == 1.0 else f"{c.scale:g} * {c.label}" for c in self._observed]
+        units = [choice.term.unit for choice in self._observed]
+        return tuple(map(Quantity, names, units, self._widths()))
 
     # Launches -----------------------------------------------------------------------------------
 

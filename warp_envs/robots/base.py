@@ -21,7 +21,7 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer, check_positive
-from warp_envs.declarations import DECLARED, check_declared, check_widths
+from warp_envs.declarations import DECLARED, Quantity, check_declared, check_widths
 from warp_envs.robots.actuators import find_drives
 from warp_envs.robots.anatomy import SINGLE
 from warp_envs.robots.terrain import make_ground
@@ -211,6 +211,29 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         if self.start_tilt and kinds[0] != "free":
             raise ArgumentError("start_tilt", repr(self.start_tilt), "0 without a free first body")
         return rest, _per_coordinate("start_q_spread", self.start_q_spread, single)
+
+    # What its numbers are -----------------------------------------------------------------------
+
+    @property
+    def action_quantities(self) -> tuple[Quantity, ...]:
+        """The driven joints; of one with a servo an action is a share of its range."""
+        bodies = self.articulation.description.bodies
+        found = []
+        for index, slope in zip(self._drives.bodies, self._drives.slope, strict=True):
+            joint = bodies[index].joint
+            servo = joint.servo_kp or joint.servo_kd
+            unit = "1" if servo else f"{slope:g} {'N' if joint.kind == 'prismatic' else 'N m'}"
+            found.append(Quantity(joint.name, unit))
+        return tuple(found)
+
+    def _of_joints(self, what: str, unit: str, slide_unit: str = "") -> tuple[Quantity, ...]:
+        """A quantity of every hinge and slide, in the order of their coordinates."""
+        joints = [body.joint for body in self.articulation.description.bodies]
+        return tuple(
+            Quantity(f"{what} {j.name}", unit if j.kind == "revolute" else slide_unit or unit)
+            for j in joints
+            if j.kind in SINGLE
+        )
 
     # What a recorder reads ----------------------------------------------------------------------
 

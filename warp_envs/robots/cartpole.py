@@ -8,6 +8,7 @@ import warp as wp
 
 from kernels.robots import cartpole
 from warp_envs.bridge.program import Program
+from warp_envs.declarations import Quantity
 from warp_envs.robots.base import ArticulatedEnv, asset_path
 from warp_envs.vector_env import Arrays
 
@@ -35,6 +36,13 @@ class CartpoleEnv(ArticulatedEnv):
     num_obs = 5
     max_episode_steps = 240
     reward_terms = ("angle", "spin", "position", "speed")
+    obs_quantities = (
+        Quantity("x", "m"),
+        Quantity("velocity", "m/s"),
+        Quantity("sin theta", "1"),
+        Quantity("cos theta", "1"),
+        Quantity("angular velocity", "rad/s"),
+    )
     start_q = (0.0, -math.pi)
     start_q_spread = math.pi / 2
     start_qd_spread = 0.25

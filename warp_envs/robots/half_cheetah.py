@@ -7,6 +7,7 @@ import warp as wp
 from kernels.robots import half_cheetah
 from kernels.robots import shared as robot
 from warp_envs.bridge.program import Program
+from warp_envs.declarations import Quantity
 from warp_envs.robots.base import ArticulatedEnv, asset_path
 from warp_envs.vector_env import Arrays
 
@@ -43,6 +44,16 @@ class HalfCheetahEnv(ArticulatedEnv):
     start_q = (0.0, -0.2, *[0.0] * 7)
     start_q_spread = 0.1
     start_qd_spread = 0.25
+
+    @property
+    def obs_quantities(self) -> tuple[Quantity, ...]:
+        """The class's table of observations."""
+        hinges = (Quantity("pitch", "rad"), *self._of_joints("angle of", "rad")[3:])
+        return (
+            Quantity("height above 1 m", "m"),
+            *hinges,
+            *self._of_joints("velocity of", "rad/s", "m/s"),
+        )
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """z, pitch, six hinges, nine velocities."""

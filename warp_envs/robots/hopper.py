@@ -6,6 +6,7 @@ import warp as wp
 
 from kernels.robots import hopper
 from warp_envs.bridge.program import Program
+from warp_envs.declarations import Quantity
 from warp_envs.robots.base import ArticulatedEnv, asset_path
 from warp_envs.vector_env import Arrays
 
@@ -40,6 +41,16 @@ class HopperEnv(ArticulatedEnv):
     reward_terms = ("progress", "height", "pitch", "effort")
     start_q_spread = 0.05
     start_qd_spread = 0.05
+
+    @property
+    def obs_quantities(self) -> tuple[Quantity, ...]:
+        """The class's table of observations."""
+        hinges = (Quantity("pitch", "rad"), *self._of_joints("angle of", "rad")[3:])
+        return (
+            Quantity("height above the standing pose", "m"),
+            *hinges,
+            *self._of_joints("velocity of", "rad/s", "m/s"),
+        )
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """z, pitch, three hinges, six velocities."""

@@ -11,6 +11,7 @@ from kernels.precision import precision_of
 from kernels.robots import shared as robot
 from kernels.robots import walker
 from warp_envs.bridge.program import Program
+from warp_envs.declarations import Quantity
 from warp_envs.robots.base import ArticulatedEnv
 from warp_envs.vector_env import Arrays
 
@@ -52,6 +53,21 @@ class WalkerEnv(ArticulatedEnv):
     def _com(self) -> Any:
         """The base's centre of mass in its frame [m]."""
         return precision_of(self.scalar).vec3(*self.articulation.description.bodies[0].com)
+
+    @property
+    def obs_quantities(self) -> tuple[Quantity, ...]:
+        """The class's table of observations."""
+        return (
+            Quantity("height", "m"),
+            Quantity("orientation xyzw", "1", 4),
+            Quantity("linear velocity", "m/s", 3),
+            Quantity("angular velocity", "rad/s", 3),
+            *self._of_joints("angle of", "rad"),
+            *self._of_joints("0.1 * velocity of", "rad/s"),
+            Quantity("up", "1"),
+            Quantity("heading", "1"),
+            *(Quantity(f"last action {q.name}", "1") for q in self.action_quantities),
+        )
 
     def record_step(
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays

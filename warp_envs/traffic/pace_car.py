@@ -13,6 +13,7 @@ from kernels.traffic import pace_car
 from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
 from warp_envs.checks import check_choice, check_flag, check_integer
+from warp_envs.declarations import Quantity
 from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.traffic.programs import driver_type
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
@@ -114,7 +115,16 @@ class PaceCarEnv(DifferentiableVectorEnv):
         self.num_lanes, self.num_vehicles = num_lanes, num_vehicles
         self.reward_clip = reward_clip
         self.physics = REALISTIC if realistic else PAPER
+        steering = f"{math.degrees(self.physics.max_steering):g} degrees"
+        self.action_quantities = (
+            Quantity("acceleration", f"{self.physics.max_acceleration:g} m/s^2"),
+            Quantity("steering", steering),
+        )
         cars = num_vehicles + 1
+        self.obs_quantities = (
+            *(Quantity(f"{axis} of every vehicle", "m", cars) for axis in "xy"),
+            *(Quantity(f"velocity along {axis} of every vehicle", "m/s", cars) for axis in "xy"),
+        )
         self.num_obs = 4 * cars
         self.state_layout = dict.fromkeys(("x", "y", "speed", "heading"), cars)
         self.rows_per_block = math.ceil(50.0 / (0.2 * cars))

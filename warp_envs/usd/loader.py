@@ -141,7 +141,7 @@ class _Loader:
             contact=self._contact(),
             actuators=self._actuators(links),
             ground=ground,
-            notes=tuple(notes),
+            notes=(*self.stage.notes, *notes),
         )
 
     def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:

@@ -162,6 +162,7 @@ class Stage:
             raise ArgumentError(str(self.path), f"upAxis: {up_axis!r}", "'Y' or 'Z'")
         up = np.eye(3) if up_axis == "Z" else _Y_UP_TO_Z_UP
         self.units = Units(float(length), float(mass), up)
+        self.notes = _unsaid(self.usd)
         self._xforms = UsdGeom.XformCache(AT_REST)
 
     def prims(self) -> Iterator[Usd.Prim]:
@@ -193,6 +194,21 @@ class Stage:
         rotation = rotation_matrix(quat_of_matrix(rotation))  # exactly orthogonal
         up, length = self.units.up, self.units.length
         return Frame(length * (up @ matrix[3, :3]), up @ rotation), scale
+
+
+def _unsaid(stage: Usd.Stage) -> list[str]:
+    """A sentence for each of a stage's units that is USD's default for want of another.
+
+    Few robots are in centimetres and lie on their sides; files that forget to say so are many.
+    """
+    found = []
+    if not UsdGeom.StageHasAuthoredMetersPerUnit(stage):
+        found.append(
+            "no metersPerUnit is authored: lengths are taken as centimetres, USD's default"
+        )
+    if not stage.HasAuthoredMetadata(UsdGeom.Tokens.upAxis):
+        found.append("no upAxis is authored: y is taken as up, USD's default")
+    return found
 
 
 def _open(path: Path) -> Usd.Stage:

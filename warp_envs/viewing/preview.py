@@ -47,9 +47,7 @@ def render_contact_sheet(
         ValueError: a file that cannot be read or has no camera, or frames out of range.
     """
     stage = Stage(os.fspath(usd_path)).usd
-    camera = next((UsdGeom.Camera(p) for p in stage.Traverse() if p.IsA(UsdGeom.Camera)), None)
-    if camera is None:
-        raise ArgumentError("usd_path", repr(os.fspath(usd_path)), "a file with a camera")
+    camera = find_camera(stage, usd_path)
     times = _times(stage, frames)
     columns = max(1, min(columns, len(times)))
     rows = -(-len(times) // columns)
@@ -62,11 +60,23 @@ def render_contact_sheet(
         axes = figure.add_axes((place[0], place[1], place[2] - 4 / width, place[3] - 4 / height))
         axes.set_axis_off()
         matrix, tangents = camera_matrices(camera, time)
-        axes.imshow(_picture(drawing.frame(time), matrix, tangents), aspect="auto")
+        axes.imshow(picture(drawing.frame(time), matrix, tangents), aspect="auto")
         text = {"transform": axes.transAxes, "va": "top", "fontsize": 9, "color": "0.15"}
         axes.text(0.02, 0.95, _caption(stage, time), **text)
     FigureCanvasAgg(figure).print_png(os.fspath(png_path))
     return drawing.problems.lines()
+
+
+def find_camera(stage: Usd.Stage, usd_path: str | os.PathLike[str]) -> UsdGeom.Camera:
+    """The first camera of a recording.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    camera = next((UsdGeom.Camera(p) for p in stage.Traverse() if p.IsA(UsdGeom.Camera)), None)
+    if camera is None:
+        raise ArgumentError("usd_path", repr(os.fspath(usd_path)), "a file with a camera")
+    return camera
 
 
 def _times(stage: Usd.Stage, frames: int | Sequence[int]) -> list[float]:
@@ -89,7 +99,7 @@ def _caption(stage: Usd.Stage, time: float) -> str:
     return f"{text}   return {attribute.Get(time):.1f}" if attribute else text
 
 
-def _picture(placed: list[Solid], matrix: np.ndarray, tangents: np.ndarray) -> np.ndarray:
+def picture(placed: list[Solid], matrix: np.ndarray, tangents: np.ndarray) -> np.ndarray:
     """Draw shapes through a camera; (height, width, 3) from 0 to 1."""
     width, height = (_FINER * size for size in _PANEL)
     parts = [fan(shape.points, shape.faces) for shape in placed]

@@ -203,8 +203,8 @@ def _scores(work: Reproduction) -> None:
     work.show(rows)
     legend = "\n".join(f"- {name}: {text}." for name, text in VERDICTS.items())
     bands = (
-        "Curves are means over seeds, with bands of their 95 % confidence intervals; on a "
-        "logarithmic axis the bands span the runs."
+        "Curves are means over seeds, with bands of their 95 % confidence intervals; of fewer than "
+        "four seeds, and on a logarithmic axis, the bands span the runs."
     )
     sections = [markdown_table(rows), legend, "![Learning curves](curves.png)", bands]
     if orders and not shortened:

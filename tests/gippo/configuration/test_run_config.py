@@ -1,5 +1,7 @@
 import pickle
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import warp_envs
+from gippo.cli import main
 from gippo.configuration.compose import choices, config_dir, configure
 from gippo.configuration.run_config import TrainConfig, algo_schema, load_config, save_config
 from gippo.environment import make_env
@@ -331,3 +334,23 @@ def test_a_mistake_in_a_preset_names_its_file(line, said, tmp_path, monkeypatch)
         configure("train", TrainConfig, ["env=mine"], told.append)
     assert str(caught.value).startswith(f"{file}: presets: ") and said in str(caught.value)
     assert not told and "\n" not in str(caught.value)
+
+
+def test_a_folder_that_sweeps_name_and_the_home_folder_need_no_quotes():
+    folder = "runs/robots/algo=ppo,env=ant,seed=0"
+    assert train(f"run_dir={folder}").run_dir == folder
+    assert train("run_dir=runs/seed=0").run_dir == "runs/seed=0"
+    home = Path.home().as_posix()
+    for text in ("~/runs/one", "'~/runs/one'", '"~/runs/one"'):
+        assert train(f"run_dir={text}").run_dir == f"{home}/runs/one"
+    assert train("run_dir=runs/a~b").run_dir == "runs/a~b"
+
+
+@pytest.mark.parametrize("env", ["ant", "pace_car", "robot", "ackley64"])
+def test_what_keys_prints_can_be_typed_back(env, capsys):
+    more = ["env.asset=my robot.usda", "env.reward={progress: 1.5}"] if env == "robot" else []
+    assert main(["train", f"env={env}", *more, "--keys"]) == 0
+    printed = re.findall(r"^  ([\w.]+=.*?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    typed = [text for text in printed if not text.startswith("env.id=")]
+    assert len(typed) > 40
+    assert train(f"env={env}", *typed) == train(f"env={env}", *more)

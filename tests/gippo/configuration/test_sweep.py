@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from gippo.cli import main
 from gippo.configuration import sweep
 from gippo.configuration.compose import parse
+from gippo.configuration.sweep import count_jobs
 from gippo.errors import StoppedError
 from gippo.runs import training
 from gippo.runs.metrics import read_metrics
@@ -240,3 +241,27 @@ def test_a_stopped_job_ends_the_sweep_with_130(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(training, "train", stopped)
     assert run(tmp_path, "seed=0") == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_folder_name_that_no_file_system_takes_is_refused_before_the_first_job(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    keys = [f"algo.alpha.{name}" for name in ("alpha_0", "max_alpha", "beta", "delta_det")]
+    keys += [f"learner.{name}" for name in ("gamma", "gae_lambda", "critic.learning_rate")]
+    long = [f"{key}=0.50000000000000001,0.{'5' * 30}" for key in keys]
+    assert main(["train", "-m", "env=dejong", *long]) == 2
+    said = capsys.readouterr().err
+    assert "255 are accepted" in said and "hydra.sweep.subdir='${hydra.job.num}'" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_jobs_are_counted():
+    given = [
+        "env=dejong",
+        "algo=gippo,ppo",
+        "seed=range(0,128)",
+        "num_epochs=1,2",
+        "hydra.verbose=1",
+    ]
+    assert count_jobs(given) == 512

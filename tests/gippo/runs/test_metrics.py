@@ -2,16 +2,18 @@ import io
 import json
 import math
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 
 from gippo.errors import TrainingFailedError, UserError
+from gippo.runs.loggers import TensorBoardLogger
 from gippo.runs.metrics import MetricsLog, read_metrics
 
 
 def write(folder, epochs, after=0, **more):
-    log = MetricsLog(folder, after_epoch=after, tensorboard=False)
+    log = MetricsLog(folder, after_epoch=after)
     for epoch in epochs:
         log.write({"epoch": epoch, "value": epoch / 10, **more})
     log.close()
@@ -26,7 +28,7 @@ def test_every_line_is_an_object_and_nan_is_null(tmp_path):
 
 
 def test_a_row_is_in_the_file_at_once(tmp_path):
-    log = MetricsLog(tmp_path, tensorboard=False)
+    log = MetricsLog(tmp_path)
     log.write({"epoch": 1})
     assert (tmp_path / "metrics.jsonl").read_text() == '{"epoch": 1}\n'
     log.close()
@@ -66,7 +68,7 @@ def test_a_damaged_file_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged after epoch [012],.*epoch 3"):
-        MetricsLog(tmp_path, after_epoch=3, tensorboard=False)
+        MetricsLog(tmp_path, after_epoch=3)
     assert path.read_bytes() == content
 
 
@@ -78,7 +80,7 @@ def test_a_file_that_was_moved_away_begins_again(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_a_full_disk_is_told_of_with_the_file(tmp_path):
-    log = MetricsLog(tmp_path, tensorboard=False)
+    log = MetricsLog(tmp_path)
     log._file.close()
     log._file = io.FileIO("/dev/full", "ab")
     with pytest.raises(TrainingFailedError, match=r"metrics\.jsonl cannot be written \(No space"):
@@ -105,13 +107,13 @@ def test_a_cut_last_line_is_passed_over_and_nothing_is_an_error(tmp_path):
 def test_tensorboard_events_hold_the_numbers(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = MetricsLog(tmp_path)
+    log = MetricsLog(tmp_path, loggers=[partial(TensorBoardLogger, tmp_path)])
     for epoch in (1, 2):
-        log.write({"epoch": epoch, "value": epoch / 10, "gone": math.nan})
+        log.write({"epoch": epoch, "kl": epoch / 10, "episode_return": math.nan})
     log.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [(e.step, pytest.approx(e.value)) for e in events.Scalars("value")] == [
+    assert [(e.step, pytest.approx(e.value)) for e in events.Scalars("actor/kl")] == [
         (1, 0.1),
         (2, 0.2),
     ]
-    assert events.Tags()["scalars"] == ["value"]
+    assert events.Tags()["scalars"] == ["actor/kl"]

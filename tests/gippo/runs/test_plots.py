@@ -100,6 +100,19 @@ def test_vanishing_returns_have_a_logarithmic_axis_on_which_the_band_spans_the_r
     assert returns.max() == pytest.approx(0.1 * vanishing.max())
 
 
+def test_the_band_of_few_runs_spans_them_and_the_axis_follows_the_curves():
+    """An interval by Student's t of two runs 200 apart is +-1,271 about their mean."""
+    steps, low = np.arange(1.0, 6.0), np.linspace(-2600.0, -2500.0, 5)
+    for count, spans in ((2, True), (3, True), (4, False)):
+        axis = Figure().subplots()
+        runs = [low + 200.0 * (i % 2) for i in range(count)]
+        draw_curves(axis, [Curve("a", [steps] * count, runs)])
+        (band,) = axis.collections
+        drawn = band.get_paths()[0].vertices[:, 1]
+        assert bool(drawn.min() == -2600.0 and drawn.max() == -2300.0) is spans
+        assert axis.get_ylim() == pytest.approx((-2615.0, -2285.0))
+
+
 def test_a_method_has_one_colour_in_all_panels(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr("gippo.runs.plots.save_figure", lambda figure, path: figures.append(figure))
@@ -129,7 +142,7 @@ def test_a_comparison_ends_where_the_shortest_run_does(tmp_path):
 def save_run(folder, *overrides: str) -> None:
     folder.mkdir(parents=True)
     save_config(configure("train", TrainConfig, overrides), folder / "config.yaml")
-    log = MetricsLog(folder, tensorboard=False)
+    log = MetricsLog(folder)
     log.write({"epoch": 1, "env_steps": 64, "episode_return": -1.0})
     log.close()
 

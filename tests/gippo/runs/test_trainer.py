@@ -42,7 +42,7 @@ class Walk:
 
 
 def trainer(folder, **changes) -> Trainer:
-    options = {"num_epochs": 20, "checkpoint_every": 6, "keep_last": 2, "tensorboard": False}
+    options = {"num_epochs": 20, "checkpoint_every": 6, "keep_last": 2}
     return Trainer(Walk(), folder, **{**options, **changes})
 
 

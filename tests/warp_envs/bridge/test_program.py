@@ -381,3 +381,12 @@ def test_streams_share_an_environment_in_turns():
 
     default = torch.cuda.current_stream()
     torch.testing.assert_close(gradient([default, torch.cuda.Stream()]), gradient([default]))
+
+
+def test_the_memory_of_a_program_is_that_of_its_arrays():
+    program = Program("cpu", remember=True)
+    x, y = program.array((2, 3), wp.float64), program.array((2, 3), wp.float64)
+    count = program.array(2, wp.int32, requires_grad=False, shared=True)
+    program.launch(square, (2, 3), [x, y, count])
+    program.function([x], [y, count])
+    assert program.memory() == (4 * 6 * 8 + 2 * 4, 6 * 8)  # y alone is kept for each call

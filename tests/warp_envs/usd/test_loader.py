@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 from tests.warp_envs.usd.usd_text import BALL, HEADER, body, joint, two
 from warp_envs.usd.description import rotation_matrix
+from warp_envs.usd.loader import load_robot
 
 
 def test_single_body_floats(load):
@@ -277,3 +278,15 @@ def test_scaled_body(load):
     b = robot.bodies[1]
     assert_allclose(b.joint.child_position, (2.0, 0.0, 0.0))
     assert b.shapes[0].radius == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("line", ["metersPerUnit", "upAxis"])
+def test_units_that_are_not_authored_are_told_of(line, tmp_path):
+    text = HEADER.format(kilograms=1, metres=0.01, up="Y") + body("a")
+    lines = [part for part in text.splitlines() if line not in part]
+    for name, lines_of, count in (("said", text.splitlines(), 0), ("unsaid", lines, 1)):
+        path = tmp_path / f"{name}.usda"
+        path.write_text("\n".join(lines_of))
+        told = [note for note in load_robot(path).notes if "authored" in note]
+        assert len(told) == count
+        assert all(line in note for note in told)
