@@ -108,7 +108,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         lane_limit: wp.array(dtype=Any),
         next_lane: wp.array2d(dtype=wp.int32),
         flow_route: wp.array(dtype=wp.int32),  # [num_flows]
-        flow_lanes: wp.array2d(dtype=wp.int32),  # [num_flows, 2]: of these lanes the emptiest
+        flow_lanes: wp.array2d(dtype=wp.int32),  # [num_flows, 2]: one of these lanes
         flow_speed: wp.array(dtype=Any),  # [m/s], infinite for "max"
         flow_begin: wp.array(dtype=wp.float64),  # [s]
         flow_end: wp.array(dtype=wp.float64),
@@ -143,20 +143,18 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
             if waiting and free == end:
                 counts[network, SLOTS_SHORT] += 1
                 waiting = False
-            # The lane whose rearmost vehicle is farthest in; not one just taken by another flow.
+            # The emptiest lane, as SUMO's "best"; not one just taken by another flow.
             target = wp.int32(-1)
-            room = type(look_ahead)(-1.0)
+            fewest = wp.int32(per_network + 1)
             if waiting:
                 for l in range(flow_lanes[f, 0], flow_lanes[f, 1]):  # noqa: E741
                     taken = wp.bool(False)
                     for k in range(first_free, free):
                         if lane[order_in[k]] == l:
                             taken = True
-                    until = lane_length[l]
-                    if lane_start_in[network, l] < lane_start_in[network, l + 1]:
-                        until = x[order_in[lane_start_in[network, l]]]
-                    if not taken and until > room:
-                        room = until
+                    present = lane_start_in[network, l + 1] - lane_start_in[network, l]
+                    if not taken and present < fewest:
+                        fewest = present
                         target = l
             if target >= 0:
                 i = order_in[free]

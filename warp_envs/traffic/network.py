@@ -18,7 +18,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from warp_envs.checks import ArgumentError, check_integer, check_number, check_positive, near_matches
+from warp_envs.checks import (
+    ArgumentError,
+    check_flag,
+    check_integer,
+    check_number,
+    check_positive,
+    near_matches,
+)
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,17 @@ class Segment:
 
     Attributes:
         name: by which connections and routes know it.
-        length: [m].
+        length: [m], of all lanes or, where lanes may not be changed, one of each.
         num_lanes: lane 0 is the rightmost.
         speed_limit: [m/s], of all lanes or one of each; infinite for none.
+        lane_changes: whether lanes may be changed in it.
     """
 
     name: str
-    length: float
+    length: float | tuple[float, ...]
     num_lanes: int = 1
     speed_limit: float | tuple[float, ...] = math.inf
+    lane_changes: bool = True
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -43,18 +52,25 @@ class Segment:
         Raises:
             ArgumentError: no positive length, number of lanes or limit, or not one limit a lane.
         """
-        check_positive(f"segment {self.name}: length", self.length)
-        check_integer(f"segment {self.name}: num_lanes", self.num_lanes, 1)
-        if len(self.limits) != self.num_lanes:
-            given = f"{len(self.limits)} limits"
-            raise ArgumentError(
-                f"segment {self.name}: speed_limit", given, f"one or {self.num_lanes}"
-            )
+        key = f"segment {self.name}"
+        check_integer(f"{key}: num_lanes", self.num_lanes, 1)
+        check_flag(f"{key}: lane_changes", self.lane_changes)
+        for name, values in {"length": self.lengths, "speed_limit": self.limits}.items():
+            if len(values) != self.num_lanes:
+                accepted = f"one or {self.num_lanes}"
+                raise ArgumentError(f"{key}: {name}", f"{len(values)} of them", accepted)
+        for length in self.lengths:
+            check_positive(f"{key}: length", length)
+        if self.lane_changes and len(set(self.lengths)) > 1:
+            raise ArgumentError(f"{key}: length", repr(self.length), "one of all lanes")
         for limit in self.limits:
             if not limit > 0.0:
-                raise ArgumentError(
-                    f"segment {self.name}: speed_limit", repr(limit), "positive numbers"
-                )
+                raise ArgumentError(f"{key}: speed_limit", repr(limit), "positive numbers")
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Of each lane [m]."""
+        return self.length if isinstance(self.length, tuple) else (self.length,) * self.num_lanes
 
     @property
     def limits(self) -> tuple[float, ...]:
@@ -92,8 +108,8 @@ class Flow:
         name: its own.
         route: name of the route they take.
         rate: vehicles an hour; `TrafficNetwork` may be given others.
-        lane: of the route's first segment, or None for that, of all its lanes, whose rearmost
-            vehicle is farthest in.
+        lane: of the route's first segment, or None for the one with the fewest vehicles of those
+            that lead on without a change of lanes.
         speed: with which they enter [m/s]; None for the highest safe one up to the limit.
         begin: when the first is due [s].
         end: when no more are [s]; infinite for never.
@@ -191,7 +207,7 @@ class Network:
             self._check_lane(f"flow {flow.name}", self.routes[flow.route][0], flow.lane)
         for loop in self.loops:
             self._check_lane(f"loop {loop.name}", loop.segment, loop.lane)
-            length = self.segment(loop.segment).length
+            length = min(self.segment(loop.segment).lengths)
             check_number(f"loop {loop.name}: x", loop.x, 0.0, length)
 
     def segment(self, name: str) -> Segment:

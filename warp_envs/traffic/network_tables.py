@@ -47,15 +47,14 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
         if lane == 0:
             first_lane[segment] = place
     segment_of = {segment.name: k for k, segment in enumerate(network.segments)}
-    lengths = np.array([network.segments[segment_of[s]].length for s, _ in lane_names])
+    lengths = np.array([network.segments[segment_of[s]].lengths[lane] for s, lane in lane_names])
     limits = np.array([network.segments[segment_of[s]].limits[lane] for s, lane in lane_names])
-    counts = [network.segments[segment_of[s]].num_lanes for s, _ in lane_names]
-    places = np.arange(len(lane_names))
-    right = np.where([lane == 0 for _, lane in lane_names], -1, places - 1)
-    left = [
-        place + 1 if lane + 1 < count else -1
-        for place, (_, lane), count in zip(places, lane_names, counts, strict=True)
-    ]
+    right, left = [], []
+    for place, (name, lane) in enumerate(lane_names):
+        segment = network.segments[segment_of[name]]
+        right.append(place - 1 if segment.lane_changes and lane > 0 else -1)
+        last = lane + 1 == segment.num_lanes
+        left.append(place + 1 if segment.lane_changes and not last else -1)
     links: dict[int, list[int]] = defaultdict(list)
     yields: dict[tuple[int, int], bool] = {}
     for c in network.connections:
@@ -63,7 +62,7 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
         links[source].append(target)
         yields[source, target] = c.gives_way
     integers = {
-        "lane_right": right,
+        "lane_right": np.array(right),
         "lane_left": np.array(left),
         "lane_segment": np.array([segment_of[s] for s, _ in lane_names]),
     }
@@ -90,11 +89,14 @@ def flow_tables(
     lanes, numbers = [], []
     places = {number.name: k for k, number in enumerate(model.numbers)}
     for flow in network.flows:
-        segment = network.routes[flow.route][0]
-        first = tables.first_lane[segment]
-        count = network.segment(segment).num_lanes
-        chosen = (first, first + count) if flow.lane is None else (first + flow.lane,) * 2
-        lanes.append((chosen[0], chosen[1] + (flow.lane is not None)))
+        segment = network.segment(network.routes[flow.route][0])
+        first = tables.first_lane[segment.name]
+        if flow.lane is None:
+            off = tables.integers["changes"][list(network.routes).index(flow.route)]
+            good = [first + k for k in range(segment.num_lanes) if off[first + k] == 0]
+            lanes.append((good[0], good[-1] + 1))
+        else:
+            lanes.append((first + flow.lane, first + flow.lane + 1))
         check_names(flow.parameters, model.numbers, model.name)
         row = np.full(len(model.numbers), math.nan)
         for name, value in flow.parameters.items():
@@ -133,11 +135,12 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
             after = tables.first_lane[route[k + 1]]
             beyond = range(after, after + network.segment(route[k + 1]).num_lanes)
             for lane in lanes:
-                usable[r, lane] = segment.length
+                length = tables.lengths["lane_length"][lane]
+                usable[r, lane] = length
                 for there in links[lane]:
                     if there in beyond:
                         next_lane[r, lane] = there
-                        usable[r, lane] = segment.length + usable[r, there]
+                        usable[r, lane] = length + usable[r, there]
             best = max(usable[r, lane] for lane in lanes)
             good = [lane for lane in lanes if usable[r, lane] == best]
             for lane in lanes:

@@ -1,0 +1,1 @@
+"""Trajectories of a road network as SUMO's FCD XML and as CSV."""
