@@ -38,6 +38,41 @@ from kernels.traffic.network import (
 from kernels.traffic.network_drive import with_limit
 from kernels.traffic.road import driver_acceleration
 
+LEFT_SOONER = wp.constant(2.0)  # the factor of `horizon` for changes to the left, SUMO's
+
+
+@cache
+def is_secure(model: CarFollowing, sumo: bool) -> wp.Function:
+    """Whether a gap [m] is safe for a driver behind, braking with `rate` if need be.
+
+    rate >= -b; of SUMO's IDM instead gap - s0 >= v T + v dv / (2 sqrt(a b)), its desired gap.
+    """
+    headway = parameter_or(model, "T", 1.0)
+    rise = parameter_or(model, "a", 1.0)
+    comfort = parameter_or(model, *COMFORT)
+    least = parameter_or(model, "s0", 0.0)
+
+    if not sumo:
+
+        @wp.func
+        def secure(
+            rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any
+        ):
+            return rate >= -decel
+
+        return secure
+
+    @wp.func
+    def secure_as_sumo(
+        rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any
+    ):
+        two = type(gap)(2.0)
+        braking = speed * (speed - ahead) / (two * wp.sqrt(rise(driver) * comfort(driver)))
+        rest = (type(gap)(1.0) - u) * least(driver)
+        return gap - rest >= wp.max(speed * headway(driver) + braking, type(gap)(0.0))
+
+    return secure_as_sumo
+
 
 @wp.func
 def urgency(
@@ -168,7 +203,8 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
     reasons in `kernels.traffic.mobil`; one that must change does not wait for its turn.
     """
     behind = acceleration_behind(model, sumo)
-    comfort = parameter_or(model, *COMFORT)
+    secure = is_secure(model, sumo)
+    least_gap = parameter_or(model, "s0", 0.0)
     v0 = model.place("v0")
 
     @wp.kernel(module="unique", enable_backward=False)
@@ -219,12 +255,18 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         infinite = type(x)(wp.inf)
         driver = driver_in[c]
         reach = horizon * wp.min(driver[v0], lane_limit[here])
+        if changes[route, here] > 0:
+            reach = type(x)(LEFT_SOONER) * reach
         u = urgency(route, here, x, reach, usable, changes)
-        side = wp.where(cycle < 2, wp.int32(1), wp.int32(-1))
+        side = wp.where(cycle % 2 == 0, wp.int32(1), wp.int32(-1))
         must = u > zero
+        # Everybody moves to one side in a step, so that nobody meets another in the lane between.
+        turn = wp.bool(True)
         if must:
-            side = wp.where(changes[route, here] > 0, wp.int32(1), wp.int32(-1))
-        elif (k - lane_start_in[network, here]) % 2 != cycle % 2:
+            wanted = wp.where(changes[route, here] > 0, wp.int32(1), wp.int32(-1))
+            turn = wanted == side
+            side = wanted
+        elif (k - lane_start_in[network, here]) % 2 != cycle // 2:
             return
         there = lane_left[here]
         if side < 0:
@@ -255,26 +297,30 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         new = behind(
             x_in, speed_in, driver_in, new_follower, c, back, follower_limit, infinite
         )
-        room = wp.bool(True)
-        if new_leader >= 0:
-            numbers = driver_in[new_leader]
-            room = x_in[new_leader] - numbers[LENGTH] + ahead - x > zero
-        behind_room = wp.bool(True)
-        if new_follower >= 0:
-            behind_room = x - driver[LENGTH] + back - x_in[new_follower] > zero
-
         allowed = safe_decel
         if must:
             hardest = wp.max(type(x)(LARGEST_DECEL), safe_decel)
             allowed = safe_decel + u * (hardest - safe_decel)
-        possible = room and behind_room and own_new >= -allowed and new >= -allowed
+        speed = speed_in[c]
+        possible = own_new >= -wp.max(allowed, type(x)(0.0))
+        if new_leader >= 0:
+            numbers = driver_in[new_leader]
+            gap = x_in[new_leader] - numbers[LENGTH] + ahead - x
+            fine = secure(own_new, allowed, gap, speed, speed_in[new_leader], u, driver)
+            possible = possible and fine and gap > zero
+        away = type(x)(infinite)
+        if new_follower >= 0:
+            numbers = driver_in[new_follower]
+            away = x - driver[LENGTH] + back - x_in[new_follower]
+            fine = secure(new, allowed, away, speed_in[new_follower], speed, u, numbers)
+            possible = possible and fine and away > zero
         if must:
-            if possible:
+            if possible and turn:
                 target_out[c] = there
-            else:
+            if not possible:
                 toward_out[c] = new_leader
-                if new_follower >= 0 and behind_room and new >= -comfort(driver_in[new_follower]):
-                    away = x - driver[LENGTH] + back - x_in[new_follower]
+                # Nearer than its gap at rest it had better pass: it could never make room.
+                if new_follower >= 0 and away >= least_gap(driver_in[new_follower]):
                     wp.atomic_min(gap_out, new_follower, packed(away, c))
             return
         if not possible:

@@ -151,7 +151,6 @@ class NetworkPrograms:
         for name in ("lane", "previous", "flow", "number"):
             self.tensors[name].fill_(-1)
         self.tensors["command"].fill_(float("nan"))
-        self.rows["gap"].fill_(roads.NOBODY)
 
     def _copy_tables(
         self, tables: Tables, flows: tuple[dict[str, np.ndarray], np.ndarray]
@@ -262,7 +261,8 @@ class NetworkPrograms:
         weights = [mobil.politeness, mobil.safe_decel, mobil.threshold, mobil.bias]
         weights = [rules.look_ahead, rules.horizon, *weights]
         inputs = [
-            *self._arguments("x speed driver route previous lane order lane_start entering clock"),
+            *self._arguments("x speed driver route previous lane order lane_start entering"),
+            *self._arguments("clock"),
             self.sizes.vehicles,
             *[self._scalar(weight) for weight in weights],
             *self._arguments("lane_length lane_limit lane_right lane_left next_lane usable changes"),
