@@ -35,6 +35,7 @@ MERGING = wp.constant(2)  # the one before it in the order of a merge, in anothe
 GAP = wp.constant(3)  # one in another lane, to which it opens or finds a gap
 NUM_HEEDED = 4
 
+LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
 NOBODY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 LARGEST_DECEL = wp.constant(9.0)  # of an emergency [m/s^2], SUMO's, where the driver's is infinite
 
@@ -103,23 +104,28 @@ def rearmost_beyond(
     lane_start: wp.array2d(dtype=wp.int32),
     order: wp.array(dtype=wp.int32),
     lane_length: wp.array(dtype=Any),
+    lane_inner: wp.array(dtype=wp.int32),
     next_lane: wp.array2d(dtype=wp.int32),
 ):
     """The rearmost vehicle of the first occupied lane after `lane` on a route, FREE if none.
 
-    As SUMO one looks into the next lane at any distance, and into those that start within sight.
+    One looks into the lanes that start within sight and, as SUMO, at any distance into the next
+    `LEAST_SIGHT` metres of road, those inside junctions not counted.
 
     Returns:
         The vehicle, and how far from where one looks its lane starts [m].
     """
     seen = type(to_end)(to_end)
+    counted = type(to_end)(0.0)
     there = next_lane[route, lane]
     while there >= 0:
         start = lane_start[network, there]
         if start < lane_start[network, there + 1]:
             return order[start], seen
         seen = seen + lane_length[there]
-        if seen > sight:
+        if lane_inner[there] == 0:
+            counted = counted + lane_length[there]
+        if seen > sight and counted > type(to_end)(LEAST_SIGHT):
             return wp.int32(FREE), seen
         there = next_lane[route, there]
     return wp.int32(FREE), seen
@@ -241,6 +247,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         # Tables:
         lane_length: wp.array(dtype=Any),
         lane_limit: wp.array(dtype=Any),  # [m/s]
+        lane_inner: wp.array(dtype=wp.int32),  # 1 inside junctions
         next_lane: wp.array2d(dtype=wp.int32),  # on a route, -1 at its end and where it dead-ends
         usable: wp.array2d(dtype=Any),  # [m] from a lane's start to where it dead-ends, or infinite
         tail_start: wp.array(dtype=wp.int32),  # [num_lanes + 1], of what lies near a lane's end:
@@ -254,6 +261,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         limit_out: wp.array(dtype=Any),  # here [m/s]
         slower_at_out: wp.array(dtype=Any),  # x where a slower limit holds from [m], or infinite
         slower_out: wp.array(dtype=Any),  # that limit [m/s]
+        cap_out: wp.array(dtype=Any),  # what SUMO's does not exceed so near a slower limit [m/s]
         merge_at_out: wp.array(dtype=Any),  # infinite; see `await_turn`
         hold_out: wp.array(dtype=Any),  # the same
         entering_out: wp.array2d(dtype=wp.uint64),  # [num_networks, num_lanes], see `mark_entering`
@@ -270,6 +278,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         stop_out[i] = infinite
         slower_at_out[i] = infinite
         slower_out[i] = infinite
+        cap_out[i] = infinite
         merge_at_out[i] = infinite
         hold_out[i] = infinite
         limit_out[i] = infinite
@@ -287,8 +296,9 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
             heeded_out[i, LEADER] = order_in[k + 1]
         else:
             ahead, distance = rearmost_beyond(
-                network, route, lane, to_end, sight, lane_start_in, order_in, lane_length, next_lane
-            )
+                network, route, lane, to_end, sight, lane_start_in, order_in,
+                lane_length, lane_inner, next_lane,
+            )  # fmt: skip
             heeded_out[i, LEADER] = ahead
             offset_out[i, LEADER] = x + distance
             nearest = type(x)(infinite)
@@ -307,6 +317,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
 
         # The end of the way, and limits on it.
         seen = type(x)(to_end)
+        counted = type(x)(0.0)
         here = wp.int32(lane)
         tightest = type(x)(infinite)
         own_limit = wp.min(driver[v0], lane_limit[lane])
@@ -325,14 +336,18 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
                     matters = wp.bool(True)
                     if wp.static(sumo):
                         tight = wp.max(seen, desired(slower, driver))
-                        matters = speed > slower or seen < tight
+                        matters = speed > slower
+                        if seen < tight:
+                            cap_out[i] = wp.min(cap_out[i], slower)
                     if matters and tight < tightest:
                         tightest = tight
                         slower_at_out[i] = x + seen
                         slower_out[i] = slower
                 here = there
                 seen = seen + lane_length[there]
-                looking = seen <= sight
+                if lane_inner[there] == 0:
+                    counted = counted + lane_length[there]
+                looking = seen <= sight or counted <= type(x)(LEAST_SIGHT)
 
     return look_ahead_each
 

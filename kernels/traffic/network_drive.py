@@ -33,6 +33,7 @@ from kernels.traffic.road import (
     speed_bounds,
 )
 
+MARGIN = wp.constant(0.5)  # between who waits and the merge [m]
 SUMO_EPS = wp.constant(0.001)  # by which SUMO may brake harder than b for a limit [m/s]
 
 MOST_PARTS = 16
@@ -95,13 +96,18 @@ def before_a_line(model: CarFollowing, sumo: bool) -> wp.Function:
     return without_gap
 
 
+@wp.func
+def gentlest(speed: Any, comfort: Any, dt: Any):
+    """The least speed [m/s] to which SUMO brakes for a limit."""
+    return wp.max(speed - comfort * dt - type(speed)(SUMO_EPS), type(speed)(0.0))
+
+
 @cache
 def slow_down(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
     """The speed [m/s] with which a driver goes towards a slower limit.
 
     v'^2 <= limit^2 + 2 b distance. SUMO's IDM, as long as it is faster than the limit, brakes as if
-    a vehicle stood there, or at the desired gap of the limit if that is farther; nearer than that
-    it does not exceed the limit.
+    a vehicle stood there, or at the desired gap of the limit if that is farther.
     """
     comfort = parameter_or(model, *COMFORT)
     plan = plan_in_parts(model, sumo, parts)
@@ -119,15 +125,10 @@ def slow_down(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
 
     @wp.func
     def slow_as_sumo(speed: Any, distance: Any, limit: Any, driver: Any, part: Any, dt: Any):
-        least = desired(limit, driver)
         zero = type(speed)(0.0)
-        planned = type(speed)(wp.inf)
-        if speed > limit:
-            planned = plan(speed, wp.max(distance, least), zero, facing(driver), part)
-        if distance < least:
-            planned = wp.min(planned, limit)
-        gentlest = speed - comfort(driver) * dt - type(speed)(SUMO_EPS)
-        return wp.max(planned, wp.max(gentlest, zero))
+        room = wp.max(distance, desired(limit, driver))
+        planned = plan(speed, room, zero, facing(driver), part)
+        return wp.max(planned, gentlest(speed, comfort(driver), dt))
 
     return slow_as_sumo
 
@@ -162,6 +163,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         limit_in: wp.array(dtype=Any),
         slower_at_in: wp.array(dtype=Any),
         slower_in: wp.array(dtype=Any),
+        cap_in: wp.array(dtype=Any),
         merge_at_in: wp.array(dtype=Any),
         hold_in: wp.array(dtype=Any),
         zone: Any,  # before a merge [m]
@@ -199,11 +201,18 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                 at_end = plan(speed, stop_in[i] - x, zero, facing(driver), part)
                 planned = wp.min(planned, at_end)
             if hold_in[i] < infinite:
-                planned = wp.min(planned, safe_speed(hold_in[i] - x, comfort(driver), dt))
+                # What the old speed adds to this step, and the new one again in the next.
+                room = hold_in[i] - x - type(x)(MARGIN)
+                if integrator != SEMI_IMPLICIT:
+                    room = room - speed * dt
+                planned = wp.min(planned, wp.max(safe_speed(room, comfort(driver), dt), zero))
             if slower_at_in[i] < infinite:
                 distance = slower_at_in[i] - x
                 slowed = slow(speed, distance, slower_in[i], driver, part, dt)
                 planned = wp.min(planned, slowed)
+            if cap_in[i] < infinite:
+                capped = wp.max(cap_in[i], gentlest(speed, comfort(driver), dt))
+                planned = wp.min(planned, capped)
             command = command_in[i]
             next_speed = wp.max(speed + command * dt, zero)
             if wp.isnan(command):

@@ -106,6 +106,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         # Tables:
         lane_length: wp.array(dtype=Any),
         lane_limit: wp.array(dtype=Any),
+        lane_inner: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
         flow_route: wp.array(dtype=wp.int32),  # [num_flows]
         flow_lanes: wp.array2d(dtype=wp.int32),  # [num_flows, 2]: one of these lanes
@@ -176,7 +177,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                     sight = look(wanted, own, look_ahead, integrator, dt)
                     leader, offset = rearmost_beyond(
                         network, r, target, lane_length[target] - at, sight,
-                        lane_start_in, order_in, lane_length, next_lane,
+                        lane_start_in, order_in, lane_length, lane_inner, next_lane,
                     )  # fmt: skip
                     offset = offset + at
                 safe = wp.bool(True)

@@ -38,6 +38,7 @@ from kernels.traffic.network import (
 from kernels.traffic.network_drive import with_limit
 from kernels.traffic.road import driver_acceleration
 
+MOST_SEGMENTS = wp.constant(8)  # to one that is heeded in another lane
 LEFT_SOONER = wp.constant(2.0)  # the factor of `horizon` for changes to the left, SUMO's
 
 
@@ -117,6 +118,7 @@ def leader_in(
     order: wp.array(dtype=wp.int32),
     lane_start: wp.array2d(dtype=wp.int32),
     lane_length: wp.array(dtype=Any),
+    lane_inner: wp.array(dtype=wp.int32),
     next_lane: wp.array2d(dtype=wp.int32),
 ):
     """Whom one would follow there, FREE for nobody, and what its x lacks to the own [m]."""
@@ -124,7 +126,7 @@ def leader_in(
         return order[at], type(x)(0.0)
     ahead, distance = rearmost_beyond(
         network, route, lane, lane_length[lane] - x, look_ahead,
-        lane_start, order, lane_length, next_lane,
+        lane_start, order, lane_length, lane_inner, next_lane,
     )  # fmt: skip
     return ahead, distance + x
 
@@ -230,6 +232,7 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         # Tables:
         lane_length: wp.array(dtype=Any),
         lane_limit: wp.array(dtype=Any),
+        lane_inner: wp.array(dtype=wp.int32),
         lane_right: wp.array(dtype=wp.int32),  # the next lane on a side, -1 for none
         lane_left: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
@@ -282,7 +285,7 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         at = place_in_lane(network, there, c, x_in, order_in, lane_start_in)
         new_leader, ahead = leader_in(
             network, route, there, at, x, look_ahead,
-            order_in, lane_start_in, lane_length, next_lane,
+            order_in, lane_start_in, lane_length, lane_inner, next_lane,
         )  # fmt: skip
         new_follower, back = follower_in(
             network, there, at, x_in, lane_in, route_in,
@@ -329,7 +332,7 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         old_at = k + 1
         old_leader, old_ahead = leader_in(
             network, route, here, old_at, x, look_ahead,
-            order_in, lane_start_in, lane_length, next_lane,
+            order_in, lane_start_in, lane_length, lane_inner, next_lane,
         )  # fmt: skip
         old_follower, old_back = follower_in(
             network, here, k, x_in, lane_in, route_in,
@@ -365,13 +368,38 @@ def clear_gaps(gap_out: wp.array(dtype=wp.uint64)):
 
 
 @wp.kernel(enable_backward=False)
-def make_room(
+def move_over(
     # In:
-    x_in: wp.array(dtype=Any),
-    lane_in: wp.array(dtype=wp.int32),
-    route_in: wp.array(dtype=wp.int32),
+    target_in: wp.array(dtype=wp.int32),
     gap_in: wp.array(dtype=wp.uint64),
     toward_in: wp.array(dtype=wp.int32),
+    per_network: wp.int32,
+    # In and out:
+    lane: wp.array(dtype=wp.int32),
+    previous: wp.array(dtype=wp.int32),
+    # Out:
+    aside_out: wp.array(dtype=wp.int32),  # whom it heeds in another lane, counted in its network
+):
+    """One thread a vehicle: do what `change_lanes` found."""
+    i = wp.tid()
+    if lane[i] >= 0 and target_in[i] != lane[i]:
+        lane[i] = target_in[i]
+        previous[i] = -1
+    other = toward_in[i]
+    if gap_in[i] != NOBODY:
+        other = unpacked(gap_in[i])
+    if other >= 0:
+        other = other % per_network
+    aside_out[i] = other
+
+
+@wp.kernel(enable_backward=False)
+def heed_aside(
+    # In:
+    lane_in: wp.array(dtype=wp.int32),
+    route_in: wp.array(dtype=wp.int32),
+    aside_in: wp.array(dtype=wp.int32),
+    per_network: wp.int32,
     # Tables:
     lane_length: wp.array(dtype=Any),
     lane_segment: wp.array(dtype=wp.int32),
@@ -380,21 +408,18 @@ def make_room(
     heeded_out: wp.array2d(dtype=wp.int32),
     offset_out: wp.array2d(dtype=Any),
 ):
-    """One thread a vehicle: heed (`GAP`) whom `change_lanes` named, if the two are still so."""
+    """One thread a vehicle: heed (`GAP`) whom `change_lanes` named, if it is still on the way."""
     i = wp.tid()
     here = lane_in[i]
-    if here < 0 or heeded_out[i, LEADER] < FREE:
+    if here < 0 or aside_in[i] < 0:
         return
-    other = toward_in[i]
-    if gap_in[i] != NOBODY:
-        other = unpacked(gap_in[i])
-    if other < 0 or other == heeded_out[i, LEADER] or lane_in[other] < 0:
+    other = aside_in[i] + per_network * (i // per_network)
+    if other == heeded_out[i, LEADER] or lane_in[other] < 0:
         return
-    # The other is in a lane of a segment on the way.
-    offset = type(x_in[i])(0.0)
+    offset = type(lane_length[0])(0.0)
     goal = lane_segment[lane_in[other]]
     steps = wp.int32(0)
-    while here >= 0 and lane_segment[here] != goal and steps < 8:
+    while here >= 0 and lane_segment[here] != goal and steps < MOST_SEGMENTS:
         offset = offset + lane_length[here]
         here = next_lane[route_in[i], here]
         steps += 1
@@ -402,16 +427,3 @@ def make_room(
         return
     heeded_out[i, GAP] = other
     offset_out[i, GAP] = offset
-
-
-@wp.kernel(enable_backward=False)
-def move_over(
-    target_in: wp.array(dtype=wp.int32),
-    lane: wp.array(dtype=wp.int32),
-    previous: wp.array(dtype=wp.int32),
-):
-    """One thread a vehicle: into the lane that `change_lanes` found."""
-    i = wp.tid()
-    if lane[i] >= 0 and target_in[i] != lane[i]:
-        lane[i] = target_in[i]
-        previous[i] = -1

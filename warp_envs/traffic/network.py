@@ -34,17 +34,17 @@ class Segment:
 
     Attributes:
         name: by which connections and routes know it.
-        length: [m], of all lanes or, where lanes may not be changed, one of each.
+        length: [m], of all lanes or, of an inner one, one of each.
         num_lanes: lane 0 is the rightmost.
         speed_limit: [m/s], of all lanes or one of each; infinite for none.
-        lane_changes: whether lanes may be changed in it.
+        inner: whether it lies inside a junction, where no lanes are changed.
     """
 
     name: str
     length: float | tuple[float, ...]
     num_lanes: int = 1
     speed_limit: float | tuple[float, ...] = math.inf
-    lane_changes: bool = True
+    inner: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -54,14 +54,14 @@ class Segment:
         """
         key = f"segment {self.name}"
         check_integer(f"{key}: num_lanes", self.num_lanes, 1)
-        check_flag(f"{key}: lane_changes", self.lane_changes)
+        check_flag(f"{key}: inner", self.inner)
         for name, values in {"length": self.lengths, "speed_limit": self.limits}.items():
             if len(values) != self.num_lanes:
                 accepted = f"one or {self.num_lanes}"
                 raise ArgumentError(f"{key}: {name}", f"{len(values)} of them", accepted)
         for length in self.lengths:
             check_positive(f"{key}: length", length)
-        if self.lane_changes and len(set(self.lengths)) > 1:
+        if not self.inner and len(set(self.lengths)) > 1:
             raise ArgumentError(f"{key}: length", repr(self.length), "one of all lanes")
         for limit in self.limits:
             if not limit > 0.0:

@@ -16,9 +16,9 @@ from warp_envs.bridge.program import Program
 from warp_envs.traffic.network_tables import Tables
 from warp_envs.traffic.programs import Advance, Mobil, driver_type
 
-_INT_ROWS = ("lane", "route", "previous", "flow", "number")
+_INT_ROWS = ("lane", "route", "previous", "flow", "number", "aside")
 _HEEDED = ("heeded", "offset")
-_AHEAD = ("stop", "limit", "slower_at", "slower", "merge_at", "hold")
+_AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class NetworkPrograms:
                 self.tensors[name] = wp.to_torch(array, requires_grad=False)
         order = torch.arange(n, dtype=torch.int32).view(networks, sizes.vehicles)
         self.tensors["order"].copy_(order)
-        for name in ("lane", "previous", "flow", "number"):
+        for name in ("lane", "previous", "flow", "number", "aside"):
             self.tensors[name].fill_(-1)
         self.tensors["command"].fill_(float("nan"))
 
@@ -194,9 +194,9 @@ class NetworkPrograms:
         inputs = [
             *self._arguments("x speed driver lane route previous order lane_start"),
             *(per_network, advance.integrator, scalar(rules.look_ahead), dt),
-            *self._arguments("lane_length lane_limit next_lane usable"),
+            *self._arguments("lane_length lane_limit lane_inner next_lane usable"),
             *self._arguments("tail_start tail_lane tail_via tail_distance"),
-            *self._arguments("heeded offset stop limit slower_at slower merge_at hold entering"),
+            *self._arguments("heeded offset stop limit slower_at slower cap merge_at hold entering"),
         ]
         program.launch(roads.look_ahead(advance.model, advance.sumo), n, inputs)
         self._record_entering(program)
@@ -211,10 +211,12 @@ class NetworkPrograms:
             ]
             program.launch(roads.await_turn, n, inputs)
         if rules.mobil is not None:
-            inputs = self._arguments(
-                "x lane route gap toward lane_length lane_segment next_lane heeded offset"
-            )
-            program.launch(network_lanes.make_room, n, inputs)
+            inputs = [
+                *self._arguments("lane route aside"),
+                per_network,
+                *self._arguments("lane_length lane_segment next_lane heeded offset"),
+            ]
+            program.launch(network_lanes.heed_aside, n, inputs)
 
     def _record_entering(self, program: Program) -> None:
         entering = self.shared["entering"]
@@ -265,13 +267,17 @@ class NetworkPrograms:
             *self._arguments("clock"),
             self.sizes.vehicles,
             *[self._scalar(weight) for weight in weights],
-            *self._arguments("lane_length lane_limit lane_right lane_left next_lane usable changes"),
+            *self._arguments("lane_length lane_limit lane_inner lane_right lane_left"),
+            *self._arguments("next_lane usable changes"),
             *self._arguments("target gap toward"),
         ]
         program.launch(network_lanes.change_lanes(advance.model, advance.sumo), n, inputs)
-        program.launch(
-            network_lanes.move_over, n, self._arguments("target lane previous")
-        )
+        inputs = [
+            *self._arguments("target gap toward"),
+            self.sizes.vehicles,
+            *self._arguments("lane previous aside"),
+        ]
+        program.launch(network_lanes.move_over, n, inputs)
 
     def _record_insert(self) -> None:
         program, advance, scalar = self._programs["insert"], self._advance, self._scalar
@@ -286,7 +292,8 @@ class NetworkPrograms:
             *self._arguments("order lane_start entering clock rate"),
             *(self.sizes.vehicles, advance.integrator),
             *(scalar(self._rules.look_ahead), part, dt),
-            *self._arguments("lane_length lane_limit next_lane flow_route flow_lanes flow_speed"),
+            *self._arguments("lane_length lane_limit lane_inner next_lane"),
+            *self._arguments("flow_route flow_lanes flow_speed"),
             *self._arguments("flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments("x speed driver lane route previous flow number entered"),

@@ -31,6 +31,8 @@ from warp_envs.traffic.simulator import DRIVING, INTEGRATORS
 
 State = dict[str, torch.Tensor]
 
+_STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered")
+
 
 class TrafficNetwork:
     """Batches of one road network, each with vehicles of its own.
@@ -44,6 +46,7 @@ class TrafficNetwork:
     | lane | index of its lane among all (`lane_names`); -1 for a free slot | 1 | int32 |
     | route | index of its route | 1 | int32 |
     | previous | the lane its front came from; -1 where its rear cannot lie there | 1 | int32 |
+    | aside | whom it heeds in another lane for a change of lanes; -1 for nobody | 1 | int32 |
     | flow, number | which vehicle of which flow; -1 for one that was set | 1 | int32 |
     | entered | when | s | dtype |
     | departed | vehicles of each flow so far, (num_envs, num_flows) | 1 | int32 |
@@ -294,7 +297,7 @@ class TrafficNetwork:
 
     def get_state(self) -> State:
         """The current state; x and speed carry their gradient, later steps do not change it."""
-        names = ("lane", "route", "previous", "flow", "number", "entered")
+        names = _STATE
         return {
             "x": self.x,
             "speed": self.speed,
@@ -306,7 +309,7 @@ class TrafficNetwork:
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`; what it does not name stays. Gradients reach its x and speed.
 
-        A vehicle whose slot was free is on the first route that has its lane, if none is named.
+        Where it names lanes and not previous or aside, these are -1.
 
         Raises:
             ArgumentError: an unknown name; a tensor of wrong shape, type or device; a speed that is
@@ -319,13 +322,13 @@ class TrafficNetwork:
                 raise ArgumentError("state", repr(name), f"any of {[*new]}")
             check_tensor(name, value, new[name].shape, new[name].dtype, new[name].device)
             new[name] = value
+        for name in {"previous", "aside"} - set(state) if "lane" in state else ():
+            new[name] = torch.full_like(new[name], -1)
         present = new["lane"] >= 0
         self._check_state(new, present)
         self._x, self._speed = new["x"].clone(), new["speed"].clone()
-        for name in ("lane", "route", "previous", "flow", "number", "entered"):
+        for name in _STATE:
             self._rows[name].copy_(new[name])
-        if "previous" not in state:
-            self._rows["previous"].fill_(-1)
         self._rows["departed"][:, : len(self.network.flows)] = new["departed"]
         self._rows_clock.fill_(int(new["step_count"]))
         self._rows["driver"].copy_(self._drivers().detach())
@@ -375,6 +378,18 @@ class TrafficNetwork:
         distance = rear.gather(1, leader) + self._rows["offset"][..., 0] - self._rows["x"]
         result["distance"] = torch.where(local[..., 0] < 0, math.inf, distance)
         return result
+
+    def overlapping(self) -> torch.Tensor:
+        """Vehicles whose front is in the next one's rear, (num_envs, num_vehicles), bool.
+
+        Of those that follow each other by the same lane: where branches merge, one may wait beside
+        another's rear.
+        """
+        heeded, lane, previous = self.heeded(), self._rows["lane"], self._rows["previous"]
+        leader = heeded["leader"].clamp(min=0)
+        same = lane.gather(1, leader) == lane
+        behind = previous.gather(1, leader) == lane
+        return (heeded["leader"] >= 0) & (heeded["distance"] < 0.0) & (same | behind)
 
     def _advance(self, acceleration: torch.Tensor | None) -> None:
         if acceleration is not None:
@@ -478,6 +493,13 @@ class TrafficNetwork:
         usable = torch.as_tensor(self._tables.lengths["usable"], device=self.device)
         _check_all("lane", lane, (lane >= -1) & (lane < lanes), f"-1 to {lanes - 1}")
         _check_all("route", route, (route >= 0) & (route < routes), f"0 to {routes - 1}")
+        for name, most in {
+            "previous": lanes,
+            "aside": self.num_vehicles,
+            "flow": len(self.network.flows),
+        }.items():
+            fine = (new[name] >= -1) & (new[name] < most)
+            _check_all(name, new[name], fine, f"-1 to {most - 1}")
         within = usable[route, lane.clamp(min=0)] > 0.0
         _check_all("lane", lane, within | ~present, "lanes of their vehicles' routes")
         x, speed = new["x"], new["speed"]

@@ -52,9 +52,9 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
     right, left = [], []
     for place, (name, lane) in enumerate(lane_names):
         segment = network.segments[segment_of[name]]
-        right.append(place - 1 if segment.lane_changes and lane > 0 else -1)
+        right.append(place - 1 if not segment.inner and lane > 0 else -1)
         last = lane + 1 == segment.num_lanes
-        left.append(place + 1 if segment.lane_changes and not last else -1)
+        left.append(place + 1 if not segment.inner and not last else -1)
     links: dict[int, list[int]] = defaultdict(list)
     yields: dict[tuple[int, int], bool] = {}
     for c in network.connections:
@@ -64,6 +64,7 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
     integers = {
         "lane_right": np.array(right),
         "lane_left": np.array(left),
+        "lane_inner": np.array([network.segments[segment_of[s]].inner for s, _ in lane_names]),
         "lane_segment": np.array([segment_of[s] for s, _ in lane_names]),
     }
     tables = Tables(

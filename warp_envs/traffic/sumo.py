@@ -184,22 +184,22 @@ class _Roads:
             if "passenger" not in allowed and "all" not in allowed or {"passenger", "all"} & set(barred):
                 given = f"lane {lane.get('id')} closed to passenger cars"
                 raise ArgumentError(f"{self.path}: edge {name}", given, "lanes open to them")
-        pieces[name] = self._segment(name, [*edge.iter("lane")], lane_changes=True)
+        pieces[name] = self._segment(name, [*edge.iter("lane")], inner=False)
 
-    def _segment(self, name: str, lanes: list[ET.Element], *, lane_changes: bool) -> Segment:
+    def _segment(self, name: str, lanes: list[ET.Element], *, inner: bool) -> Segment:
         key = f"{self.path}: edge {name}"
         lengths = tuple(number(key, lane, "length") for lane in lanes)
         limits = tuple(number(key, lane, "speed") for lane in lanes)
         if len(set(lengths)) == 1:
-            return Segment(name, lengths[0], len(lanes), limits, lane_changes)
-        if lane_changes:
+            return Segment(name, lengths[0], len(lanes), limits, inner)
+        if not inner:
             raise ArgumentError(key, f"lanes of {sorted(set(lengths))} m", "lanes of one length")
-        return Segment(name, lengths, len(lanes), limits, lane_changes)
+        return Segment(name, lengths, len(lanes), limits, inner)
 
     def _add_inner(self, via: str, here: str, there: str, pieces: dict[str, Segment]) -> None:
         if via not in pieces:
             lanes = [*self.edges[via].iter("lane")]
-            pieces[via] = self._segment(via, lanes, lane_changes=False)
+            pieces[via] = self._segment(via, lanes, inner=True)
 
     def _add_connection(
         self,
