@@ -199,10 +199,11 @@ def acceleration_behind(model: CarFollowing, sumo: bool) -> wp.Function:
 
 @cache
 def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
-    """One thread a place of `order`: move its vehicle over, or have room made for it.
+    """One thread a place of `order`: move its vehicle over to `side`, or have room made for it.
 
-    In one step every second driver of each lane decides, all looking to the same side, for the
-    reasons in `kernels.traffic.mobil`; one that must change does not wait for its turn.
+    In one step every second driver of each lane decides, for the reasons in
+    `kernels.traffic.mobil`; one that must change does not wait for its turn. A step looks to the
+    left first and then to the right, so that nobody meets another in the lane between.
     """
     behind = acceleration_behind(model, sumo)
     secure = is_secure(model, sumo)
@@ -223,6 +224,7 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         entering_in: wp.array2d(dtype=wp.uint64),
         clock_in: wp.array(dtype=wp.int64),
         per_network: wp.int32,
+        side: wp.int32,  # +1: to the left, -1: to the right
         look_ahead: Any,
         horizon: Any,  # [s]
         politeness: Any,
@@ -248,10 +250,9 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         c = order_in[k]
         here = lane_in[c]
         target_out[c] = here
-        toward_out[c] = FREE
         if here < 0:
             return
-        cycle = wp.int32(clock_in[network] % wp.int64(4))
+        turn = wp.int32(clock_in[network] % wp.int64(2))
         route = route_in[c]
         x = x_in[c]
         zero = type(x)(0.0)
@@ -261,15 +262,11 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         if changes[route, here] > 0:
             reach = type(x)(LEFT_SOONER) * reach
         u = urgency(route, here, x, reach, usable, changes)
-        side = wp.where(cycle % 2 == 0, wp.int32(1), wp.int32(-1))
         must = u > zero
-        # Everybody moves to one side in a step, so that nobody meets another in the lane between.
-        turn = wp.bool(True)
         if must:
-            wanted = wp.where(changes[route, here] > 0, wp.int32(1), wp.int32(-1))
-            turn = wanted == side
-            side = wanted
-        elif (k - lane_start_in[network, here]) % 2 != cycle // 2:
+            if (changes[route, here] > 0) != (side > 0):
+                return
+        elif (k - lane_start_in[network, here]) % 2 != turn:
             return
         there = lane_left[here]
         if side < 0:
@@ -318,9 +315,9 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
             fine = secure(new, allowed, away, speed_in[new_follower], speed, u, numbers)
             possible = possible and fine and away > zero
         if must:
-            if possible and turn:
+            if possible:
                 target_out[c] = there
-            if not possible:
+            else:
                 toward_out[c] = new_leader
                 # Nearer than its gap at rest it had better pass: it could never make room.
                 if new_follower >= 0 and away >= least_gap(driver_in[new_follower]):
@@ -362,9 +359,11 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
 
 
 @wp.kernel(enable_backward=False)
-def clear_gaps(gap_out: wp.array(dtype=wp.uint64)):
-    """Before `change_lanes`."""
-    gap_out[wp.tid()] = NOBODY
+def ask_nobody(gap_out: wp.array(dtype=wp.uint64), toward_out: wp.array(dtype=wp.int32)):
+    """Before the first `change_lanes` of a step."""
+    i = wp.tid()
+    gap_out[i] = NOBODY
+    toward_out[i] = FREE
 
 
 @wp.kernel(enable_backward=False)

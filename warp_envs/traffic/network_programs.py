@@ -86,7 +86,7 @@ class NetworkPrograms:
         self._keep = Program(device)  # of all arrays
         self._allocate(tables)
         self._copy_tables(tables, flows)
-        self._record_order()
+        self._record_order(self._programs["order"])
         self._record_look()
         self._record_drive()
         self._record_cross()
@@ -177,14 +177,14 @@ class NetworkPrograms:
 
     # Programs -----------------------------------------------------------------------------------
 
-    def _record_order(self) -> None:
+    def _record_order(self, program: Program) -> None:
         per_network = self.sizes.vehicles
         inputs = [
             *self._arguments("x lane"),
             per_network,
             *self._arguments("order scratch lane_start"),
         ]
-        self._programs["order"].launch(roads.order_by_lane, self.sizes.networks, inputs)
+        program.launch(roads.order_by_lane, self.sizes.networks, inputs)
 
     def _record_look(self) -> None:
         program, advance, rules = self._programs["look"], self._advance, self._rules
@@ -258,26 +258,27 @@ class NetworkPrograms:
     def _record_change(self, mobil: Mobil) -> None:
         program, advance, rules = self._programs["change"], self._advance, self._rules
         n = self.sizes.rows
-        self._record_entering(program)
-        program.launch(network_lanes.clear_gaps, n, [self.rows["gap"]])
         weights = [mobil.politeness, mobil.safe_decel, mobil.threshold, mobil.bias]
         weights = [rules.look_ahead, rules.horizon, *weights]
-        inputs = [
-            *self._arguments("x speed driver route previous lane order lane_start entering"),
-            *self._arguments("clock"),
-            self.sizes.vehicles,
-            *[self._scalar(weight) for weight in weights],
-            *self._arguments("lane_length lane_limit lane_inner lane_right lane_left"),
-            *self._arguments("next_lane usable changes"),
-            *self._arguments("target gap toward"),
-        ]
-        program.launch(network_lanes.change_lanes(advance.model, advance.sumo), n, inputs)
-        inputs = [
-            *self._arguments("target gap toward"),
-            self.sizes.vehicles,
-            *self._arguments("lane previous aside"),
-        ]
-        program.launch(network_lanes.move_over, n, inputs)
+        program.launch(network_lanes.ask_nobody, n, self._arguments("gap toward"))
+        for side in (1, -1):
+            self._record_order(program)
+            self._record_entering(program)
+            inputs = [
+                *self._arguments("x speed driver route previous lane order lane_start entering"),
+                *self._arguments("clock"),
+                *(self.sizes.vehicles, side),
+                *[self._scalar(weight) for weight in weights],
+                *self._arguments("lane_length lane_limit lane_inner lane_right lane_left"),
+                *self._arguments("next_lane usable changes target gap toward"),
+            ]
+            program.launch(network_lanes.change_lanes(advance.model, advance.sumo), n, inputs)
+            inputs = [
+                *self._arguments("target gap toward"),
+                self.sizes.vehicles,
+                *self._arguments("lane previous aside"),
+            ]
+            program.launch(network_lanes.move_over, n, inputs)
 
     def _record_insert(self) -> None:
         program, advance, scalar = self._programs["insert"], self._advance, self._scalar

@@ -419,7 +419,6 @@ class TrafficNetwork:
             x, speed = rows["x"], rows["speed"]
         self._programs.run("tick")
         if self.mobil is not None:
-            self._programs.run("order")
             self._programs.run("change")
         self._insert()
         if recorded:
