@@ -65,6 +65,9 @@ DEMANDS = {  # of each route, vehicles an hour
 }
 
 
+NAMES = ("time", "car", "lane", "x", "speed")
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     results: dict[str, np.ndarray] = {"end": np.array(END), "step": np.array(STEP)}
@@ -76,7 +79,7 @@ def main() -> None:
                 routes = folder / f"sumo_{name}_{demand}.rou.xml"
                 routes.write_text(routes_of(name, rates))
                 record(name, demand, folder, Path(scratch), results)
-    np.savez_compressed(folder / "sumo_networks.npz", **results)
+    np.savez_compressed(folder / "sumo_networks.npz", allow_pickle=False, **results)
 
 
 def make_network(name: str, scratch: Path, target: Path) -> None:
@@ -151,26 +154,26 @@ def record(
     subprocess.run([*command, "-a", "add.xml", *outputs, *settings], check=True, cwd=scratch)
     key = f"{name}_{demand}"
     loops = ET.parse(scratch / "loops.xml").getroot()
-    results[f"{key}_loops"] = np.array([loop.get("id") for loop in loops])
-    results[f"{key}_counts"] = np.array([float(loop.get("nVehContrib")) for loop in loops])
+    results[f"{key}_loops"] = np.array([loop.attrib["id"] for loop in loops])
+    results[f"{key}_counts"] = np.array([float(loop.attrib["nVehContrib"]) for loop in loops])
     durations: dict[str, list[float]] = {route: [] for route in ROUTES[name]}
     for trip in ET.parse(scratch / "trips.xml").getroot():
-        durations[trip.get("id").split(".")[0].rstrip("0123456789")].append(
-            float(trip.get("duration"))
+        durations[trip.attrib["id"].split(".")[0].rstrip("0123456789")].append(
+            float(trip.attrib["duration"])
         )
     results[f"{key}_arrived"] = np.array([len(d) for d in durations.values()])
     results[f"{key}_travel_time"] = np.array([np.mean(d) for d in durations.values()])
-    safety = ET.parse(scratch / "statistics.xml").getroot().find("safety")
-    results[f"{key}_collisions"] = np.array(int(safety.get("collisions")))
+    (safety,) = ET.parse(scratch / "statistics.xml").getroot().iter("safety")
+    results[f"{key}_collisions"] = np.array(int(safety.attrib["collisions"]))
     if single_lane:
         rows = [
-            (float(step.get("time")), int(car.get("id").split(".")[1]), car.get("lane"),
-             float(car.get("pos")), float(car.get("speed")))
+            (float(step.attrib["time"]), int(car.attrib["id"].split(".")[1]), car.attrib["lane"],
+             float(car.attrib["pos"]), float(car.attrib["speed"]))
             for step in ET.parse(scratch / "fcd.xml").getroot()
-            if float(step.get("time")) <= 120.0
+            if float(step.attrib["time"]) <= 120.0
             for car in step
         ]  # fmt: skip
-        for column, values in zip(("time", "car", "lane", "x", "speed"), zip(*rows), strict=True):
+        for column, values in zip(NAMES, zip(*rows, strict=True), strict=True):
             results[f"{key}_{column}"] = np.array(values)
 
 

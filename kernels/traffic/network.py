@@ -9,9 +9,9 @@ from, -1 where its rear cannot lie there. Lanes of a segment are neighbours, cou
 All networks of a batch have the same lanes, in tables over them ([num_lanes]) and over routes and
 lanes ([num_routes, num_lanes]), which `warp_envs.traffic.network_tables` makes.
 
-A driver heeds up to four vehicles (`LEADER`, `TAIL`, `MERGING`, `GAP`), the end of the lane, a slower
-limit ahead and its turn at a merge. Who and what that is, is discrete and carries no gradient; it
-is found here, and the differentiable step (`kernels.traffic.network_drive`) drives by it.
+A driver heeds up to four vehicles (`LEADER`, `TAIL`, `MERGING`, `GAP`), the end of the lane, a
+slower limit ahead and its turn at a merge. Who and what that is, is discrete and carries no
+gradient; it is found here, and the differentiable step (`network_drive`) drives by it.
 """
 
 from functools import cache
@@ -206,7 +206,7 @@ def sight_of(model: CarFollowing, sumo: bool) -> wp.Function:
 
 @cache
 def secure_gap(model: CarFollowing) -> wp.Function:
-    """SUMO's IDM: v T + v^2 / (2 sqrt(a b)), its desired gap to a standing vehicle but for s0 [m]."""
+    """SUMO's: v T + v^2 / (2 sqrt(a b)), the IDM's desired gap to who stands, but for s0 [m]."""
     headway = parameter_or(model, "T", 1.0)
     rise = parameter_or(model, "a", 1.0)
     comfort = parameter_or(model, *COMFORT)
@@ -262,7 +262,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         slower_at_out: wp.array(dtype=Any),  # x where a slower limit holds from [m], or infinite
         slower_out: wp.array(dtype=Any),  # that limit [m/s]
         cap_out: wp.array(dtype=Any),  # what SUMO's does not exceed so near a slower limit [m/s]
-        merge_at_out: wp.array(dtype=Any),  # infinite; see `await_turn`
+        merge_at_out: wp.array(dtype=Any),  # infinite; see `network_merges.await_turn`
         hold_out: wp.array(dtype=Any),  # the same
         entering_out: wp.array2d(dtype=wp.uint64),  # [num_networks, num_lanes], see `mark_entering`
     ):
@@ -401,110 +401,3 @@ def mark_entering(
         else:
             seen = seen + lane_length[there]
             there = next_lane[route, there]
-
-
-# Merges -------------------------------------------------------------------------------------------
-
-
-@wp.func
-def turn_key(distance: Any, speed: Any, yields: wp.bool, decel: Any, head_start: Any, dt: Any):
-    """A vehicle's place in the order of a merge: less is earlier.
-
-    The distance to the merge [m]. Where some branches yield, those that do not have a head start
-    [s]: their vehicles count as nearer by what they drive in it. A yielding vehicle that can no
-    longer stop before the merge has it too.
-    """
-    if yields and speed <= safe_speed(distance, decel, dt):
-        return distance
-    return distance - speed * head_start
-
-
-@wp.kernel(enable_backward=False)
-def await_turn(
-    # In, as `look_ahead`:
-    x_in: wp.array(dtype=Any),
-    speed_in: wp.array(dtype=Any),
-    driver_in: wp.array(dtype=Any),
-    lane_in: wp.array(dtype=wp.int32),
-    route_in: wp.array(dtype=wp.int32),
-    order_in: wp.array(dtype=wp.int32),
-    lane_start_in: wp.array2d(dtype=wp.int32),
-    per_network: wp.int32,
-    zone: Any,  # [m]
-    head_start: Any,  # [s]
-    dt: Any,
-    # Tables:
-    lane_length: wp.array(dtype=Any),
-    merge_lane: wp.array2d(dtype=wp.int32),  # [num_routes, num_lanes] the next merge, or -1
-    merge_distance: wp.array2d(dtype=Any),  # from the lane's end to it [m]
-    merge_branch: wp.array2d(dtype=wp.int32),  # the lane by which the route comes to it
-    merge_gives: wp.array2d(dtype=wp.int32),  # 1: that one yields, 0: is yielded to, -1: neither
-    approach_start: wp.array(dtype=wp.int32),  # [num_lanes + 1], of what leads to a merge:
-    approach_lane: wp.array(dtype=wp.int32),
-    approach_branch: wp.array(dtype=wp.int32),
-    approach_distance: wp.array(dtype=Any),  # from its end to the merge [m]
-    approach_gives: wp.array(dtype=wp.int32),  # as `merge_gives`
-    # Out:
-    heeded_out: wp.array2d(dtype=wp.int32),
-    offset_out: wp.array2d(dtype=Any),
-    merge_at_out: wp.array(dtype=Any),  # x of the merge [m]
-    hold_out: wp.array(dtype=Any),  # the same, where one must be able to stop before it
-):
-    """One thread a vehicle: whom it lets go first where lanes merge.
-
-    Everybody within `zone` of a merge stands in one order (`turn_key`, ties by lane) and heeds the
-    vehicle before it in that order which comes by another branch, as if both were in one lane. The
-    braking for it is bounded, by b far from the merge up to an emergency's at it. One whose
-    foe is not a vehicle's length ahead keeps able to stop before the merge.
-    """
-    i = wp.tid()
-    lane = lane_in[i]
-    if lane < 0:
-        return
-    route = route_in[i]
-    merge = merge_lane[route, lane]
-    if merge < 0:
-        return
-    x = x_in[i]
-    at = lane_length[lane] + merge_distance[route, lane]
-    distance = at - x
-    if distance > zone:
-        return
-    network = i // per_network
-    branch = merge_branch[route, lane]
-    hardest = type(x)(LARGEST_DECEL)
-    zero = type(x)(0.0)
-    own_start = wp.where(merge_gives[route, lane] < 0, zero, head_start)
-    own_yields = merge_gives[route, lane] == 1
-    own_key = turn_key(distance, speed_in[i], own_yields, hardest, own_start, dt)
-    foe = wp.int32(FREE)
-    best = type(x)(-wp.inf)
-    for entry in range(approach_start[merge], approach_start[merge + 1]):
-        other = approach_lane[entry]
-        other_branch = approach_branch[entry]
-        if other_branch != branch:
-            other_start = wp.where(approach_gives[entry] < 0, zero, head_start)
-            other_yields = approach_gives[entry] == 1
-            first = lane_start_in[network, other]
-            place = lane_start_in[network, other + 1] - 1
-            while place >= first:
-                j = order_in[place]
-                other_at = lane_length[other] + approach_distance[entry]
-                away = other_at - x_in[j]
-                place = place - 1
-                if away > zone:
-                    place = first - 1
-                elif merge_lane[route_in[j], other] == merge:
-                    key = turn_key(away, speed_in[j], other_yields, hardest, other_start, dt)
-                    earlier = key < own_key or (key == own_key and other_branch < branch)
-                    if earlier and key > best:
-                        best = key
-                        foe = j
-                        offset_out[i, MERGING] = at - other_at
-    if foe >= 0:
-        heeded_out[i, MERGING] = foe
-        merge_at_out[i] = at
-        numbers = driver_in[foe]
-        if x_in[foe] - numbers[LENGTH] + offset_out[i, MERGING] - x < zero:
-            hold_out[i] = at
-

@@ -241,7 +241,7 @@ def count_passing(
     loop_index: wp.array(dtype=wp.int32),
     loops: wp.array3d(dtype=Any),
 ):
-    """Add to the loops in (start, end] of a lane: one, its speed, 1 / speed, time above the loop."""
+    """Add to the loops in (start, end] of a lane: one, its speed, 1 / speed, the time above it."""
     slow = wp.max(speed, type(speed)(0.1))
     for entry in range(loop_start[lane], loop_start[lane + 1]):
         if start < loop_x[entry] and loop_x[entry] <= end:

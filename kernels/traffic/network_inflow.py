@@ -148,7 +148,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
             target = wp.int32(-1)
             fewest = wp.int32(per_network + 1)
             if waiting:
-                for l in range(flow_lanes[f, 0], flow_lanes[f, 1]):  # noqa: E741
+                for l in range(flow_lanes[f, 0], flow_lanes[f, 1]):
                     taken = wp.bool(False)
                     for k in range(first_free, free):
                         if lane[order_in[k]] == l:

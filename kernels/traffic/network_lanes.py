@@ -56,9 +56,7 @@ def is_secure(model: CarFollowing, sumo: bool) -> wp.Function:
     if not sumo:
 
         @wp.func
-        def secure(
-            rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any
-        ):
+        def secure(rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any):
             return rate >= -decel
 
         return secure
@@ -294,9 +292,7 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
             follower_limit = lane_limit[lane_in[new_follower]]
         stop = wp.where(must, infinite, usable[route, there])
         own_new = behind(x_in, speed_in, driver_in, c, new_leader, ahead, limit, stop)
-        new = behind(
-            x_in, speed_in, driver_in, new_follower, c, back, follower_limit, infinite
-        )
+        new = behind(x_in, speed_in, driver_in, new_follower, c, back, follower_limit, infinite)
         allowed = safe_decel
         if must:
             hardest = wp.max(type(x)(LARGEST_DECEL), safe_decel)

@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from warp_envs.checks import (
     ArgumentError,
@@ -235,7 +236,9 @@ class Network:
     def _check_lane(self, key: str, segment: str, lane: int | None) -> None:
         found = {s.name: s for s in self.segments}
         if segment not in found:
-            raise ArgumentError(key, f"segment {segment!r}", "one there is", near_matches(segment, found))
+            raise ArgumentError(
+                key, f"segment {segment!r}", "one there is", near_matches(segment, found)
+            )
         if lane is not None:
             check_integer(f"{key}: lane of {segment}", lane, 0, found[segment].num_lanes - 1)
 
@@ -248,6 +251,6 @@ class Network:
             if list(route).count(segment) > 1:
                 raise ArgumentError(key, f"{segment!r} twice", "each segment once")
         joined = {(c.source, c.target) for c in self.connections}
-        for here, there in zip(route, route[1:], strict=False):
+        for here, there in pairwise(route):
             if (here, there) not in joined:
                 raise ArgumentError(key, f"{there!r} after {here!r}", "segments that are connected")

@@ -10,7 +10,7 @@ import torch
 import warp as wp
 
 from kernels.traffic import network as roads
-from kernels.traffic import network_drive, network_inflow, network_lanes
+from kernels.traffic import network_drive, network_inflow, network_lanes, network_merges
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.traffic.network_tables import Tables
@@ -152,9 +152,7 @@ class NetworkPrograms:
             self.tensors[name].fill_(-1)
         self.tensors["command"].fill_(float("nan"))
 
-    def _copy_tables(
-        self, tables: Tables, flows: tuple[dict[str, np.ndarray], np.ndarray]
-    ) -> None:
+    def _copy_tables(self, tables: Tables, flows: tuple[dict[str, np.ndarray], np.ndarray]) -> None:
         arrays: dict[str, tuple[np.ndarray, Any]] = {}
         for name, values in tables.integers.items():
             arrays[name] = (values, wp.int32)
@@ -196,7 +194,9 @@ class NetworkPrograms:
             *(per_network, advance.integrator, scalar(rules.look_ahead), dt),
             *self._arguments("lane_length lane_limit lane_inner next_lane usable"),
             *self._arguments("tail_start tail_lane tail_via tail_distance"),
-            *self._arguments("heeded offset stop limit slower_at slower cap merge_at hold entering"),
+            *self._arguments(
+                "heeded offset stop limit slower_at slower cap merge_at hold entering"
+            ),
         ]
         program.launch(roads.look_ahead(advance.model, advance.sumo), n, inputs)
         self._record_entering(program)
@@ -209,7 +209,7 @@ class NetworkPrograms:
                 *self._arguments("approach_distance approach_gives"),
                 *self._arguments("heeded offset merge_at hold"),
             ]
-            program.launch(roads.await_turn, n, inputs)
+            program.launch(network_merges.await_turn, n, inputs)
         if rules.mobil is not None:
             inputs = [
                 *self._arguments("lane route aside"),

@@ -1,11 +1,11 @@
 """Trajectories of a road network's vehicles as SUMO's FCD XML and as CSV.
 
-    recorder = TrajectoryRecorder(traffic)
-    for _ in range(600):
-        traffic.step()
-        recorder.capture()
-    recorder.write_fcd("fcd.xml")
-    recorder.write_csv("trajectories.csv")
+recorder = TrajectoryRecorder(traffic)
+for _ in range(600):
+    traffic.step()
+    recorder.capture()
+recorder.write_fcd("fcd.xml")
+recorder.write_csv("trajectories.csv")
 """
 
 from __future__ import annotations

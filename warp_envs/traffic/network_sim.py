@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import torch
 
 from kernels.traffic import road
-from kernels.traffic.car_following import CarFollowing
+from kernels.traffic.car_following import CarFollowing, Parameter
 from kernels.traffic.network_drive import MOST_PARTS
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.checks import ArgumentError, check_choice, check_integer, check_positive
@@ -249,16 +249,16 @@ class TrafficNetwork:
         Raises:
             ArgumentError: rates that do not broadcast to (num_envs, num_flows), or negative ones.
         """
-        if rates is None:
-            rates = torch.tensor([f.rate for f in self.network.flows], dtype=torch.float64)
+        own = torch.tensor([flow.rate for flow in self.network.flows], dtype=torch.float64)
+        given = own if rates is None else rates
         try:
-            wanted = rates.to(torch.float64).expand(self._rates.shape)
+            wanted = given.to(torch.float64).expand(self._rates.shape)
         except RuntimeError as error:
             raise ArgumentError(
-                "rates", f"shape {tuple(rates.shape)}", f"one that fits {tuple(self._rates.shape)}"
+                "rates", f"shape {tuple(given.shape)}", f"one that fits {tuple(self._rates.shape)}"
             ) from error
         if not bool((torch.isfinite(wanted) & (wanted >= 0.0)).all()):
-            raise ArgumentError("rates", str(rates.tolist()), "numbers >= 0")
+            raise ArgumentError("rates", str(given.tolist()), "numbers >= 0")
         self._rates.copy_(wanted)
 
     def loops(self, *, reset: bool = False) -> dict[str, torch.Tensor]:
@@ -372,7 +372,9 @@ class TrafficNetwork:
         self._look()
         who = self._rows["heeded"].long()
         local = torch.where(who < 0, who, who % self.num_vehicles)
-        result = {name: local[..., k] for k, name in enumerate(("leader", "tail", "merging", "gap"))}
+        result = {
+            name: local[..., k] for k, name in enumerate(("leader", "tail", "merging", "gap"))
+        }
         leader = local[..., 0].clamp(min=0)
         rear = self._rows["x"] - self._rows["driver"][..., 0]
         distance = rear.gather(1, leader) + self._rows["offset"][..., 0] - self._rows["x"]
@@ -469,7 +471,7 @@ class TrafficNetwork:
             accepted = f"one with {', '.join(sorted(needed))}"
             raise ArgumentError("model", f"{self.model.name!r} with {driving} driving", accepted)
 
-    def _read_parameter(self, number: object, value: Number) -> torch.Tensor:
+    def _read_parameter(self, number: Parameter, value: Number) -> torch.Tensor:
         name = number.name
         if not isinstance(value, torch.Tensor):
             if not isinstance(value, (int, float)) or isinstance(value, bool):

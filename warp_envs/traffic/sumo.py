@@ -15,6 +15,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from warp_envs.checks import ArgumentError
@@ -113,7 +114,7 @@ class _Roads:
         """The segments of a route, those inside junctions included; adds what is new."""
         way = [edges[0]]
         self._add_edge(edges[0], pieces)
-        for here, there in zip(edges, edges[1:], strict=False):
+        for here, there in pairwise(edges):
             connections = self.between.get((here, there), [])
             if not connections:
                 raise ArgumentError(
@@ -148,7 +149,10 @@ class _Roads:
 
     def _refuse_conflict(self, way: ET.Element, foe: ET.Element) -> None:
         same_end = (way.get("to"), way.get("toLane")) == (foe.get("to"), foe.get("toLane"))
-        same_start = (way.get("from"), way.get("fromLane")) == (foe.get("from"), foe.get("fromLane"))
+        same_start = (way.get("from"), way.get("fromLane")) == (
+            foe.get("from"),
+            foe.get("fromLane"),
+        )
         if not (same_end or same_start):
             given = (
                 f"its way to {way.get('to')} crosses that from {foe.get('from')} to {foe.get('to')}"
@@ -181,7 +185,8 @@ class _Roads:
         for lane in edge.iter("lane"):
             allowed = lane.get("allow", "passenger").split()
             barred = lane.get("disallow", "").split()
-            if "passenger" not in allowed and "all" not in allowed or {"passenger", "all"} & set(barred):
+            cars = {"passenger", "all"}
+            if not cars & set(allowed) or cars & set(barred):
                 given = f"lane {lane.get('id')} closed to passenger cars"
                 raise ArgumentError(f"{self.path}: edge {name}", given, "lanes open to them")
         pieces[name] = self._segment(name, [*edge.iter("lane")], inner=False)
@@ -225,7 +230,9 @@ class _Roads:
         inner = int(connection.get("via", "").rpartition("_")[2])
         after = [c for c in self.between.get((via, there), []) if c.get("fromLane") == str(inner)]
         if len(after) != 1 or after[0].get("via") is not None:
-            raise ArgumentError(key, f"a way to {there} that waits inside the junction", "a plain one")
+            raise ArgumentError(
+                key, f"a way to {there} that waits inside the junction", "a plain one"
+            )
         links[here, source, via] = Connection(here, source, via, inner)
         links[via, inner, there] = Connection(via, inner, there, target, gives_way)
 

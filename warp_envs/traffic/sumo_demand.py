@@ -124,9 +124,7 @@ def _read_flow(key: str, element: ET.Element, demand: Demand) -> Flow:
     kind = element.get("type", "")
     if kind not in demand.types:
         raise ArgumentError(f"{key}: type", repr(kind), "a vType that stands before it")
-    begin, end, rate = (
-        _one_departure(key, element) if single else _departures(key, element)
-    )
+    begin, end, rate = _one_departure(key, element) if single else _departures(key, element)
     if single:
         demand.single.add(name)
     lane = element.get("departLane", "first")

@@ -84,4 +84,6 @@ def refuse_others(key: str, element: ET.Element, known: Collection[str]) -> None
     for name in element.keys():  # noqa: SIM118, an element iterates over its children
         if name not in known:
             hint = near_matches(name, known)
-            raise ArgumentError(f"{key}: {name}", repr(element.get(name)), "no such attribute", hint)
+            raise ArgumentError(
+                f"{key}: {name}", repr(element.get(name)), "no such attribute", hint
+            )

@@ -4,6 +4,7 @@ import csv
 import math
 import random
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 import torch
@@ -100,7 +101,7 @@ def random_network(rng: random.Random) -> Network:
 @pytest.mark.slow
 @pytest.mark.parametrize("driving", ["plain", "sumo"])
 def test_no_collision_and_nobody_lost_on_random_networks(driving):
-    rng = random.Random(driving)  # noqa: S311
+    rng = random.Random(driving)
     moved = 0
     for _ in range(12):
         network = random_network(rng)
@@ -139,7 +140,7 @@ def test_borders_do_not_matter_to_who_follows_whom(integrator):
     names = ["a", "b", "c", "d"]
     pieces = Network(
         [Segment(name, length) for name, length in zip(names, lengths, strict=True)],
-        [Connection(a, 0, b, 0) for a, b in zip(names, names[1:], strict=False)],
+        [Connection(a, 0, b, 0) for a, b in pairwise(names)],
         {"r": names},
     )
     network = TrafficNetwork(pieces, 1, 4, dtype=torch.float64, integrator=integrator)
@@ -290,7 +291,7 @@ def test_loops_and_travel_times():
 
 
 def test_a_state_goes_on_bit_for_bit():
-    rng = random.Random(5)  # noqa: S311
+    rng = random.Random(5)
     network = random_network(rng)
     traffic = TrafficNetwork(network, 2, 60, dtype=torch.float64, dt=0.25, mobil=Mobil())
     state = traffic.run(101)

@@ -110,8 +110,18 @@ CROSSING = '<request index="0" response="000" foes="010"'
     ("file", "old", "new", "message"),
     [
         (NET, 'from="ramp"', 'tl="t" linkIndex="0" from="ramp"', "edge ramp: a signal .t. to on"),
-        (NET, 'via=":1_0_0" dir="s" state="M"', 'via=":1_0_0" dir="s" state="="', "edge ramp: right"),
-        (NET, '<request index="0" response="000" foes="000"', CROSSING, "edge ramp: its way to on cr"),
+        (
+            NET,
+            'via=":1_0_0" dir="s" state="M"',
+            'via=":1_0_0" dir="s" state="="',
+            "edge ramp: right",
+        ),
+        (
+            NET,
+            '<request index="0" response="000" foes="000"',
+            CROSSING,
+            "edge ramp: its way to on cr",
+        ),
         (NET, '<edge id="ramp"', '<edge id="ramp" function="walkingarea"', "edge ramp: function"),
         (NET, 'id="ramp_0"', 'id="ramp_0" allow="bus"', "edge ramp: lane ramp_0 closed to"),
         (NET, 'speed="22.00"', 'speed="fast"', "edge ramp: speed: 'fast' given"),
