@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from warp_envs.recording.recorder import RolloutRecorder
     from warp_envs.robots.base import ArticulatedEnv
     from warp_envs.robots.tasks import RobotState
+    from warp_envs.traffic.network_sim import TrafficNetwork
     from warp_envs.traffic.simulator import Mobil, TrafficSim
     from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
@@ -47,6 +48,7 @@ __all__ = [
     "Quantity",
     "RobotState",
     "RolloutRecorder",
+    "TrafficNetwork",
     "TrafficSim",
     "env_ids",
     "get_num_threads",
@@ -66,6 +68,7 @@ _MODULES = {
     "Quantity": "declarations",
     "RobotState": "robots.tasks",
     "RolloutRecorder": "recording.recorder",
+    "TrafficNetwork": "traffic.network_sim",
     "TrafficSim": "traffic.simulator",
     "get_num_threads": "bridge.threads",
     "set_num_threads": "bridge.threads",

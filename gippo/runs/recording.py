@@ -41,9 +41,10 @@ def warning_of(recording: Path) -> list[str]:
     if not files:
         return []
     names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    textures = f"{len(files)} texture{'s' * (len(files) > 1)}"
     return [
-        f"{recording.name} refers to {len(files)} texture{'s' * (len(files) > 1)} where the robot's "
-        f"file has them ({names}); a .usdz file takes them along"
+        f"{recording.name} refers to {textures} where the robot's file has them ({names}); "
+        "a .usdz file takes them along"
     ]
 
 

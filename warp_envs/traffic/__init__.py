@@ -1,1 +1,48 @@
-"""The traffic simulator and the environments on it."""
+"""The traffic simulators and the environments on them.
+
+What is public is imported by name when it is first used, as importing a package that registers
+environments imports neither torch nor Warp.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
+    from warp_envs.traffic.network_records import TrajectoryRecorder
+    from warp_envs.traffic.network_sim import TrafficNetwork
+    from warp_envs.traffic.simulator import Mobil, TrafficSim
+    from warp_envs.traffic.sumo import read_sumo
+
+__all__ = [
+    "Connection",
+    "Flow",
+    "Loop",
+    "Mobil",
+    "Network",
+    "Segment",
+    "TrafficNetwork",
+    "TrafficSim",
+    "TrajectoryRecorder",
+    "read_sumo",
+]
+
+_MODULES = {
+    "Connection": "network",
+    "Flow": "network",
+    "Loop": "network",
+    "Mobil": "simulator",
+    "Network": "network",
+    "Segment": "network",
+    "TrafficNetwork": "network_sim",
+    "TrafficSim": "simulator",
+    "TrajectoryRecorder": "network_records",
+    "read_sumo": "sumo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

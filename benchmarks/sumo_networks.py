@@ -1,0 +1,181 @@
+"""Record what SUMO does on an on-ramp and a lane drop, for the tests of `TrafficNetwork`.
+
+    python benchmarks/sumo_networks.py tests/data
+
+It needs eclipse-sumo (`pip install eclipse-sumo`), whose netconvert and sumo it runs. Written are
+the networks and demands as SUMO has them (net.xml, rou.xml), and sumo_networks.npz: of each demand
+the vehicles that passed each loop, the mean travel time and number of arrivals of each route, and
+the first minutes' positions where nobody changes lanes.
+"""
+
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+
+END = 1800  # [s]
+STEP = 0.5  # [s]
+TYPE = (
+    '<vType id="car" carFollowModel="IDM" length="5" minGap="2" accel="1.5" decel="2" tau="1.2" '
+    'delta="4" emergencyDecel="9" maxSpeed="33" speedFactor="1" speedDev="0"/>'
+)
+NODES = {
+    "onramp": {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (1250, 0), "3": (2250, 0)},
+    "drop": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
+    "series": {"0": (0, 0), "1": (500, 0), "2": (900, 0), "3": (1200, 0)},
+}
+EDGES = {  # name: (from, to, lanes, limit)
+    "onramp": {
+        "main": ("0", "1", 2, 30),
+        "ramp": ("r", "1", 1, 22),
+        "on": ("1", "2", 3, 30),
+        "after": ("2", "3", 2, 30),
+    },
+    "drop": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
+    "series": {"a": ("0", "1", 1, 30), "b": ("1", "2", 1, 20), "c": ("2", "3", 1, 30)},
+}
+LINKS = {  # from, lane, to, lane
+    "onramp": [
+        ("main", 0, "on", 1),
+        ("main", 1, "on", 2),
+        ("ramp", 0, "on", 0),
+        ("on", 1, "after", 0),
+        ("on", 2, "after", 1),
+    ],
+    "drop": [("wide", 1, "narrow", 0), ("wide", 2, "narrow", 1)],
+    "series": [("a", 0, "b", 0), ("b", 0, "c", 0)],
+}
+ROUTES = {
+    "onramp": {"through": "main on after", "entering": "ramp on after"},
+    "drop": {"through": "wide narrow"},
+    "series": {"through": "a b c"},
+}
+LOOPS = {
+    "onramp": [("main", 2, 800), ("after", 2, 500)],
+    "drop": [("wide", 3, 800), ("narrow", 2, 500)],
+    "series": [("b", 1, 100), ("c", 1, 200)],
+}
+DEMANDS = {  # of each route, vehicles an hour
+    "onramp": {"light": (1500, 300), "medium": (2000, 400), "heavy": (2600, 500)},
+    "drop": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
+    "series": {"free": (900,)},
+}
+
+
+NAMES = ("time", "car", "lane", "x", "speed")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    results: dict[str, np.ndarray] = {"end": np.array(END), "step": np.array(STEP)}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in NODES:
+            make_network(name, Path(scratch), folder / f"sumo_{name}.net.xml")
+            (folder / f"sumo_{name}.add.xml").write_text(loops_of(name))
+            for demand, rates in DEMANDS[name].items():
+                routes = folder / f"sumo_{name}_{demand}.rou.xml"
+                routes.write_text(routes_of(name, rates))
+                record(name, demand, folder, Path(scratch), results)
+    np.savez_compressed(folder / "sumo_networks.npz", allow_pickle=False, **results)
+
+
+def make_network(name: str, scratch: Path, target: Path) -> None:
+    nodes = "".join(f'<node id="{k}" x="{x}" y="{y}"/>' for k, (x, y) in NODES[name].items())
+    edges = "".join(
+        f'<edge id="{k}" from="{a}" to="{b}" numLanes="{n}" speed="{v}"/>'
+        for k, (a, b, n, v) in EDGES[name].items()
+    )
+    links = "".join(
+        f'<connection from="{a}" fromLane="{k}" to="{b}" toLane="{m}"/>'
+        for a, k, b, m in LINKS[name]
+    )
+    for kind, tag, text in (
+        ("nod", "nodes", nodes),
+        ("edg", "edges", edges),
+        ("con", "connections", links),
+    ):
+        (scratch / f"{kind}.xml").write_text(f"<{tag}>{text}</{tag}>")
+    files = [
+        f"--{what}={scratch / kind}.xml"
+        for what, kind in {
+            "node-files": "nod",
+            "edge-files": "edg",
+            "connection-files": "con",
+        }.items()
+    ]
+    subprocess.run(
+        ["netconvert", *files, "--no-turnarounds", "--no-warnings", "-o", str(target)], check=True
+    )
+    # Without the comment on top, which has the date and paths.
+    ET.ElementTree(ET.parse(target).getroot()).write(target, encoding="utf-8")
+
+
+def routes_of(name: str, rates: tuple[float, ...]) -> str:
+    """Flows lane by lane; those of a route's lanes begin half a second apart."""
+    routes = "".join(f'<route id="{r}" edges="{way}"/>' for r, way in ROUTES[name].items())
+    flows = []
+    for (route, way), rate in zip(ROUTES[name].items(), rates, strict=True):
+        lanes = EDGES[name][way.split()[0]][2]
+        flows += [(0.5 * k, route, k, rate / lanes) for k in range(lanes)]
+    text = "".join(
+        f'<flow id="{route}{k}" type="car" route="{route}" begin="{begin}" end="{END}" '
+        f'vehsPerHour="{rate:g}" departLane="{k}" departSpeed="max"/>'
+        for begin, route, k, rate in sorted(flows)
+    )
+    return f"<routes>{TYPE}{routes}{text}</routes>\n"
+
+
+def loops_of(name: str) -> str:
+    loops = "".join(
+        f'<inductionLoop id="{edge}_{k}" lane="{edge}_{k}" pos="{x}" period="{END}" '
+        'file="loops.xml"/>'
+        for edge, lanes, x in LOOPS[name]
+        for k in range(lanes)
+    )
+    return f"<additional>{loops}</additional>\n"
+
+
+def record(
+    name: str, demand: str, folder: Path, scratch: Path, results: dict[str, np.ndarray]
+) -> None:
+    additional = scratch / "add.xml"
+    additional.write_text(loops_of(name))
+    single_lane = name == "series"
+    files = ["-n", f"{folder}/sumo_{name}.net.xml", "-r", f"{folder}/sumo_{name}_{demand}.rou.xml"]
+    outputs = ["--tripinfo-output", "trips.xml", "--statistic-output", "statistics.xml"]
+    if single_lane:
+        outputs += ["--fcd-output", "fcd.xml", "--device.fcd.period", str(STEP)]
+    settings = ["--step-length", str(STEP), "--end", str(END), "--precision", "9"]
+    settings += ["--time-to-teleport", "-1", "--collision.action", "warn", "--no-step-log"]
+    command = ["sumo", *[str(Path(f).resolve()) if "/" in f else f for f in files]]
+    subprocess.run([*command, "-a", "add.xml", *outputs, *settings], check=True, cwd=scratch)
+    key = f"{name}_{demand}"
+    loops = ET.parse(scratch / "loops.xml").getroot()
+    results[f"{key}_loops"] = np.array([loop.attrib["id"] for loop in loops])
+    results[f"{key}_counts"] = np.array([float(loop.attrib["nVehContrib"]) for loop in loops])
+    durations: dict[str, list[float]] = {route: [] for route in ROUTES[name]}
+    for trip in ET.parse(scratch / "trips.xml").getroot():
+        durations[trip.attrib["id"].split(".")[0].rstrip("0123456789")].append(
+            float(trip.attrib["duration"])
+        )
+    results[f"{key}_arrived"] = np.array([len(d) for d in durations.values()])
+    results[f"{key}_travel_time"] = np.array([np.mean(d) for d in durations.values()])
+    (safety,) = ET.parse(scratch / "statistics.xml").getroot().iter("safety")
+    results[f"{key}_collisions"] = np.array(int(safety.attrib["collisions"]))
+    if single_lane:
+        rows = [
+            (float(step.attrib["time"]), int(car.attrib["id"].split(".")[1]), car.attrib["lane"],
+             float(car.attrib["pos"]), float(car.attrib["speed"]))
+            for step in ET.parse(scratch / "fcd.xml").getroot()
+            if float(step.attrib["time"]) <= 120.0
+            for car in step
+        ]  # fmt: skip
+        for column, values in zip(NAMES, zip(*rows, strict=True), strict=True):
+            results[f"{key}_{column}"] = np.array(values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""One step of the vehicles of road networks: the differentiable motion, then who went where.
+
+`drive` moves everybody along its lane's line, beyond its end if need be; `cross` then says which
+lane that is and takes the lengths of those left behind off x, which is a constant to the gradient.
+
+A driver plans the lowest of the speeds that it would have behind each vehicle it heeds, before the
+end of its lane (a standing vehicle), before a slower limit and at a merge. The gradient is that of
+the lowest.
+"""
+
+from functools import cache
+from typing import Any
+
+import warp as wp
+
+from kernels.traffic.car_following import LENGTH, CarFollowing
+from kernels.traffic.network import (
+    COMFORT,
+    LARGEST_DECEL,
+    LEADER,
+    MERGING,
+    NUM_HEEDED,
+    parameter_or,
+    place_of,
+    safe_speed,
+    secure_gap,
+)
+from kernels.traffic.road import (
+    ABSENT,
+    BALLISTIC,
+    SEMI_IMPLICIT,
+    driver_acceleration,
+    speed_bounds,
+)
+
+MARGIN = wp.constant(0.5)  # between who waits and the merge [m]
+SUMO_EPS = wp.constant(0.001)  # by which SUMO may brake harder than b for a limit [m/s]
+
+MOST_PARTS = 16
+"""Of a step that can be planned apart: what Warp unrolls."""
+
+
+@cache
+def plan_in_parts(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
+    """The speed [m/s] that a driver plans for the end of `parts` of `part` seconds each."""
+    acceleration = driver_acceleration(model, sumo)
+
+    @wp.func
+    def plan(speed: Any, gap: Any, leader_speed: Any, driver: Any, part: Any):
+        planned = speed
+        room = gap
+        zero = type(speed)(0.0)
+        for _ in range(wp.static(parts)):
+            rate = acceleration(planned, room, planned - leader_speed, driver)
+            planned = wp.max(planned + rate * part, zero)
+            room = room - wp.max((planned - leader_speed) * part, zero)
+        return planned
+
+    return plan
+
+
+@cache
+def with_limit(model: CarFollowing) -> wp.Function:
+    """A driver whose desired speed is at most a limit."""
+    v0 = model.place("v0")
+
+    @wp.func
+    def limited(driver: Any, limit: Any):
+        only = type(driver)()
+        only[v0] = type(limit)(1.0)
+        # A sum, as the adjoint of an overwritten component would be that of both.
+        return driver + only * (wp.min(driver[v0], limit) - driver[v0])
+
+    return limited
+
+
+@cache
+def before_a_line(model: CarFollowing, sumo: bool) -> wp.Function:
+    """A driver as before a line on the road: SUMO's goes up to it, without s0."""
+    s0 = place_of(model, "s0") if sumo else -1
+
+    if s0 < 0:
+
+        @wp.func
+        def itself(driver: Any):
+            return driver
+
+        return itself
+
+    @wp.func
+    def without_gap(driver: Any):
+        only = type(driver)()
+        only[s0] = type(driver[0])(1.0)
+        return driver - only * driver[s0]
+
+    return without_gap
+
+
+@wp.func
+def gentlest(speed: Any, comfort: Any, dt: Any):
+    """The least speed [m/s] to which SUMO brakes for a limit."""
+    return wp.max(speed - comfort * dt - type(speed)(SUMO_EPS), type(speed)(0.0))
+
+
+@cache
+def slow_down(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
+    """The speed [m/s] with which a driver goes towards a slower limit.
+
+    v'^2 <= limit^2 + 2 b distance. SUMO's IDM, as long as it is faster than the limit, brakes as if
+    a vehicle stood there, or at the desired gap of the limit if that is farther.
+    """
+    comfort = parameter_or(model, *COMFORT)
+    plan = plan_in_parts(model, sumo, parts)
+    desired = secure_gap(model)
+    facing = before_a_line(model, sumo)
+
+    if not sumo:
+
+        @wp.func
+        def slow(speed: Any, distance: Any, limit: Any, driver: Any, part: Any, dt: Any):
+            room = wp.max(distance, type(speed)(0.0))
+            return wp.sqrt(limit * limit + type(speed)(2.0) * comfort(driver) * room)
+
+        return slow
+
+    @wp.func
+    def slow_as_sumo(speed: Any, distance: Any, limit: Any, driver: Any, part: Any, dt: Any):
+        zero = type(speed)(0.0)
+        room = wp.max(distance, desired(limit, driver))
+        planned = plan(speed, room, zero, facing(driver), part)
+        return wp.max(planned, gentlest(speed, comfort(driver), dt))
+
+    return slow_as_sumo
+
+
+@wp.func
+def braking_for_turn(share: Any, comfort: Any):
+    """The most [m/s^2] for who goes first at a merge: b at the zone's start to an emergency's."""
+    near = type(share)(1.0) - share
+    return comfort + near * wp.max(type(share)(LARGEST_DECEL) - comfort, type(share)(0.0))
+
+
+@cache
+def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
+    """Speed and position after dt, x counted on beyond the lane's end; nobody reverses."""
+    plan = plan_in_parts(model, sumo, parts)
+    limited = with_limit(model)
+    facing = before_a_line(model, sumo)
+    slow = slow_down(model, sumo, parts)
+    bounded_speed = speed_bounds(model, sumo)
+    comfort = parameter_or(model, *COMFORT)
+
+    @wp.kernel(module="unique")
+    def drive_each(
+        # In, as `kernels.traffic.network.look_ahead` gives them:
+        x_in: wp.array(dtype=Any),
+        speed_in: wp.array(dtype=Any),
+        command_in: wp.array(dtype=Any),  # acceleration [m/s^2], NaN for the driver's own
+        driver_in: wp.array(dtype=Any),
+        heeded_in: wp.array2d(dtype=wp.int32),
+        offset_in: wp.array2d(dtype=Any),
+        stop_in: wp.array(dtype=Any),
+        limit_in: wp.array(dtype=Any),
+        slower_at_in: wp.array(dtype=Any),
+        slower_in: wp.array(dtype=Any),
+        cap_in: wp.array(dtype=Any),
+        merge_at_in: wp.array(dtype=Any),
+        hold_in: wp.array(dtype=Any),
+        zone: Any,  # before a merge [m]
+        integrator: wp.int32,
+        part: Any,
+        dt: Any,
+        # Out:
+        x_out: wp.array(dtype=Any),
+        speed_out: wp.array(dtype=Any),
+    ):
+        i = wp.tid()
+        x = x_in[i]
+        speed = speed_in[i]
+        zero = type(x)(0.0)
+        infinite = type(x)(wp.inf)
+        if heeded_in[i, LEADER] == ABSENT:
+            x_out[i] = x
+            speed_out[i] = speed
+        else:
+            driver = limited(driver_in[i], limit_in[i])
+            planned = plan(speed, infinite, speed, driver, part)
+            for slot in range(wp.static(NUM_HEEDED)):
+                ahead = heeded_in[i, slot]
+                if ahead >= 0:
+                    numbers = driver_in[ahead]
+                    gap = x_in[ahead] - numbers[LENGTH] + offset_in[i, slot] - x
+                    behind = plan(speed, gap, speed_in[ahead], driver, part)
+                    if slot >= MERGING:
+                        hardest = comfort(driver)
+                        if slot == MERGING:
+                            hardest = braking_for_turn((merge_at_in[i] - x) / zone, hardest)
+                        behind = wp.max(behind, speed - hardest * dt)
+                    planned = wp.min(planned, behind)
+            if stop_in[i] < infinite:
+                at_end = plan(speed, stop_in[i] - x, zero, facing(driver), part)
+                planned = wp.min(planned, at_end)
+            if hold_in[i] < infinite:
+                # What the old speed adds to this step, and the new one again in the next.
+                room = hold_in[i] - x - type(x)(MARGIN)
+                if integrator != SEMI_IMPLICIT:
+                    room = room - speed * dt
+                planned = wp.min(planned, wp.max(safe_speed(room, comfort(driver), dt), zero))
+            if slower_at_in[i] < infinite:
+                distance = slower_at_in[i] - x
+                slowed = slow(speed, distance, slower_in[i], driver, part, dt)
+                planned = wp.min(planned, slowed)
+            if cap_in[i] < infinite:
+                capped = wp.max(cap_in[i], gentlest(speed, comfort(driver), dt))
+                planned = wp.min(planned, capped)
+            command = command_in[i]
+            next_speed = wp.max(speed + command * dt, zero)
+            if wp.isnan(command):
+                next_speed = bounded_speed(speed, planned, driver, dt)
+            mean_speed = speed
+            if integrator == SEMI_IMPLICIT:
+                mean_speed = next_speed
+            if integrator == BALLISTIC:
+                mean_speed = type(x)(0.5) * (speed + next_speed)
+            x_out[i] = x + mean_speed * dt
+            speed_out[i] = next_speed
+
+    return drive_each
+
+
+@wp.func
+def count_passing(
+    network: wp.int32,
+    lane: wp.int32,
+    start: Any,
+    end: Any,
+    speed: Any,
+    length: Any,
+    loop_start: wp.array(dtype=wp.int32),
+    loop_x: wp.array(dtype=Any),
+    loop_index: wp.array(dtype=wp.int32),
+    loops: wp.array3d(dtype=Any),
+):
+    """Add to the loops in (start, end] of a lane: one, its speed, 1 / speed, the time above it."""
+    slow = wp.max(speed, type(speed)(0.1))
+    for entry in range(loop_start[lane], loop_start[lane + 1]):
+        if start < loop_x[entry] and loop_x[entry] <= end:
+            loop = loop_index[entry]
+            wp.atomic_add(loops, network, loop, 0, type(speed)(1.0))
+            wp.atomic_add(loops, network, loop, 1, speed)
+            wp.atomic_add(loops, network, loop, 2, type(speed)(1.0) / slow)
+            wp.atomic_add(loops, network, loop, 3, length / slow)
+
+
+@wp.kernel(enable_backward=False)
+def cross(
+    # In:
+    x_before_in: wp.array(dtype=Any),  # may be x_out
+    x_in: wp.array(dtype=Any),  # after `drive`
+    speed_in: wp.array(dtype=Any),
+    driver_in: wp.array(dtype=Any),
+    route_in: wp.array(dtype=wp.int32),
+    entered_in: wp.array(dtype=Any),  # when [s]
+    clock_in: wp.array(dtype=wp.int64),  # [num_networks] steps so far
+    per_network: wp.int32,
+    dt: Any,
+    # Tables:
+    lane_length: wp.array(dtype=Any),
+    next_lane: wp.array2d(dtype=wp.int32),
+    usable: wp.array2d(dtype=Any),
+    loop_start: wp.array(dtype=wp.int32),  # [num_lanes + 1], of the loops of a lane:
+    loop_x: wp.array(dtype=Any),
+    loop_index: wp.array(dtype=wp.int32),
+    # In and out:
+    lane: wp.array(dtype=wp.int32),
+    previous: wp.array(dtype=wp.int32),
+    loops: wp.array3d(dtype=Any),  # [num_networks, num_loops, 4], as `count_passing` adds them
+    trips: wp.array3d(dtype=Any),  # [num_networks, num_routes, 2] arrived, sum of travel times [s]
+    # Out:
+    x_out: wp.array(dtype=Any),  # in the lane where the front is now
+    speed_out: wp.array(dtype=Any),
+    passed_out: wp.array(dtype=Any),  # the lengths taken off [m]
+    stopped_out: wp.array(dtype=wp.bool),  # whether it ran into the dead end of its lane
+):
+    """One thread a vehicle: which lane its front is in now; at the end of its route it is gone."""
+    i = wp.tid()
+    here = lane[i]
+    x = x_in[i]
+    passed_out[i] = type(x)(0.0)
+    stopped_out[i] = False
+    speed_out[i] = speed_in[i]
+    if here < 0:
+        x_out[i] = x
+        return
+    network = i // per_network
+    route = route_in[i]
+    speed = speed_in[i]
+    driver = driver_in[i]
+    start = x_before_in[i]
+    passed = type(x)(0.0)
+    came_from = previous[i]
+    while here >= 0 and x - passed >= lane_length[here]:
+        length = lane_length[here]
+        there = next_lane[route, here]
+        if there >= 0 or usable[route, here] == type(x)(wp.inf):
+            count_passing(
+                network, here, start, length, speed, driver[LENGTH],
+                loop_start, loop_x, loop_index, loops,
+            )  # fmt: skip
+            start = type(x)(0.0)
+            passed = passed + length
+            came_from = here
+            here = there
+            if there < 0:
+                now = type(x)(clock_in[network] + wp.int64(1)) * dt
+                wp.atomic_add(trips, network, route, 0, type(x)(1.0))
+                wp.atomic_add(trips, network, route, 1, now - entered_in[i])
+        else:  # a dead end; drivers stop before it
+            passed = x - length * type(x)(1.0 - 1.0e-6)
+            stopped_out[i] = True
+            speed_out[i] = type(x)(0.0)
+    if here >= 0:
+        count_passing(
+            network, here, start, x - passed, speed, driver[LENGTH],
+            loop_start, loop_x, loop_index, loops,
+        )  # fmt: skip
+    lane[i] = here
+    previous[i] = came_from
+    passed_out[i] = passed
+    x_out[i] = x - passed

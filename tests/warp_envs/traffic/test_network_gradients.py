@@ -1,0 +1,110 @@
+"""TrafficNetwork's gradients: exact along a vehicle's way, over borders and through merges."""
+
+import math
+
+import pytest
+import torch
+
+from warp_envs.traffic.network import Connection, Flow, Network, Segment
+from warp_envs.traffic.network_sim import TrafficNetwork
+from warp_envs.traffic.simulator import DRIVING, INTEGRATORS, Mobil
+
+
+def double(*values: float) -> torch.Tensor:
+    return torch.tensor([values], dtype=torch.float64)
+
+
+Y = Network(
+    [Segment("main", 100.0), Segment("ramp", 80.0), Segment("after", 60.0, 1, 12.0)],
+    [Connection("main", 0, "after", 0), Connection("ramp", 0, "after", 0, gives_way=True)],
+    {"through": ["main", "after"], "entering": ["ramp", "after"]},
+)
+# Two on the main road, two on the ramp, one after the merge; nobody overtakes in the order.
+LANE = torch.tensor([[0, 0, 1, 1, 2]], dtype=torch.int32)
+ROUTE = torch.tensor([[0, 0, 1, 1, 0]], dtype=torch.int32)
+X = double(95.0, 60.0, 56.0, 20.0, 22.0)
+SPEED = double(13.0, 11.0, 9.0, 12.0, 10.0)
+
+
+def simulate(x, speed, *, steps, push=0.0, **options):
+    traffic = TrafficNetwork(Y, 1, 5, dtype=torch.float64, **options)
+    traffic.set_state({"x": x, "speed": speed, "lane": LANE, "route": ROUTE})
+    command = torch.full_like(X, math.nan)
+    command[0, 4] = -0.5
+    command = torch.where(torch.isnan(command), command, command + push)
+    heeded = []
+    for _ in range(steps):
+        heeded.append(traffic.heeded()["merging"])
+        state = traffic.step(command)
+    return state, torch.stack(heeded)
+
+
+@pytest.mark.parametrize("integrator", INTEGRATORS)
+@pytest.mark.parametrize("driving", DRIVING)
+def test_over_a_border_and_through_a_merge_against_central_differences(driving, integrator):
+    dt = 0.5 if driving == "sumo" else 0.2  # SUMO plans 0.5 s in two parts
+    options = {"driving": driving, "integrator": integrator, "dt": dt, "merge_zone": 90.0}
+    steps = round(3.0 / dt)
+
+    def run(x, speed, push, v0, T):  # noqa: N803
+        state, _ = simulate(x, speed, steps=steps, push=push, v0=v0, T=T, **options)
+        return state["x"], state["speed"]
+
+    state, heeded = simulate(X, SPEED, steps=steps, **options)
+    assert state["lane"][0, 0] == 2  # it has crossed the border
+    assert (heeded[0] >= 0).sum() >= 2  # some wait for others of the other branch
+    headway = torch.linspace(1.0, 1.5, 5, dtype=torch.float64)[None]
+    parameters = [torch.tensor(v, dtype=torch.float64) for v in (0.1, 20.0)]
+    arguments = [value.clone().requires_grad_() for value in (X, SPEED, *parameters, headway)]
+    assert torch.autograd.gradcheck(run, arguments, rtol=1e-6, atol=1e-6)
+
+
+def test_through_the_merge_the_gradient_is_not_zero():
+    x = X.clone().requires_grad_()
+    state, heeded = simulate(x, SPEED, steps=4, dt=0.2, merge_zone=90.0)
+    assert (heeded[:, 0, 3] == 1).all()  # on the ramp, behind one on the main road
+    (gradient,) = torch.autograd.grad(state["speed"][0, 3], x)
+    assert gradient[0, 1] > 0.01
+    assert gradient[0, 4] == 0.0  # beyond that one
+
+
+def test_steps_with_and_without_gradient_agree_bit_for_bit():
+    two_lanes = Network(
+        [Segment("on", 150.0, 2, 25.0), Segment("off", 100.0, 1, 20.0)],
+        [Connection("on", 1, "off", 0)],
+        {"all": ["on", "off"]},
+        [Flow("cars", "all", 2400.0, lane=1), Flow("joining", "all", 900.0, lane=0)],
+    )
+    states = []
+    for learned in (False, True):
+        headway = torch.tensor(1.2, dtype=torch.float64, requires_grad=learned)
+        options = {"driving": "sumo", "integrator": "semi_implicit", "T": headway}
+        traffic = TrafficNetwork(
+            two_lanes, 2, 40, dtype=torch.float64, mobil=Mobil(), dt=0.25, **options
+        )
+        for _ in range(120):
+            state = traffic.step()
+            traffic.detach()
+        states.append(state)
+    assert states[0]["departed"].sum() > 20
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name
+
+
+def test_no_nan_at_rest_at_zero_gap_and_at_the_end_of_a_lane():
+    end = Network(
+        [Segment("a", 50.0, 2), Segment("b", 50.0, 1, 5.0)],
+        [Connection("a", 1, "b", 0)],
+        {"r": ["a", "b"]},
+    )
+    for driving in DRIVING:
+        traffic = TrafficNetwork(end, 1, 4, dtype=torch.float64, driving=driving)
+        x = double(49.99, 44.99, 49.0, 5.0).requires_grad_()
+        speed = double(0.0, 0.0, 6.0, 0.0).requires_grad_()
+        lane = torch.tensor([[0, 0, 1, 2]], dtype=torch.int32)
+        traffic.set_state({"x": x, "speed": speed, "lane": lane})
+        for _ in range(5):
+            state = traffic.step()
+        total = state["x"].sum() + state["speed"].sum()
+        gradients = torch.autograd.grad(total, (x, speed))
+        assert all(torch.isfinite(value).all() for value in (total, *gradients))

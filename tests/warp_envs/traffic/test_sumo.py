@@ -1,0 +1,157 @@
+"""SUMO's networks as TrafficNetwork reads and drives them, against what SUMO did on them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from warp_envs.traffic.network_sim import TrafficNetwork
+from warp_envs.traffic.simulator import Mobil
+from warp_envs.traffic.sumo import read_sumo
+
+DATA = Path(__file__).parents[2] / "data"
+AS_SUMO = {"driving": "sumo", "integrator": "semi_implicit", "dtype": torch.float64}
+
+
+def read(name: str, demand: str):
+    return read_sumo(
+        DATA / f"sumo_{name}.net.xml",
+        DATA / f"sumo_{name}_{demand}.rou.xml",
+        DATA / f"sumo_{name}.add.xml",
+    )
+
+
+def test_cars_in_one_lane_over_borders_and_limits_as_sumo():
+    data = np.load(DATA / "sumo_networks.npz")
+    found = read("series", "free")
+    traffic = TrafficNetwork(found.network, 1, 60, dt=float(data["step"]), **AS_SUMO)
+    now, lane, car, x, speed = (
+        data[f"series_free_{name}"] for name in ("time", "lane", "car", "x", "speed")
+    )
+    compared = 0
+    for step in range(240):
+        if step:
+            traffic.step()
+        at = np.flatnonzero(now == traffic.time)
+        at = at[np.argsort(car[at])]
+        state = traffic.get_state()
+        here = state["lane"][0] >= 0
+        order = torch.argsort(state["number"][0][here])
+        names = [traffic.lane_names[k] for k in state["lane"][0][here][order]]
+        assert state["number"][0][here][order].tolist() == car[at].tolist()
+        assert [f"{segment}_{k}" for segment, k in names] == lane[at].tolist()
+        assert np.abs(state["x"][0][here][order].numpy() - x[at]).max() < 1e-3
+        assert np.abs(state["speed"][0][here][order].numpy() - speed[at]).max() < 1e-3
+        compared += len(at)
+    assert compared > 2000
+
+
+RUNS = [(name, demand) for name in ("onramp", "drop") for demand in ("light", "medium", "heavy")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "demand"), RUNS)
+def test_flows_and_travel_times_as_sumo(name, demand):
+    data = np.load(DATA / "sumo_networks.npz")
+    key = f"{name}_{demand}"
+    assert data[f"{key}_collisions"] == 0
+    found = read(name, demand)
+    dt = float(data["step"])
+    traffic = TrafficNetwork(found.network, 1, 400, dt=dt, mobil=Mobil(), **AS_SUMO)
+    for step in range(round(float(data["end"]) / dt)):
+        traffic.step()
+        if step % 4 == 0:
+            assert not traffic.overlapping().any()
+    assert [loop.name for loop in found.network.loops] == data[f"{key}_loops"].tolist()
+    count = traffic.loops()["count"][0].numpy()
+    for segment in {loop.segment for loop in found.network.loops}:
+        across = [loop.segment == segment for loop in found.network.loops]
+        assert count[across].sum() == pytest.approx(data[f"{key}_counts"][across].sum(), rel=0.03)
+    # Where the main road breaks down, how long one queues hangs on who changes lanes when.
+    bound = 0.2 if key == "onramp_heavy" else 0.05
+    for mine, sumo in zip(traffic.travel_time[0], data[f"{key}_travel_time"], strict=True):
+        assert mine.item() == pytest.approx(sumo, rel=bound)
+
+
+def test_what_is_read():
+    found = read("onramp", "light")
+    segments = {segment.name: segment for segment in found.network.segments}
+    assert set(segments) == {"main", ":1_1", "on", ":2_0", "after", "ramp", ":1_0"}
+    assert segments["on"].num_lanes == 3
+    assert segments["ramp"].limits == (22.0,)
+    assert segments[":1_1"].inner
+    assert found.network.routes["entering"] == ["ramp", ":1_0", "on", ":2_0", "after"]
+    flow = found.network.flows[0]
+    assert (flow.name, flow.rate, flow.lane, flow.speed) == ("entering0", 300.0, 0, None)
+    assert flow.parameters["T"] == 1.2
+    assert found.vehicle_name(0, 7) == "entering0.7"
+    assert any("LC2013" in note for note in found.notes)
+
+
+def test_a_single_vehicle_departs_once(tmp_path):
+    text = (DATA / "sumo_series_free.rou.xml").read_text()
+    start = text.index("<flow")
+    vehicle = '<vehicle id="one" type="car" route="through" depart="0:00:03" departSpeed="5"/>'
+    (tmp_path / "one.rou.xml").write_text(text[:start] + vehicle + "</routes>")
+    found = read_sumo(DATA / "sumo_series.net.xml", tmp_path / "one.rou.xml")
+    traffic = TrafficNetwork(found.network, 1, 3, dt=0.5, **AS_SUMO)
+    assert traffic.run(5)["departed"].tolist() == [[0]]
+    assert traffic.run(30)["departed"].tolist() == [[1]]
+    assert found.vehicle_name(0, 0) == "one"
+
+
+NET, ROUTES = "sumo_onramp.net.xml", "sumo_onramp_light.rou.xml"
+CROSSING = '<request index="0" response="000" foes="010"'
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (NET, 'from="ramp"', 'tl="t" linkIndex="0" from="ramp"', "edge ramp: a signal .t. to on"),
+        (
+            NET,
+            'via=":1_0_0" dir="s" state="M"',
+            'via=":1_0_0" dir="s" state="="',
+            "edge ramp: right",
+        ),
+        (
+            NET,
+            '<request index="0" response="000" foes="000"',
+            CROSSING,
+            "edge ramp: its way to on cr",
+        ),
+        (NET, '<edge id="ramp"', '<edge id="ramp" function="walkingarea"', "edge ramp: function"),
+        (NET, 'id="ramp_0"', 'id="ramp_0" allow="bus"', "edge ramp: lane ramp_0 closed to"),
+        (NET, 'speed="22.00"', 'speed="fast"', "edge ramp: speed: 'fast' given"),
+        (NET, "<net ", "<!DOCTYPE net><net ", "a document type declaration"),
+        (NET, "<net ", "<nets><net ", "no XML"),
+        (ROUTES, "ramp on after", "ramp off after", "edge ramp: no connection to off"),
+        (ROUTES, "ramp on after", "rump on after", "edge rump: none of that name"),
+        (ROUTES, 'carFollowModel="IDM"', "", "carFollowModel"),
+        (ROUTES, 'speedDev="0"', "", "speedDev"),
+        (ROUTES, 'accel="1.5"', 'accel="1.5" lcStrategic="3"', "lcStrategic: '3' given"),
+        (ROUTES, 'departSpeed="max"', 'departSpeed="avg"', "departSpeed: 'avg' given"),
+        (ROUTES, 'departLane="0"', 'departLane="random"', "departLane: 'random' given"),
+        (ROUTES, 'departLane="1"', 'departLane="2"', "through1: departLane 2 given, 0 to 1"),
+        (ROUTES, 'vehsPerHour="300"', 'probability="0.1"', "probability: '0.1' given"),
+        (ROUTES, 'vehsPerHour="300"', "", "no rate given"),
+        (ROUTES, 'begin="0.0"', 'begin="9"', "a begin before that of 'entering0'"),
+        (ROUTES, "<route ", '<trip id="t"/><route ', "trip t: that given"),
+        (ROUTES, 'type="car"', 'type="bus"', "type: 'bus' given"),
+    ],
+)
+def test_files_that_it_refuses(file, old, new, message, tmp_path):
+    for name in (NET, ROUTES):
+        shutil.copy(DATA / name, tmp_path / name)
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        read_sumo(tmp_path / NET, tmp_path / ROUTES)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.xml: No such file"):
+        read_sumo(tmp_path / "none.xml", DATA / ROUTES)

@@ -1,0 +1,256 @@
+"""What a road network is: segments, how their lanes join, routes, flows of vehicles, loops.
+
+    network = Network(
+        segments=[Segment("road", 1000.0, 2), Segment("ramp", 300.0), Segment("on", 200.0, 3), ...],
+        connections=[Connection("road", 0, "on", 1), Connection("ramp", 0, "on", 0), ...],
+        routes={"through": ["road", "on", "off"], "entering": ["ramp", "on", "off"]},
+        flows=[Flow("cars", "through", rate=3000.0), Flow("joining", "entering", rate=600.0)],
+        loops=[Loop("after", "off", 100.0)],
+    )
+
+`warp_envs.traffic.network_sim.TrafficNetwork` simulates batches of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from warp_envs.checks import (
+    ArgumentError,
+    check_flag,
+    check_integer,
+    check_number,
+    check_positive,
+    near_matches,
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of road with the same lanes from start to end.
+
+    Attributes:
+        name: by which connections and routes know it.
+        length: [m], of all lanes or, of an inner one, one of each.
+        num_lanes: lane 0 is the rightmost.
+        speed_limit: [m/s], of all lanes or one of each; infinite for none.
+        inner: whether it lies inside a junction, where no lanes are changed.
+    """
+
+    name: str
+    length: float | tuple[float, ...]
+    num_lanes: int = 1
+    speed_limit: float | tuple[float, ...] = math.inf
+    inner: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ArgumentError: no positive length, number of lanes or limit, or not one limit a lane.
+        """
+        key = f"segment {self.name}"
+        check_integer(f"{key}: num_lanes", self.num_lanes, 1)
+        check_flag(f"{key}: inner", self.inner)
+        for name, values in {"length": self.lengths, "speed_limit": self.limits}.items():
+            if len(values) != self.num_lanes:
+                accepted = f"one or {self.num_lanes}"
+                raise ArgumentError(f"{key}: {name}", f"{len(values)} of them", accepted)
+        for length in self.lengths:
+            check_positive(f"{key}: length", length)
+        if not self.inner and len(set(self.lengths)) > 1:
+            raise ArgumentError(f"{key}: length", repr(self.length), "one of all lanes")
+        for limit in self.limits:
+            if not limit > 0.0:
+                raise ArgumentError(f"{key}: speed_limit", repr(limit), "positive numbers")
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Of each lane [m]."""
+        return self.length if isinstance(self.length, tuple) else (self.length,) * self.num_lanes
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """Of each lane [m/s]."""
+        if isinstance(self.speed_limit, tuple):
+            return self.speed_limit
+        return (self.speed_limit,) * self.num_lanes
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A lane that leads on into a lane of another segment.
+
+    Attributes:
+        source: name of the segment that ends.
+        source_lane: its lane.
+        target: name of the segment that begins.
+        target_lane: its lane.
+        gives_way: whether, where several lanes lead into one, those of this one let the vehicles
+            of the others go first. Where all do or none, who is nearer goes first (a zipper).
+    """
+
+    source: str
+    source_lane: int
+    target: str
+    target_lane: int
+    gives_way: bool = False
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Vehicles that enter at the start of a route, one every 3600 / rate seconds.
+
+    Attributes:
+        name: its own.
+        route: name of the route they take.
+        rate: vehicles an hour; `TrafficNetwork` may be given others.
+        lane: of the route's first segment, or None for the one with the fewest vehicles of those
+            that lead on without a change of lanes.
+        speed: with which they enter [m/s]; None for the highest safe one up to the limit.
+        begin: when the first is due [s].
+        end: when no more are [s]; infinite for never.
+        parameters: of these drivers and vehicles by name, in place of those of the network.
+    """
+
+    name: str
+    route: str
+    rate: float
+    lane: int | None = None
+    speed: float | None = None
+    begin: float = 0.0
+    end: float = math.inf
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ArgumentError: a number out of range.
+        """
+        check_number(f"flow {self.name}: rate", self.rate)
+        check_number(f"flow {self.name}: begin", self.begin)
+        if not self.end >= self.begin:
+            raise ArgumentError(f"flow {self.name}: end", repr(self.end), f">= {self.begin}")
+        if self.speed is not None:
+            check_number(f"flow {self.name}: speed", self.speed)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """An induction loop: counts the vehicles whose front passes.
+
+    Attributes:
+        name: its own.
+        segment: where it lies.
+        x: from the segment's start [m].
+        lane: None for all lanes together.
+    """
+
+    name: str
+    segment: str
+    x: float
+    lane: int | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """Roads that join and part, with the vehicles' routes, flows and loops.
+
+    Attributes:
+        segments: in any order.
+        connections: of their lanes. A lane that leads nowhere on a vehicle's route dead-ends.
+        routes: segments by the route's name, each joined to the next by at least one lane; none
+            visits a segment twice.
+        flows: what enters.
+        loops: what counts.
+    """
+
+    segments: Sequence[Segment]
+    connections: Sequence[Connection]
+    routes: Mapping[str, Sequence[str]]
+    flows: Sequence[Flow] = ()
+    loops: Sequence[Loop] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit.
+
+        Raises:
+            ArgumentError: a name that is given twice or that nothing has, a lane that its segment
+                lacks, a loop off its segment, two connections of a lane into one segment, or a
+                route that is empty, broken or comes by a segment twice.
+        """
+        if not self.segments:
+            raise ArgumentError("segments", "none", "at least one")
+        if not self.routes:
+            raise ArgumentError("routes", "none", "at least one")
+        for what, parts in (
+            ("segments", self.segments),
+            ("flows", self.flows),
+            ("loops", self.loops),
+        ):
+            for name, times in Counter(part.name for part in parts).items():
+                if times > 1:
+                    raise ArgumentError(what, f"{name!r} {times} times", "each name once")
+        self._check_connections()
+        for name, route in self.routes.items():
+            self._check_route(name, route)
+        for flow in self.flows:
+            if flow.route not in self.routes:
+                hint = near_matches(flow.route, self.routes)
+                raise ArgumentError(
+                    f"flow {flow.name}: route", repr(flow.route), f"any of {[*self.routes]}", hint
+                )
+            self._check_lane(f"flow {flow.name}", self.routes[flow.route][0], flow.lane)
+        for loop in self.loops:
+            self._check_lane(f"loop {loop.name}", loop.segment, loop.lane)
+            length = min(self.segment(loop.segment).lengths)
+            check_number(f"loop {loop.name}: x", loop.x, 0.0, length)
+
+    def segment(self, name: str) -> Segment:
+        """The segment of a name.
+
+        Raises:
+            ArgumentError: there is none.
+        """
+        by_name = {segment.name: segment for segment in self.segments}
+        if name not in by_name:
+            raise ArgumentError("segment", repr(name), "one there is", near_matches(name, by_name))
+        return by_name[name]
+
+    def _check_connections(self) -> None:
+        pairs = set()
+        for connection in self.connections:
+            key = f"connection {connection.source}_{connection.source_lane}"
+            self._check_lane(key, connection.source, connection.source_lane)
+            self._check_lane(key, connection.target, connection.target_lane)
+            pair = (connection.source, connection.source_lane, connection.target)
+            if pair in pairs:
+                raise ArgumentError(key, f"a second one into {connection.target!r}", "one")
+            pairs.add(pair)
+
+    def _check_lane(self, key: str, segment: str, lane: int | None) -> None:
+        found = {s.name: s for s in self.segments}
+        if segment not in found:
+            raise ArgumentError(
+                key, f"segment {segment!r}", "one there is", near_matches(segment, found)
+            )
+        if lane is not None:
+            check_integer(f"{key}: lane of {segment}", lane, 0, found[segment].num_lanes - 1)
+
+    def _check_route(self, name: str, route: Sequence[str]) -> None:
+        key = f"route {name}"
+        if not route:
+            raise ArgumentError(key, "no segment", "at least one")
+        for segment in route:
+            self._check_lane(key, segment, None)
+            if list(route).count(segment) > 1:
+                raise ArgumentError(key, f"{segment!r} twice", "each segment once")
+        joined = {(c.source, c.target) for c in self.connections}
+        for here, there in pairwise(route):
+            if (here, there) not in joined:
+                raise ArgumentError(key, f"{there!r} after {here!r}", "segments that are connected")

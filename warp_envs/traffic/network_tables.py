@@ -1,0 +1,244 @@
+"""A road network as the tables over lanes and routes that its kernels read."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.traffic.car_following import CarFollowing
+from warp_envs.checks import ArgumentError
+from warp_envs.traffic.models import check_names
+from warp_envs.traffic.network import Network
+
+LONGEST_VEHICLE = 30.0
+"""[m] How near a lane's end others are looked at for a vehicle whose rear is still in it."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The arrays by name, and what the lanes are called.
+
+    Attributes:
+        integers: int32 arrays.
+        lengths: float arrays, in m or m/s.
+        lane_names: (segment, lane) of each lane.
+        first_lane: of each segment by name.
+    """
+
+    integers: dict[str, np.ndarray]
+    lengths: dict[str, np.ndarray]
+    lane_names: list[tuple[str, int]]
+    first_lane: dict[str, int]
+
+
+def make_tables(network: Network, merge_zone: float) -> Tables:
+    """The tables that `kernels.traffic.network`, `network_drive` and `network_lanes` describe.
+
+    Args:
+        network: it.
+        merge_zone: how far before a merge vehicles order themselves [m].
+    """
+    lane_names = [(s.name, lane) for s in network.segments for lane in range(s.num_lanes)]
+    first_lane: dict[str, int] = {}
+    for place, (segment, lane) in enumerate(lane_names):
+        if lane == 0:
+            first_lane[segment] = place
+    segment_of = {segment.name: k for k, segment in enumerate(network.segments)}
+    lengths = np.array([network.segments[segment_of[s]].lengths[lane] for s, lane in lane_names])
+    limits = np.array([network.segments[segment_of[s]].limits[lane] for s, lane in lane_names])
+    right, left = [], []
+    for place, (name, lane) in enumerate(lane_names):
+        segment = network.segments[segment_of[name]]
+        right.append(place - 1 if not segment.inner and lane > 0 else -1)
+        last = lane + 1 == segment.num_lanes
+        left.append(place + 1 if not segment.inner and not last else -1)
+    links: dict[int, list[int]] = defaultdict(list)
+    yields: dict[tuple[int, int], bool] = {}
+    for c in network.connections:
+        source, target = first_lane[c.source] + c.source_lane, first_lane[c.target] + c.target_lane
+        links[source].append(target)
+        yields[source, target] = c.gives_way
+    integers = {
+        "lane_right": np.array(right),
+        "lane_left": np.array(left),
+        "lane_inner": np.array([network.segments[segment_of[s]].inner for s, _ in lane_names]),
+        "lane_segment": np.array([segment_of[s] for s, _ in lane_names]),
+    }
+    tables = Tables(
+        integers, {"lane_length": lengths, "lane_limit": limits}, lane_names, first_lane
+    )
+    _add_routes(tables, network, links)
+    _add_tails(tables, links)
+    _add_merges(tables, links, yields, merge_zone)
+    _add_loops(tables, network)
+    for name, array in tables.integers.items():
+        tables.integers[name] = np.ascontiguousarray(array, dtype=np.int32)
+    return tables
+
+
+def flow_tables(
+    network: Network, tables: Tables, model: CarFollowing
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What the flows are: arrays by name, and their drivers' numbers (num_flows, numbers).
+
+    Raises:
+        ArgumentError: a parameter that the model lacks, or no positive one.
+    """
+    lanes, numbers = [], []
+    places = {number.name: k for k, number in enumerate(model.numbers)}
+    for flow in network.flows:
+        segment = network.segment(network.routes[flow.route][0])
+        first = tables.first_lane[segment.name]
+        if flow.lane is None:
+            off = tables.integers["changes"][list(network.routes).index(flow.route)]
+            good = [first + k for k in range(segment.num_lanes) if off[first + k] == 0]
+            lanes.append((good[0], good[-1] + 1))
+        else:
+            lanes.append((first + flow.lane, first + flow.lane + 1))
+        check_names(flow.parameters, model.numbers, model.name)
+        row = np.full(len(model.numbers), math.nan)
+        for name, value in flow.parameters.items():
+            number = model.numbers[places[name]]
+            good = value >= 0.0 if number.may_be_zero else value > 0.0
+            if not good or (math.isinf(value) and not number.may_be_infinite):
+                raise ArgumentError(f"flow {flow.name}: {name}", repr(value), "positive numbers")
+            row[places[name]] = value
+        numbers.append(row)
+    routes = list(network.routes)
+    count = len(network.flows)
+    arrays = {
+        "flow_route": np.array([routes.index(f.route) for f in network.flows], dtype=np.int32),
+        "flow_lanes": np.array(lanes, dtype=np.int32).reshape(count, 2),
+        "flow_speed": np.array([math.inf if f.speed is None else f.speed for f in network.flows]),
+        "flow_begin": np.array([f.begin for f in network.flows], dtype=np.float64),
+        "flow_end": np.array([min(f.end, 1e15) for f in network.flows], dtype=np.float64),
+    }
+    return arrays, np.array(numbers).reshape(count, len(model.numbers))
+
+
+def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -> None:
+    """Where a route goes on from a lane, for how long, and how many lanes it is off."""
+    shape = (len(network.routes), len(tables.lane_names))
+    next_lane = np.full(shape, -1)
+    usable = np.zeros(shape)
+    changes = np.zeros(shape, dtype=int)
+    for r, route in enumerate(network.routes.values()):
+        for k in range(len(route) - 1, -1, -1):
+            segment = network.segment(route[k])
+            first = tables.first_lane[segment.name]
+            lanes = list(range(first, first + segment.num_lanes))
+            if k == len(route) - 1:
+                usable[r, lanes] = math.inf
+                continue
+            after = tables.first_lane[route[k + 1]]
+            beyond = range(after, after + network.segment(route[k + 1]).num_lanes)
+            for lane in lanes:
+                length = tables.lengths["lane_length"][lane]
+                usable[r, lane] = length
+                for there in links[lane]:
+                    if there in beyond:
+                        next_lane[r, lane] = there
+                        usable[r, lane] = length + usable[r, there]
+            best = max(usable[r, lane] for lane in lanes)
+            good = [lane for lane in lanes if usable[r, lane] == best]
+            for lane in lanes:
+                nearest = min(good, key=lambda other, lane=lane: abs(other - lane))
+                changes[r, lane] = nearest - lane
+    tables.integers["next_lane"] = next_lane
+    tables.integers["changes"] = changes
+    tables.lengths["usable"] = usable
+
+
+def _compressed(rows: list[list[tuple]], width: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows of tuples as starts (len + 1) and one flat array for each place of the tuples."""
+    starts = np.cumsum([0, *[len(row) for row in rows]])
+    flat = [entry for row in rows for entry in row]
+    return starts, [np.array([entry[k] for entry in flat]) for k in range(width)]
+
+
+def _add_tails(tables: Tables, links: dict[int, list[int]]) -> None:
+    """What lies within a vehicle's length beyond each lane's end."""
+    lengths = tables.lengths["lane_length"]
+    rows = []
+    for lane in range(len(lengths)):
+        row, stack = [], [(lane, 0.0)]
+        while stack:
+            via, distance = stack.pop()
+            for there in links[via]:
+                row.append((there, via, distance))
+                if distance + lengths[there] < LONGEST_VEHICLE:
+                    stack.append((there, distance + float(lengths[there])))
+        rows.append(row if len({entry[0] for entry in row}) > 1 else [])
+    starts, (lane, via, distance) = _compressed(rows, 3)
+    tables.integers.update(tail_start=starts, tail_lane=lane, tail_via=via)
+    tables.lengths["tail_distance"] = distance.astype(float)
+
+
+def _add_merges(
+    tables: Tables,
+    links: dict[int, list[int]],
+    yields: dict[tuple[int, int], bool],
+    zone: float,
+) -> None:
+    """Lanes into which several lead, what leads to them, and from where routes come to them."""
+    lengths = tables.lengths["lane_length"]
+    count = len(lengths)
+    sources: dict[int, list[int]] = defaultdict(list)
+    for source, targets in links.items():
+        for target in targets:
+            sources[target].append(source)
+    merges = {lane for lane in range(count) if len(sources[lane]) > 1}
+    gives_way: dict[tuple[int, int], int] = {}
+    rows: list[list[tuple]] = [[] for _ in range(count)]
+    for merge in merges:
+        gives = {yields[branch, merge] for branch in sources[merge]}
+        for branch in sources[merge]:
+            gives_way[branch, merge] = int(yields[branch, merge]) if len(gives) > 1 else -1
+            lane, distance = branch, 0.0
+            while True:
+                rows[merge].append((lane, branch, distance, gives_way[branch, merge]))
+                distance += float(lengths[lane])
+                if lane in merges or len(sources[lane]) != 1 or distance >= zone:
+                    break
+                (lane,) = sources[lane]
+    starts, (lane, branch, distance, gives) = _compressed(rows, 4)
+    tables.integers.update(approach_start=starts, approach_lane=lane, approach_branch=branch)
+    tables.integers["approach_gives"] = gives
+    tables.lengths["approach_distance"] = distance.astype(float)
+
+    next_lane = tables.integers["next_lane"]
+    merge_lane = np.full(next_lane.shape, -1)
+    merge_branch = np.full(next_lane.shape, -1)
+    merge_distance = np.zeros(next_lane.shape)
+    merge_gives = np.full(next_lane.shape, -1)
+    near = {(lane, branch, merge) for merge, row in enumerate(rows) for lane, branch, *_ in row}
+    for r, lane in np.ndindex(*next_lane.shape):
+        here, distance = lane, 0.0
+        while next_lane[r, here] >= 0 and distance <= zone:
+            there = int(next_lane[r, here])
+            if there in merges:
+                if (lane, here, there) in near:
+                    merge_lane[r, lane], merge_branch[r, lane] = there, here
+                    merge_gives[r, lane] = gives_way[here, there]
+                    merge_distance[r, lane] = distance
+                break
+            distance += float(lengths[there])
+            here = there
+    tables.integers.update(merge_lane=merge_lane, merge_branch=merge_branch)
+    tables.integers["merge_gives"] = merge_gives
+    tables.lengths["merge_distance"] = merge_distance
+
+
+def _add_loops(tables: Tables, network: Network) -> None:
+    rows: list[list[tuple]] = [[] for _ in tables.lane_names]
+    for index, loop in enumerate(network.loops):
+        first = tables.first_lane[loop.segment]
+        lanes = range(network.segment(loop.segment).num_lanes) if loop.lane is None else [loop.lane]
+        for lane in lanes:
+            rows[first + lane].append((loop.x, index))
+    starts, (x, index) = _compressed(rows, 2)
+    tables.integers.update(loop_start=starts, loop_index=index)
+    tables.lengths["loop_x"] = x.astype(float)
