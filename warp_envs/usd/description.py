@@ -252,6 +252,8 @@ class Actuator:
         bias: force, force for each coordinate, force for each velocity, shape (3,).
         control_range: least and greatest control, infinite where there is none, shape (2,).
         force_range: the same of the force before the gear, shape (2,).
+        armature: inertia of its rotor, which the joint feels gear^2 times [kg m^2 or kg]; what a
+            file says of it is in its joint's already.
     """
 
     name: str
@@ -261,6 +263,7 @@ class Actuator:
     bias: np.ndarray = field(default_factory=_origin)
     control_range: np.ndarray = field(default_factory=_everything)
     force_range: np.ndarray = field(default_factory=_everything)
+    armature: float = 0.0
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -268,6 +271,7 @@ class Actuator:
         Raises:
             ValueError: naming the field, its value and what is accepted.
         """
+        _number(self, "armature", low=0.0)
         _number(self, "gear")
         _number(self, "gain")
         _freeze(self, bias=(3,))
