@@ -124,7 +124,7 @@ class Articulation:
     ) -> torch.Tensor:
         """Accelerations (num_envs, nv) that solve M qdd + c(q, qd) = joint_f + gravity.
 
-        Armature is part of M; damping, springs, limits and contact play no part.
+        Armature is part of M; damping, drag, springs, couplings, limits and contact play no part.
 
         Raises:
             ValueError: an argument of the wrong shape, dtype or device.
@@ -168,7 +168,8 @@ class Articulation:
     ) -> None:
         """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
-        Each substep adds damping, springs, limits and ground contact to the constant `joint_f`.
+        Each substep adds damping, drag, springs, couplings, limits and ground contact to the
+        constant `joint_f`.
 
         Args:
             program: where the launch and its scratch arrays go.
@@ -307,6 +308,9 @@ class Articulation:
         scratch.axis_inertia = allocate(dofs, self.scalar)
         scratch.free_force = allocate(dofs, self.scalar)
         scratch.joint_qdd = allocate(dofs, self.scalar)
+        couplings = len(self.description.couplings)
+        scratch.stretch = allocate(couplings, self.scalar)
+        scratch.stretch_rate = allocate(couplings, self.scalar)
         scratch.acceleration = allocate(dofs + bodies, types.vec6)
         return scratch
 
