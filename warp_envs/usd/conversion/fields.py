@@ -19,7 +19,7 @@ HONOURED = _names(
     opt.gravity opt.disableflags opt.disableactuator opt.density opt.viscosity opt.wind
     body_gravcomp eq_type eq_obj1id eq_obj2id eq_active0 eq_data eq_solref eq_solimp
     tendon_adr tendon_num tendon_stiffness tendon_damping tendon_limited tendon_range
-    tendon_lengthspring wrap_type wrap_objid wrap_prm
+    tendon_lengthspring tendon_invweight0 dof_invweight0 wrap_type wrap_objid wrap_prm
     body_parentid body_weldid body_jntnum body_jntadr body_dofnum body_dofadr body_geomnum
     body_geomadr body_pos body_quat body_ipos body_iquat body_mass body_inertia body_rootid
     jnt_type jnt_qposadr jnt_dofadr jnt_bodyid jnt_limited jnt_pos jnt_axis jnt_stiffness jnt_range
@@ -94,10 +94,10 @@ the rest or lays out in memory."""
 WITHOUT_EFFECT_NAMES = _names(
     """
     body_sameframe body_simple body_treeid body_subtreemass body_invweight0 body_bvhadr body_bvhnum
-    body_user jnt_group jnt_user jnt_actuatorid dof_treeid dof_Madr dof_simplenum dof_invweight0
+    body_user jnt_group jnt_user jnt_actuatorid dof_treeid dof_Madr dof_simplenum
     dof_M0 dof_length geom_sameframe geom_aabb geom_rbound geom_user geom_castshadow
     tendon_matid tendon_actuatorid tendon_group tendon_treenum tendon_treeid
-    tendon_width tendon_length0 tendon_invweight0 tendon_user tendon_rgba tendon_type
+    tendon_width tendon_length0 tendon_user tendon_rgba tendon_type
     tendon_actfrclimited tendon_actfrcrange
     actuator_actadr actuator_actearly actuator_ctrladr actuator_ctrlnum actuator_ctrlspec
     actuator_outadr actuator_outnum actuator_history actuator_historyadr actuator_user

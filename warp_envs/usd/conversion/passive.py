@@ -6,8 +6,8 @@ and its armature there a body of that mass and inertia without weight, which is 
 velocities of a free joint are those of the body's origin.
 
 A tie of joints (equality of joints or fixed tendons), which MuJoCo solves for as a soft constraint,
-is a spring here: as stiff against a constant load as MuJoCo's, for the mass that it moves in the
-initial pose, and critically damped.
+is a spring here: as stiff against a constant load as MuJoCo's (up to `_STIFFEST`), and half as
+damped as lets the mass that it moves in the initial pose creep back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.conversion.tree import WORLD, Place
 from warp_envs.usd.joints import DEFAULT_LIMIT_KE
 from warp_envs.usd.passive import Coupling, Drag
+
+
+_STIFFEST = 0.95
+"""Greatest impedance of a tie: 0.999 would ask for hundreds of integration steps in an action."""
 
 
 class Lift(NamedTuple):
@@ -222,32 +226,48 @@ def _tie(source: Source, index: int) -> Coupling | None:
         for joint, weight in own.items():
             weights[joint] = weights.get(joint, 0.0) + share * weight
             rest += share * weight * float(model.qpos0[model.jnt_qposadr[joint]])
-    stiffness, damping = _constraint_spring(model, index, weights)
+    stiffness, damping = _constraint_spring(source, index, weights)
     numbers = {"stiffness": stiffness, "damping": damping, "low": rest, "high": rest}
     return _coupling(source, source.name("equality", index), weights, **numbers)
 
 
-def _constraint_spring(model: Any, index: int, weights: dict[int, float]) -> tuple[float, float]:
-    """Stiffness and critical damping of what MuJoCo solves a constraint as.
+def _constraint_spring(
+    source: Source, index: int, weights: dict[int, float]
+) -> tuple[float, float]:
+    """Stiffness and damping of what MuJoCo solves a constraint as.
 
-    Of a load that would accelerate the constraint by a0, MuJoCo's reference -k r and impedance d
-    leave d k r = (1 - d) a0 (its documentation, "Computation", Constraint model).
+    At rest its force f leaves R f = -k r of a violation r, with R = (1 - d) / d A for an impedance
+    d, the reference k = d / (d timeconst dampratio)^2 and an estimate A of the inverse of the mass
+    that it moves (MuJoCo's documentation, "Computation", Constraint model).
     """
+    model = source.model
+    inverse = sum(_inverse_weight(model, index, int(i)) for i in
+                  (model.eq_obj1id[index], model.eq_obj2id[index]) if i >= 0)  # fmt: skip
+    impedance = min(float(model.eq_solimp[index][1]), _STIFFEST)
+    first, second = map(float, model.eq_solref[index][:2])
+    if first > 0.0:  # time constant [s] and damping ratio
+        first = max(first, 2.0 * float(model.opt.timestep))  # as MuJoCo has it by default
+        reference = 1.0 / (impedance * (first * second) ** 2)
+    else:
+        reference = -first / impedance
+    stiffness = reference * impedance / ((1.0 - impedance) * inverse)
+    return stiffness, float(np.sqrt(stiffness * _moved_mass(model, weights)))
+
+
+def _inverse_weight(model: Any, index: int, tied: int) -> float:
+    """MuJoCo's estimate of how a joint or tendon gives way to a force on it."""
+    if ties_joints(model, index):
+        return float(model.dof_invweight0[model.jnt_dofadr[tied]])
+    return float(model.tendon_invweight0[tied])
+
+
+def _moved_mass(model: Any, weights: dict[int, float]) -> float:
+    """1 / (J M^-1 J^T) of the sum of joint coordinates with these weights, in the initial pose."""
     mujoco = import_mujoco()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    row = np.zeros(model.nv)
+    row, solved = np.zeros((1, model.nv)), np.zeros((1, model.nv))
     for joint, weight in weights.items():
-        row[model.jnt_dofadr[joint]] = weight
-    solved = np.zeros((1, model.nv))
-    mujoco.mj_solveM(model, data, solved, row[None])
-    mass = 1.0 / float(row @ solved[0])
-    least, most = map(float, model.eq_solimp[index][:2])
-    first, second = map(float, model.eq_solref[index][:2])
-    if first > 0.0:  # time constant [s] and damping ratio
-        first = max(first, 2.0 * float(model.opt.timestep))
-        stiffness = least / (most * first * second) ** 2
-    else:
-        stiffness = -first * least / most**2
-    stiffness *= mass * least / (1.0 - least)
-    return stiffness, 2.0 * float(np.sqrt(stiffness * mass))
+        row[0, model.jnt_dofadr[joint]] = weight
+    mujoco.mj_solveM(model, data, solved, row)
+    return 1.0 / float((row @ solved.T).item())
