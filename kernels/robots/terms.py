@@ -60,6 +60,8 @@ WIDTHS = {
     "up": 3,
     "heading": 3,
     "velocities": 6,
+    "velocity": 3,
+    "gyro": 3,
     "own_velocities": 6,
     "command": 3,
 }
@@ -443,6 +445,18 @@ def observed_heading(robot: Any, env: int, i: int):
 def observed_velocities(robot: Any, env: int, i: int):
     """Linear and angular velocity of the base, in world axes (6)."""
     return robot.base[env, LINEAR + i]
+
+
+@_term(OBSERVATIONS, "m/s")
+def observed_velocity(robot: Any, env: int, i: int):
+    """Linear velocity of the base, in world axes (3)."""
+    return robot.base[env, LINEAR + i]
+
+
+@_term(OBSERVATIONS, "rad/s")
+def observed_gyro(robot: Any, env: int, i: int):
+    """Angular velocity of the base, in its own axes (3)."""
+    return in_base_axes(robot.base, env, ANGULAR)[i]
 
 
 @_term(OBSERVATIONS, "m/s, rad/s")

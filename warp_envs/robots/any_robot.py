@@ -23,7 +23,8 @@ from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.robots import tasks
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.robots.base import ArticulatedEnv
-from warp_envs.robots.start import start_pose
+from warp_envs.robots.assets import usd_file
+from warp_envs.robots.start import split_start, start_pose
 from warp_envs.robots.task_terms import (
     TermArrays,
     read_commands,
@@ -75,14 +76,15 @@ class RobotEnv(ArticulatedEnv):
         control_step: float = 1.0 / 60.0,
         substeps: int | str = "auto",
         ground: Any = None,
-        max_speed: float | None = 200.0,
+        max_speed: float | None = 500.0,
         start: str | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Make copies of the robot in the file `asset`.
 
         Args:
-            asset: path of a USD file with one UsdPhysics articulation.
+            asset: a USD file with one UsdPhysics articulation, or an MJCF or URDF file, which is
+                converted; ``package:path`` is a file in an installed Python package.
             reward: terms and weights, as ``{progress: 1, height: {above: 0.3, weight: 10}}``; all
                 terms stand in `kernels.robots.terms`. None: ``{progress: 1, effort: -0.1}``.
             terminate: what ends an episode, as ``{height_below: 0.25, tilt_above: 60}``; None:
@@ -110,8 +112,10 @@ class RobotEnv(ArticulatedEnv):
             max_speed: velocity of any coordinate beyond which an environment counts as diverged
                 [m/s, rad/s]; None: no such bound.
             start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
-                (name -> value) and ``height`` (of the body that floats [m], or "auto": the lowest
-                point on the ground); None: the asset's rest pose. See `warp_envs.robots.start`.
+                (name or pattern -> value), ``height`` (of the body that floats [m], or "auto": the
+                lowest point on the ground), and how far starts are scattered either way, ``spread``
+                (of hinges and slides [rad, m]) and ``speed_spread`` (of all velocities), 0.1 each;
+                None: the asset's rest pose. See `warp_envs.robots.start`.
             options: as `ArticulatedEnv`.
 
         Raises:
@@ -119,7 +123,11 @@ class RobotEnv(ArticulatedEnv):
                 there is not.
         """
         check_positive("control_step", control_step)
-        self.asset, self.gear = asset, gear
+        try:
+            self.asset, left_out = usd_file(asset)
+        except ArgumentError as error:
+            raise error.renamed("asset") if error.key == "source" else error from None
+        self.gear = gear
         self.actuated, self.actuators = actuated, actuators
         self.control_step, self.substeps = control_step, substeps
         self.ground, self.max_speed = ground, max_speed
@@ -129,13 +137,16 @@ class RobotEnv(ArticulatedEnv):
         self._ends = read_ends(terminate)
         self._observed = read_observations(OBSERVE if observe is None else observe)
         self._commands = read_commands(command)
-        self._base_name, self.start = base, start
+        self._base_name = base
+        self.start, scatter = split_start(start)
+        for attribute, spread in scatter.items():
+            setattr(self, attribute, spread)
         self._placed: dict[int, tuple[wp.array, wp.array]] = {}
         for choice in (*self._rewards, *self._observed):
             if choice.term.command and self._commands is None:
                 raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
         super().__init__(**options)
-        self.notes = ground_notes(self.articulation.description)
+        self.notes = [*left_out, *ground_notes(self.articulation.description)]
 
     def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """As `start` says, inside the joints' limits."""
@@ -230,7 +241,9 @@ class RobotEnv(ArticulatedEnv):
         if "bodies" in self._needs:
             return self.articulation
         description = self.articulation.description
-        part = replace(description, bodies=description.bodies[: self._base + 1])
+        part = replace(
+            description, bodies=description.bodies[: self._base + 1], actuators=(), couplings=()
+        )
         device = wp.device_to_torch(self.articulation.device)
         return Articulation.from_description(part, self.num_envs, device, self.dtype)
 

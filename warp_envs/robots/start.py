@@ -15,10 +15,27 @@ from warp_envs.articulation.stiffness import clearance, place_bodies
 from warp_envs.checks import ArgumentError, check_number, near_matches
 from warp_envs.usd.description import Body, Joint, rotation_matrix
 
-KEYS = ("keyframe", "joints", "height")
+_SPREADS = {"spread": "start_q_spread", "speed_spread": "start_qd_spread"}
+KEYS = ("keyframe", "joints", "height", *_SPREADS)
 _SINGLE = ("revolute", "prismatic")
 _VERTICAL = 1.0 - 1e-9  # cosine from which an axis counts as vertical
 _log = logging.getLogger("warp_envs")
+
+
+def split_start(
+    start: str | Mapping[str, Any] | None,
+) -> tuple[str | Mapping[str, Any] | None, dict[str, float]]:
+    """`start` without what it says of scattering, and that by a robot's attributes.
+
+    Raises:
+        ValueError: a spread that is negative or no number.
+    """
+    if not isinstance(start, Mapping):
+        return start, {}
+    for key in set(_SPREADS) & set(start):
+        check_number(f"start.{key}", start[key])
+    found = {name: float(start[key]) for key, name in _SPREADS.items() if key in start}
+    return {key: value for key, value in start.items() if key not in _SPREADS}, found
 
 
 def start_pose(
