@@ -59,8 +59,8 @@ def apply_couplings(model: Any, scratch: Any, env: int, step: int):
     """Add the pull of couplings, `warp_envs.usd.passive.Coupling`, to the joint forces."""
     for i in range(model.num_couplings):
         # summed in arrays, see `kernels.articulation.dynamics.move_bodies`
-        scratch.stretch[env, step, i] = type(model.contact_ke)(0.0)
-        scratch.stretch_rate[env, step, i] = type(model.contact_ke)(0.0)
+        scratch.stretch[env, step, i] = type(model.coupling_stiffness[i])(0.0)
+        scratch.stretch_rate[env, step, i] = type(model.coupling_stiffness[i])(0.0)
         for k in range(model.coupling_start[i], model.coupling_start[i + 1]):
             weight = model.coupling_weight[k]
             dof = model.coupling_dof[k]
@@ -69,7 +69,7 @@ def apply_couplings(model: Any, scratch: Any, env: int, step: int):
             scratch.stretch[env, step, i] += weight * q
             scratch.stretch_rate[env, step, i] += weight * qd
         for k in range(model.coupling_start[i], model.coupling_start[i + 1]):
-            zero = type(model.contact_ke)(0.0)
+            zero = type(model.coupling_stiffness[i])(0.0)
             length = scratch.stretch[env, step, i]
             beyond = wp.max(length - model.coupling_high[i], zero)
             beyond = beyond + wp.min(length - model.coupling_low[i], zero)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from kernels.articulation import contact_forces as contact_kernels
 from kernels.articulation import dynamics as kernels
 from kernels.articulation.data import scratch_type
 from kernels.precision import precision_of
@@ -238,6 +239,27 @@ class Articulation:
             kernels.body_kinematics[self.scalar],
             self.num_envs,
             [self._model, joint_q, joint_qd, self._scratch(program, 1), body_q, body_qd],
+            repeated=True,
+        )
+
+    def record_contact_forces(
+        self, program: Program, joint_q: wp.array, joint_qd: wp.array, force: wp.array
+    ) -> None:
+        """Append the ground's force on each body.
+
+        Args:
+            program: where the launch and its scratch arrays go.
+            joint_q: coordinates, (num_envs, nq).
+            joint_qd: velocities, (num_envs, nv).
+            force: in world axes [N], (num_envs, bodies, 3).
+        """
+        vector = precision_of(self.scalar).vec6
+        bias = program.array((self.num_envs, len(self.body_names)), vector, shared=True)
+        scratch = self._scratch(program, 1)
+        program.launch(
+            contact_kernels.contact_forces[self.scalar],
+            self.num_envs,
+            [self._model, joint_q, joint_qd, scratch, bias, force],
             repeated=True,
         )
 

@@ -12,11 +12,11 @@ import numpy as np
 import warp as wp
 
 from kernels.precision import precision_of
+from kernels.robots import contact_terms, task
 from kernels.robots import shared as robot
-from kernels.robots import task
 from kernels.robots.terms import BASE_WIDTH, WIDTHS
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.contacts import ground_notes
+from warp_envs.articulation.contacts import ground_notes, robot_contacts
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
@@ -142,6 +142,7 @@ class RobotEnv(ArticulatedEnv):
         for attribute, spread in scatter.items():
             setattr(self, attribute, spread)
         self._placed: dict[int, tuple[wp.array, wp.array]] = {}
+        self._touched: dict[int, wp.array] = {}
         for choice in (*self._rewards, *self._observed):
             if choice.term.command and self._commands is None:
                 raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
@@ -157,7 +158,8 @@ class RobotEnv(ArticulatedEnv):
     def extra_state(self) -> dict[str, int]:
         """The last action, and the command with what renews it."""
         commanded = {"command": 3, "command_draws": 2} if self._commands else {}
-        return {"last_action": self.num_actions, **commanded}
+        aloft = {"air_time": len(self.articulation.body_names)} if "air" in self._needs else {}
+        return {"last_action": self.num_actions, **commanded, **aloft}
 
     @property
     def num_obs(self) -> int:
@@ -202,6 +204,7 @@ class RobotEnv(ArticulatedEnv):
             "coordinate_of": list(articulation.q_start),
             "dof_of": list(articulation.qd_start),
             "driven": list(self._driven),
+            "touching": sorted({index for index, _ in robot_contacts(description)}),
         }
 
     def _widths(self) -> list[int]:
@@ -215,6 +218,7 @@ class RobotEnv(ArticulatedEnv):
             "joint_qd": self.articulation.nv,
             "pose": len(self._anatomy["pose_coordinate"]),
             "action": self.num_actions,
+            "contact": 3 * len(self._anatomy["touching"]),
         }
         return [own.get(c.term.name, WIDTHS.get(c.term.name, 0)) for c in self._observed]
 
@@ -231,9 +235,10 @@ class RobotEnv(ArticulatedEnv):
 
     @cached_property
     def _needs(self) -> set[str]:
-        """What the terms read beyond the state: "bodies", "forces"."""
-        terms = [choice.term for choice in (*self._rewards, *self._ends)]
-        return {name for name in ("bodies", "forces") if any(getattr(t, name) for t in terms)}
+        """What the terms read beyond the state: "bodies", "forces", "contacts", "air"."""
+        terms = [choice.term for choice in (*self._rewards, *self._ends, *self._observed)]
+        names = ("bodies", "forces", "contacts", "air")
+        return {name for name in names if any(getattr(term, name) for term in terms)}
 
     @cached_property
     def _placing(self) -> Articulation:
@@ -262,6 +267,11 @@ class RobotEnv(ArticulatedEnv):
             rows = [arrays[name] for arrays in (state, next_state) for name in names]
             inputs = [*self._command_ranges(program), steps, *rows]
             program.launch(task.keep_command, self.num_envs, inputs)
+        if "air" in self._needs:
+            touched = self._contacts(program, next_state)
+            rows = [state["air_time"], next_state["air_time"]]
+            inputs = [self.scalar(self.control_step), touched, *rows]
+            program.launch(contact_terms.count_air_time, touched.shape[:2], inputs)
 
     def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """The robot's start, and its first command."""
@@ -335,7 +345,20 @@ class RobotEnv(ArticulatedEnv):
         told.action, told.action_before = action, before["last_action"]
         told.command = before.get("command", nothing(2))
         told.force, told.terminated = nothing(2), nothing(1, wp.bool)
+        needed = "contacts" in self._needs
+        told.contact = self._contacts(program, after) if needed else nothing(3)
+        told.air_time = before.get("air_time", nothing(2))
         return told
+
+    def _contacts(self, program: Program, state: Arrays) -> wp.array:
+        """The ground's forces on all bodies in a state (num_envs, bodies, 3), found once."""
+        key = id(state["joint_q"])
+        if key not in self._touched:
+            shape = (self.num_envs, len(self.articulation.body_names), 3)
+            found = self._touched[key] = program.array(shape, self.scalar)
+            joints = (state["joint_q"], state["joint_qd"])
+            self.articulation.record_contact_forces(program, *joints, found)
+        return self._touched[key]
 
     def _place(self, program: Program, state: Arrays) -> tuple[wp.array, wp.array]:
         """The base's row and, where a term asks for bodies, their centres of mass, found once."""
@@ -429,11 +452,13 @@ class RobotEnv(ArticulatedEnv):
             super()._build_observe()
 
     def _kinematics(self) -> TorchFunction:
-        """Poses and velocities of all bodies as a function of joint_q and joint_qd."""
+        """Poses, velocities and contact forces of all bodies, of joint_q and joint_qd."""
         n, robot = self.num_envs, self.articulation
         count = len(robot.body_names)
         p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
         q, qd = (p.array((n, width), self.scalar) for width in (robot.nq, robot.nv))
         body_q, body_qd = (p.array((n, count, width), self.scalar) for width in (7, 6))
+        contact = p.array((n, count, 3), self.scalar)
         robot.record_kinematics(p, q, qd, body_q, body_qd)
-        return p.function([q, qd], [body_q, body_qd])
+        robot.record_contact_forces(p, q, qd, contact)
+        return p.function([q, qd], [body_q, body_qd, contact])
