@@ -35,7 +35,7 @@ def drag_along(rate: Any, viscous: Any, square: Any):
 @stores_only
 @wp.func
 def apply_drags(model: Any, scratch: Any, env: int, step: int):
-    """Subtract what resists the motion of bodies, `warp_envs.usd.passive.Drag`, from bias forces."""
+    """Subtract drag of bodies, `warp_envs.usd.passive.Drag`, from their bias forces."""
     for i in range(model.num_drags):
         body = model.drag_body[i]
         rotation = scratch.rotation[env, step, body]
@@ -77,6 +77,4 @@ def apply_couplings(model: Any, scratch: Any, env: int, step: int):
                 -model.coupling_stiffness[i] * beyond
                 - model.coupling_damping[i] * scratch.stretch_rate[env, step, i]
             )
-            scratch.joint_force[env, step, model.coupling_dof[k]] += (
-                model.coupling_weight[k] * pull
-            )
+            scratch.joint_force[env, step, model.coupling_dof[k]] += model.coupling_weight[k] * pull

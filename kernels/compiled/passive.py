@@ -1,4 +1,4 @@
-"""Weight taken off, drag and couplings over traced scalars, as in `kernels.articulation.passive`."""
+"""Lift, drag and couplings over traced scalars, as in `kernels.articulation.passive`."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def _drag(posture: Posture, i: int, drag: Drag) -> tuple[Vector, Vector, Vector]
     arm, v = _arm(posture, i, drag.point), posture.velocity[i]
     axes = [matrix_vector(posture.rotation[i], column) for column in drag.axes.T]
     speed = [
-        a - wind
-        for a, wind in zip(add(v[:3], cross(v[3:], arm)), drag.wind.tolist(), strict=True)
+        a - wind for a, wind in zip(add(v[:3], cross(v[3:], arm)), drag.wind.tolist(), strict=True)
     ]
     force = _resistance(axes, speed, drag.linear, drag.linear_square)
     return arm, force, _resistance(axes, v[3:], drag.angular, drag.angular_square)

@@ -1,4 +1,4 @@
-"""The library of terms: what a term is, and how a function enters it; `kernels.robots.terms` is it."""
+"""What a term of a task is, and how it enters the library; `kernels.robots.terms` has them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

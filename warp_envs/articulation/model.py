@@ -187,9 +187,7 @@ def _set_couplings(
 ) -> None:
     couplings = description.couplings
     _, qd_start = start_indices(description.bodies)
-    dofs = {
-        body.joint.name: dof for body, dof in zip(description.bodies, qd_start, strict=False)
-    }
+    dofs = {body.joint.name: dof for body, dof in zip(description.bodies, qd_start, strict=False)}
     model.num_couplings = len(couplings)
     model.coupling_start = integers(np.cumsum([0, *(len(c.joints) for c in couplings)]))
     model.coupling_dof = integers([dofs[name] for c in couplings for name in c.joints])

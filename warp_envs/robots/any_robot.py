@@ -22,8 +22,8 @@ from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.robots import tasks
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
-from warp_envs.robots.base import ArticulatedEnv
 from warp_envs.robots.assets import usd_file
+from warp_envs.robots.base import ArticulatedEnv
 from warp_envs.robots.start import split_start, start_pose
 from warp_envs.robots.task_terms import (
     TermArrays,

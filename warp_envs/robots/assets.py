@@ -1,4 +1,4 @@
-"""The USD file of a robot, whatever `env.asset` names: USD, MJCF or URDF, on disk or in a package."""
+"""The USD file of what `env.asset` names: USD, MJCF or URDF, on disk or in a package."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def start_pose(
         articulation: the robot.
         start: None for the pose of its file; the name of one of its keyframes; or a mapping with
             ``keyframe``, ``joints`` (name or pattern -> coordinate, or coordinates of a ball or a
-            free body; later ones win) and ``height`` of the first body that moves up or down [m], or "auto" for the lowest
-            point on the ground.
+            free body; later ones win) and ``height`` of the first body that moves up or down [m],
+            or "auto" for the lowest point on the ground.
         spread: either way about it (nq).
 
     Raises:

@@ -1,4 +1,4 @@
-"""What acts on a robot by itself beside its joints' own springs: drag, lift, couplings of joints."""
+"""What acts on a robot beside its joints' own springs: drag, and couplings of joints."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class Drag:
     @classmethod
     def from_numbers(cls, numbers: Sequence[float]) -> Drag:
         """The drag whose numbers, in the order of the attributes, are these (18,)."""
-        parts = np.split(np.asarray(numbers, dtype=np.float64), np.cumsum(list(_DRAG.values()))[:-1])
+        parts = np.split(
+            np.asarray(numbers, dtype=np.float64), np.cumsum(list(_DRAG.values()))[:-1]
+        )
         return cls(**{
             name: part if size > 1 else float(part[0])
             for (name, size), part in zip(_DRAG.items(), parts, strict=True)

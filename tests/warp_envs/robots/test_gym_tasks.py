@@ -1,4 +1,4 @@
-"""Gymnasium's robots as tasks of terms: rewards, ends and observations by Gymnasium's own functions."""
+"""Gymnasium's robots as tasks of terms, held against Gymnasium's own functions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fluids, weight taken off, damping of balls and free joints, tendons and ties, with MuJoCo as judge."""
+"""Fluids, lift, damping of balls and free joints, tendons and ties, with MuJoCo as judge."""
 
 import re
 

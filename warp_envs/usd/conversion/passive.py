@@ -24,7 +24,6 @@ from warp_envs.usd.conversion.tree import WORLD, Place
 from warp_envs.usd.joints import DEFAULT_LIMIT_KE
 from warp_envs.usd.passive import Coupling, Drag
 
-
 _STIFFEST = 0.95
 """Greatest impedance of a tie: 0.999 would ask for hundreds of integration steps in an action."""
 
