@@ -220,6 +220,7 @@ _MEANING = {
     "limit": "on the springs of limits",
     "spring": "on joints' springs",
     "damper": "against joints' damping",
+    "coupling": "on couplings of joints",
     "impact": "against the contact's damping",
     "friction": "against the friction (half)",
 }

@@ -71,6 +71,30 @@ def model_type(scalar: type) -> Any:
         contact_kd: scalar
         contact_kf: scalar
         contact_mu: scalar
+        # what carries bodies against gravity
+        num_lifts: wp.int32
+        lift_body: wp.array(dtype=wp.int32)
+        lift_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        lift_mass: wp.array(dtype=scalar)  # whose weight is taken off [kg]
+        # drag, see `warp_envs.usd.passive`
+        num_drags: wp.int32
+        drag_body: wp.array(dtype=wp.int32)
+        drag_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        drag_axes: wp.array(dtype=types.mat33)  # as columns, in the body's frame
+        drag_linear: wp.array(dtype=scalar)
+        drag_angular: wp.array(dtype=scalar)
+        drag_linear_square: wp.array(dtype=types.vec3)
+        drag_angular_square: wp.array(dtype=types.vec3)
+        drag_wind: wp.array(dtype=types.vec3)  # [m/s]
+        # couplings of joints, see `warp_envs.usd.passive`
+        num_couplings: wp.int32
+        coupling_start: wp.array(dtype=wp.int32)  # [couplings + 1], in the two arrays below
+        coupling_dof: wp.array(dtype=wp.int32)
+        coupling_weight: wp.array(dtype=scalar)
+        coupling_stiffness: wp.array(dtype=scalar)
+        coupling_damping: wp.array(dtype=scalar)
+        coupling_low: wp.array(dtype=scalar)
+        coupling_high: wp.array(dtype=scalar)
         # the ground: a plane, unless a grid has rows
         ground_plane: types.vec3  # height at x = y = 0 [m], slopes along x and y
         ground_rows: wp.int32  # of the grid, along x
@@ -112,6 +136,9 @@ def scratch_type(scalar: type) -> Any:
         axis_inertia: wp.array3d(dtype=scalar)  # d
         free_force: wp.array3d(dtype=scalar)  # u
         joint_qdd: wp.array3d(dtype=scalar)
+        # per coupling
+        stretch: wp.array3d(dtype=scalar)
+        stretch_rate: wp.array3d(dtype=scalar)
         # per degree of freedom and body: before each axis, and after the joint's last
         acceleration: wp.array3d(dtype=types.vec6)  # a, less gravity
 

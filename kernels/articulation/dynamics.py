@@ -24,6 +24,7 @@ import warp as wp
 
 from kernels.articulation.contact import apply_ground_contact
 from kernels.articulation.data import FIXED, FREE, PRISMATIC, REVOLUTE, SPHERICAL
+from kernels.articulation.passive import apply_couplings, apply_drags, apply_lifts
 from kernels.articulation.spatial import (
     angular,
     cross_force,
@@ -386,8 +387,11 @@ def control_step(
         place_bodies(model, scratch, env, step)
         place_axes(model, scratch, env, step)
         move_bodies(model, scratch, env, step)
+        apply_lifts(model, scratch, env, step)
+        apply_drags(model, scratch, env, step)
         apply_ground_contact(model, scratch, env, step)
         apply_joint_forces(model, scratch, joint_f, env, step)
+        apply_couplings(model, scratch, env, step)
         eliminate_axes(model, scratch, env, step)
         accelerate_bodies(model, scratch, env, step)
         integrate(model, scratch, env, step, dt)
@@ -415,6 +419,7 @@ def forward_dynamics(
     place_bodies(model, scratch, env, 0)
     place_axes(model, scratch, env, 0)
     move_bodies(model, scratch, env, 0)
+    apply_lifts(model, scratch, env, 0)
     for dof in range(model.num_dofs):
         scratch.joint_force[env, 0, dof] = joint_f[env, dof]
     eliminate_axes(model, scratch, env, 0)

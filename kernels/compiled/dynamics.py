@@ -35,6 +35,7 @@ from kernels.compiled.algebra import (
 )
 from kernels.compiled.contact import ground_forces
 from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, rank_one_terms
+from kernels.compiled.passive import coupling_pulls, passive_wrenches
 from kernels.compiled.tracer import (
     Expression,
     cos,
@@ -228,6 +229,10 @@ class Posture:
             wrench = self.inertial_wrench(i, acceleration)
             for point, force in ground_forces(self, i):
                 wrench = subtract(wrench, [*force, *cross(point, force)])
+            for point, force, torque in passive_wrenches(self, i):
+                moment = cross(point, force)
+                moment = moment if torque is None else add(moment, torque)
+                wrench = subtract(wrench, [*force, *moment])
             wrenches.append(wrench)
         net = split(list(joint_f), [len(axes) for axes in self.axes])
         for i, link in enumerate(self.links):
@@ -239,8 +244,13 @@ class Posture:
                 net[i][k] = net[i][k] - dot(axis, wrenches[i])
             if link.kind in ("revolute", "prismatic"):
                 net[i][0] = net[i][0] + self.passive_force(i)
+            if link.kind == "spherical" and link.damping:
+                net[i] = subtract(net[i], scale(self.qd[i], link.damping))
             if link.parent >= 0:
                 wrenches[link.parent] = add(wrenches[link.parent], wrenches[i])
+        for coupling, pull in coupling_pulls(self):
+            for i, weight in zip(coupling.links, coupling.weights, strict=True):
+                net[i][0] = net[i][0] + weight * pull
         return [force for part in net for force in part]
 
     def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
@@ -260,10 +270,20 @@ class Posture:
             for point, force in ground_forces(self, i):
                 speed = add(virtual[i][:3], cross(virtual[i][3:], point))
                 power = power - dot(force, speed)
+            for point, force, torque in passive_wrenches(self, i):
+                speed = add(virtual[i][:3], cross(virtual[i][3:], point))
+                power = power - dot(force, speed)
+                if torque is not None:
+                    power = power - dot(torque, virtual[i][3:])
+            if link.kind == "spherical" and link.damping:
+                power = power + link.damping * dot(parts[i], self.qd[i])
             if link.kind in ("revolute", "prismatic"):
                 power = power - parts[i][0] * self.passive_force(i)
             if link.has_servo:
                 power = power - parts[i][0] * self.servo_force(i, applied[i][0])
+        for coupling, pull in coupling_pulls(self):
+            for i, weight in zip(coupling.links, coupling.weights, strict=True):
+                power = power - (weight * parts[i][0]) * pull
         return power
 
     def factor(self) -> Factor:

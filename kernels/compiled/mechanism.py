@@ -36,6 +36,46 @@ class Contact(NamedTuple):
     frame: np.ndarray
 
 
+class Lift(NamedTuple):
+    """A point of a link [m] at which the weight of a mass [kg] is taken off it."""
+
+    point: np.ndarray
+    mass: float
+
+
+class Drag(NamedTuple):
+    """`warp_envs.usd.passive.Drag` on a link.
+
+    Attributes:
+        point: in the link's frame [m], shape (3,).
+        axes: as columns, in the link's frame, shape (3, 3).
+        linear: [N s/m].
+        angular: [N m s/rad].
+        linear_square: [N s^2/m^2], shape (3,).
+        angular_square: [N m s^2/rad^2], shape (3,).
+        wind: world axes [m/s], shape (3,).
+    """
+
+    point: np.ndarray
+    axes: np.ndarray
+    linear: float
+    angular: float
+    linear_square: np.ndarray
+    angular_square: np.ndarray
+    wind: np.ndarray
+
+
+class Coupling(NamedTuple):
+    """`warp_envs.usd.passive.Coupling`, of links on hinges and slides by their indices."""
+
+    links: tuple[int, ...]
+    weights: tuple[float, ...]
+    stiffness: float
+    damping: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class Link:
     """A rigid link and the joint that carries it. SI units.
@@ -51,7 +91,7 @@ class Link:
         inertia: about the centre of mass, link's axes [kg m^2], shape (3, 3).
         offset: centre of mass of a free link in the frame its coordinates speak of [m], shape (3,).
         armature: added to the mass matrix's diagonal for each degree of freedom.
-        damping: of a hinge or slide; what goes with its limits, and acts always, included.
+        damping: of a hinge, slide or ball; what goes with its limits, and acts always, included.
         stiffness: of its spring towards `rest`.
         rest: coordinate at which that spring is slack.
         lower: least coordinate of a hinge or slide, -inf if none.
@@ -61,6 +101,8 @@ class Link:
         servo_kp: what a servo takes off the applied force for each coordinate.
         servo_kd: the same for each velocity.
         servo_range: least and greatest of the applied force less that.
+        lifts: what carries it against gravity.
+        drags: what resists its motion.
     """
 
     kind: str
@@ -83,6 +125,8 @@ class Link:
     servo_kp: float = 0.0
     servo_kd: float = 0.0
     servo_range: tuple[float, float] = (-np.inf, np.inf)
+    lifts: tuple[Lift, ...] = ()
+    drags: tuple[Drag, ...] = ()
 
     @property
     def has_servo(self) -> bool:
@@ -133,11 +177,13 @@ class Mechanism:
         links: the links.
         gravity: [m/s^2], world axes, shape (3,).
         ground: None where nothing touches it.
+        couplings: of hinges and slides with each other.
     """
 
     links: tuple[Link, ...]
     gravity: np.ndarray
     ground: Ground | None
+    couplings: tuple[Coupling, ...] = ()
 
     @property
     def nq(self) -> int:

@@ -51,6 +51,9 @@ def robot_type(scalar: type) -> Any:
         action_before: rows
         force: rows  # [num_envs, num_actions], of the actuators after the step [N, N m]
         command: rows  # [num_envs, 3]
+        touching: index  # bodies with a shape that can touch the ground
+        contact: blocks  # [num_envs, bodies, 3], forces of the ground after the step [N]
+        air_time: rows  # [num_envs, bodies], off the ground before the step [s]
         terminated: wp.array(dtype=wp.bool)
 
     Robot.__name__ = Robot.__qualname__ = f"Robot_{scalar.__name__}"

@@ -9,11 +9,13 @@ and slides but those by which a base moves in the world. In a loop over joints o
 are differentiated rightly, so nothing but the sum comes after it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import warp as wp
+
+from kernels.robots.library import ENDS, NUM_PARAMETERS, OBSERVATIONS, REWARDS, WIDTHS, Term, term
+
+__all__ = ["BASE_WIDTH", "ENDS", "NUM_PARAMETERS", "OBSERVATIONS", "REWARDS", "WIDTHS", "Term"]
 
 POSITION = wp.constant(0)
 ORIENTATION = wp.constant(3)
@@ -21,70 +23,6 @@ LINEAR = wp.constant(7)
 ANGULAR = wp.constant(10)
 BASE_WIDTH = 13
 """Columns of a base's row: position, quaternion (x, y, z, w), linear and angular velocity."""
-
-NUM_PARAMETERS = 4
-
-
-@dataclass(frozen=True)
-class Term:
-    """A term of the library.
-
-    Attributes:
-        name: in a task.
-        function: the Warp function.
-        doc: what it is, in a sentence.
-        unit: of its value.
-        parameters: name -> default, None for one that must be given; in the order of `p`. The value
-            of "joint" or "body" is a name, and the function finds its index.
-        bodies: whether it reads where all bodies are.
-        forces: whether it reads the actuators' forces.
-        command: whether it reads the command.
-    """
-
-    name: str
-    function: Any
-    doc: str
-    unit: str
-    parameters: dict[str, float | None]
-    bodies: bool
-    forces: bool
-    command: bool
-
-
-REWARDS: dict[str, Term] = {}
-ENDS: dict[str, Term] = {}
-OBSERVATIONS: dict[str, Term] = {}
-WIDTHS = {
-    "height": 1,
-    "orientation": 4,
-    "up": 3,
-    "heading": 3,
-    "velocities": 6,
-    "own_velocities": 6,
-    "command": 3,
-}
-"""Numbers of the observations that are as many for every robot."""
-
-
-def _term(
-    library: dict[str, Term],
-    unit: str,
-    *,
-    bodies: bool = False,
-    forces: bool = False,
-    command: bool = False,
-    **parameters: float | None,
-) -> Callable[[Callable[..., Any]], wp.Function]:
-    def enter(function: Callable[..., Any]) -> wp.Function:
-        assert function.__doc__ is not None and len(parameters) <= NUM_PARAMETERS
-        native = wp.func(function)
-        name = function.__name__.removeprefix("observed_")
-        doc = " ".join(function.__doc__.split())
-        library[name] = Term(name, native, doc, unit, parameters, bodies, forces, command)
-        return native
-
-    return enter
-
 
 # What the terms read -----------------------------------------------------------------------------
 
@@ -113,19 +51,19 @@ def up_axis(base: Any, env: int):
 # Rewards: getting on ------------------------------------------------------------------------------
 
 
-@_term(REWARDS, "m/s")
+@term(REWARDS, "m/s")
 def progress(robot: Any, env: int, p: Any):
     """Velocity of the base along x."""
     return robot.base[env, LINEAR]
 
 
-@_term(REWARDS, "m/s")
+@term(REWARDS, "m/s")
 def displacement(robot: Any, env: int, p: Any):
     """The base's way along x in the step, by the step's length: Gymnasium's forward reward."""
     return (robot.base[env, 0] - robot.base_before[env, 0]) / robot.time
 
 
-@_term(REWARDS, "m/s", bodies=True)
+@term(REWARDS, "m/s", bodies=True)
 def com_displacement(robot: Any, env: int, p: Any):
     """The centre of mass's way along x in the step, by the step's length: Humanoid-v5's forward."""
     way = type(robot.time)(0.0)
@@ -134,13 +72,13 @@ def com_displacement(robot: Any, env: int, p: Any):
     return way / robot.time
 
 
-@_term(REWARDS, "m/s", speed=None)
+@term(REWARDS, "m/s", speed=None)
 def pace(robot: Any, env: int, p: Any):
     """Minus the distance of the base's velocity along x from `speed` [m/s]."""
     return -wp.abs(robot.base[env, LINEAR] - p[0])
 
 
-@_term(REWARDS, "1")
+@term(REWARDS, "1")
 def alive(robot: Any, env: int, p: Any):
     """One, but zero in a step that ends the episode."""
     return wp.where(robot.terminated[env], type(robot.time)(0.0), type(robot.time)(1.0))
@@ -165,25 +103,25 @@ def turn_error_squared(robot: Any, env: int):
     return d * d
 
 
-@_term(REWARDS, "1", command=True, sigma=0.5)
+@term(REWARDS, "1", command=True, sigma=0.5)
 def track_velocity(robot: Any, env: int, p: Any):
     """exp(-e / sigma^2), e = squared error of the commanded velocity, `sigma` in m/s."""
     return wp.exp(-velocity_error_squared(robot, env) / (p[0] * p[0]))
 
 
-@_term(REWARDS, "1", command=True, sigma=0.5)
+@term(REWARDS, "1", command=True, sigma=0.5)
 def track_turn(robot: Any, env: int, p: Any):
     """exp(-e / sigma^2), e = squared error of the commanded yaw rate, `sigma` in rad/s."""
     return wp.exp(-turn_error_squared(robot, env) / (p[0] * p[0]))
 
 
-@_term(REWARDS, "m^2/s^2", command=True)
+@term(REWARDS, "m^2/s^2", command=True)
 def velocity_error(robot: Any, env: int, p: Any):
     """Squared error of the commanded velocity, whose gradient does not vanish far away."""
     return velocity_error_squared(robot, env)
 
 
-@_term(REWARDS, "rad^2/s^2", command=True)
+@term(REWARDS, "rad^2/s^2", command=True)
 def turn_error(robot: Any, env: int, p: Any):
     """Squared error of the commanded yaw rate."""
     return turn_error_squared(robot, env)
@@ -192,51 +130,51 @@ def turn_error(robot: Any, env: int, p: Any):
 # Rewards: posture of the base ---------------------------------------------------------------------
 
 
-@_term(REWARDS, "1")
+@term(REWARDS, "1")
 def upright(robot: Any, env: int, p: Any):
     """Vertical part of the base's up axis: 1 upright, -1 upside down."""
     return up_axis(robot.base, env)[2]
 
 
-@_term(REWARDS, "1")
+@term(REWARDS, "1")
 def tilt(robot: Any, env: int, p: Any):
     """Squared sine of the angle between the base's up axis and the vertical."""
     up = up_axis(robot.base, env)
     return up[0] * up[0] + up[1] * up[1]
 
 
-@_term(REWARDS, "1")
+@term(REWARDS, "1")
 def heading(robot: Any, env: int, p: Any):
     """Part along x of the base's forward axis."""
     return wp.quat_to_matrix(orientation(robot.base, env))[0, 0]
 
 
-@_term(REWARDS, "m", above=0.0)
+@term(REWARDS, "m", above=0.0)
 def height(robot: Any, env: int, p: Any):
     """Height of the base over `above` [m], negative below it."""
     return robot.base[env, 2] - p[0]
 
 
-@_term(REWARDS, "m^2", target=None)
+@term(REWARDS, "m^2", target=None)
 def height_error(robot: Any, env: int, p: Any):
     """Squared distance of the base's height from `target` [m]."""
     d = robot.base[env, 2] - p[0]
     return d * d
 
 
-@_term(REWARDS, "m^2/s^2")
+@term(REWARDS, "m^2/s^2")
 def bounce(robot: Any, env: int, p: Any):
     """Squared vertical velocity of the base."""
     return robot.base[env, LINEAR + 2] * robot.base[env, LINEAR + 2]
 
 
-@_term(REWARDS, "m^2/s^2")
+@term(REWARDS, "m^2/s^2")
 def drift(robot: Any, env: int, p: Any):
     """Squared velocity of the base along y."""
     return robot.base[env, LINEAR + 1] * robot.base[env, LINEAR + 1]
 
 
-@_term(REWARDS, "rad^2/s^2")
+@term(REWARDS, "rad^2/s^2")
 def wobble(robot: Any, env: int, p: Any):
     """Squared roll and pitch rates of the base, in its axes."""
     rate = in_base_axes(robot.base, env, ANGULAR)
@@ -246,7 +184,7 @@ def wobble(robot: Any, env: int, p: Any):
 # Rewards: joints and actions ----------------------------------------------------------------------
 
 
-@_term(REWARDS, "1")
+@term(REWARDS, "1")
 def effort(robot: Any, env: int, p: Any):
     """Sum of the squared action, Gymnasium's control cost."""
     total = type(robot.time)(0.0)
@@ -255,7 +193,7 @@ def effort(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "1")
+@term(REWARDS, "1")
 def action_rate(robot: Any, env: int, p: Any):
     """Sum of the squared change of the action since the last step (zero before the first)."""
     total = type(robot.time)(0.0)
@@ -265,7 +203,7 @@ def action_rate(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "N^2 m^2, N^2", forces=True)
+@term(REWARDS, "N^2 m^2, N^2", forces=True)
 def torque(robot: Any, env: int, p: Any):
     """Sum of the squared forces of the actuators, at the step's end."""
     total = type(robot.time)(0.0)
@@ -274,7 +212,7 @@ def torque(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "W", forces=True)
+@term(REWARDS, "W", forces=True)
 def power(robot: Any, env: int, p: Any):
     """Sum of the actuators' mechanical power, each without its sign, at the step's end."""
     total = type(robot.time)(0.0)
@@ -283,7 +221,7 @@ def power(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "rad^2/s^2, m^2/s^2")
+@term(REWARDS, "rad^2/s^2, m^2/s^2")
 def joint_speed(robot: Any, env: int, p: Any):
     """Sum of the joints' squared velocities."""
     total = type(robot.time)(0.0)
@@ -293,7 +231,7 @@ def joint_speed(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "rad^2/s^4, m^2/s^4")
+@term(REWARDS, "rad^2/s^4, m^2/s^4")
 def joint_acceleration(robot: Any, env: int, p: Any):
     """Sum of the joints' squared changes of velocity in the step, by the step's length."""
     total = type(robot.time)(0.0)
@@ -304,7 +242,7 @@ def joint_acceleration(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "rad, m", margin=0.0)
+@term(REWARDS, "rad, m", margin=0.0)
 def joint_limits(robot: Any, env: int, p: Any):
     """Sum of how far joints are beyond their limits, drawn in by `margin` [rad or m]."""
     zero = type(robot.time)(0.0)
@@ -316,7 +254,7 @@ def joint_limits(robot: Any, env: int, p: Any):
     return total
 
 
-@_term(REWARDS, "rad^2, m^2")
+@term(REWARDS, "rad^2, m^2")
 def posture(robot: Any, env: int, p: Any):
     """Sum of the joints' squared distances from where episodes start."""
     total = type(robot.time)(0.0)
@@ -329,33 +267,33 @@ def posture(robot: Any, env: int, p: Any):
 # Rewards: a joint or body by its name -------------------------------------------------------------
 
 
-@_term(REWARDS, "rad^2, m^2", joint=None, target=0.0)
+@term(REWARDS, "rad^2, m^2", joint=None, target=0.0)
 def joint_error(robot: Any, env: int, p: Any):
     """Squared distance of a joint's coordinate from `target` [rad or m]."""
     away = robot.joint_q[env, robot.coordinate_of[wp.int32(p[0])]] - p[1]
     return away * away
 
 
-@_term(REWARDS, "rad/s, m/s", joint=None)
+@term(REWARDS, "rad/s, m/s", joint=None)
 def joint_rate(robot: Any, env: int, p: Any):
     """Velocity of a joint."""
     return robot.joint_qd[env, robot.dof_of[wp.int32(p[0])]]
 
 
-@_term(REWARDS, "rad^2/s^2, m^2/s^2", joint=None, target=0.0)
+@term(REWARDS, "rad^2/s^2, m^2/s^2", joint=None, target=0.0)
 def joint_rate_error(robot: Any, env: int, p: Any):
     """Squared distance of a joint's velocity from `target` [rad/s or m/s]."""
     away = robot.joint_qd[env, robot.dof_of[wp.int32(p[0])]] - p[1]
     return away * away
 
 
-@_term(REWARDS, "m", bodies=True, body=None, above=0.0)
+@term(REWARDS, "m", bodies=True, body=None, above=0.0)
 def body_height(robot: Any, env: int, p: Any):
     """Height of a body's centre of mass over `above` [m]."""
     return robot.com[env, wp.int32(p[0]), 2] - p[1]
 
 
-@_term(REWARDS, "m^2", bodies=True, body=None, x=0.0, y=0.0, z=0.0)
+@term(REWARDS, "m^2", bodies=True, body=None, x=0.0, y=0.0, z=0.0)
 def distance(robot: Any, env: int, p: Any):
     """Squared distance of a body's centre of mass from the point `x`, `y`, `z` [m]."""
     body = wp.int32(p[0])
@@ -368,38 +306,38 @@ def distance(robot: Any, env: int, p: Any):
 # Ends of episodes ---------------------------------------------------------------------------------
 
 
-@_term(ENDS, "m", limit=None)
+@term(ENDS, "m", limit=None)
 def height_below(robot: Any, env: int, p: Any):
     """The base is lower than `limit` [m]."""
     return robot.base[env, 2] < p[0]
 
 
-@_term(ENDS, "m", limit=None)
+@term(ENDS, "m", limit=None)
 def height_above(robot: Any, env: int, p: Any):
     """The base is higher than `limit` [m]."""
     return robot.base[env, 2] > p[0]
 
 
-@_term(ENDS, "degrees", limit=None)
+@term(ENDS, "degrees", limit=None)
 def tilt_above(robot: Any, env: int, p: Any):
     """The base's up axis is further than `limit` [degrees] from the vertical."""
     return up_axis(robot.base, env)[2] < wp.cos(p[0] * type(robot.time)(wp.PI / 180.0))
 
 
-@_term(ENDS, "rad, m", joint=None, low=-1e30, high=1e30)
+@term(ENDS, "rad, m", joint=None, low=-1e30, high=1e30)
 def joint_outside(robot: Any, env: int, p: Any):
     """A joint's coordinate is not between `low` and `high` [rad or m]."""
     q = robot.joint_q[env, robot.coordinate_of[wp.int32(p[0])]]
     return q < p[1] or q > p[2]
 
 
-@_term(ENDS, "m", bodies=True, body=None, limit=None)
+@term(ENDS, "m", bodies=True, body=None, limit=None)
 def body_below(robot: Any, env: int, p: Any):
     """A body's centre of mass is lower than `limit` [m]."""
     return robot.com[env, wp.int32(p[0]), 2] < p[1]
 
 
-@_term(ENDS, "m, rad, m/s, rad/s", limit=None)
+@term(ENDS, "m, rad, m/s, rad/s", limit=None)
 def state_beyond(robot: Any, env: int, p: Any):
     """A coordinate other than the base's place, or a velocity, is beyond `limit` either way."""
     beyond = bool(False)
@@ -415,55 +353,67 @@ def state_beyond(robot: Any, env: int, p: Any):
 # Observations -------------------------------------------------------------------------------------
 
 
-@_term(OBSERVATIONS, "m")
+@term(OBSERVATIONS, "m")
 def observed_height(robot: Any, env: int, i: int):
     """Height of the base (1)."""
     return robot.base[env, 2]
 
 
-@_term(OBSERVATIONS, "1")
+@term(OBSERVATIONS, "1")
 def observed_orientation(robot: Any, env: int, i: int):
     """Orientation of the base, a quaternion x, y, z, w (4)."""
     return robot.base[env, ORIENTATION + i]
 
 
-@_term(OBSERVATIONS, "1")
+@term(OBSERVATIONS, "1")
 def observed_up(robot: Any, env: int, i: int):
     """The vertical in the base's axes (3)."""
     return up_axis(robot.base, env)[i]
 
 
-@_term(OBSERVATIONS, "1")
+@term(OBSERVATIONS, "1")
 def observed_heading(robot: Any, env: int, i: int):
     """The base's forward axis in the world (3)."""
     return wp.quat_to_matrix(orientation(robot.base, env))[i, 0]
 
 
-@_term(OBSERVATIONS, "m/s, rad/s")
+@term(OBSERVATIONS, "m/s, rad/s")
 def observed_velocities(robot: Any, env: int, i: int):
     """Linear and angular velocity of the base, in world axes (6)."""
     return robot.base[env, LINEAR + i]
 
 
-@_term(OBSERVATIONS, "m/s, rad/s")
+@term(OBSERVATIONS, "m/s")
+def observed_velocity(robot: Any, env: int, i: int):
+    """Linear velocity of the base, in world axes (3)."""
+    return robot.base[env, LINEAR + i]
+
+
+@term(OBSERVATIONS, "rad/s")
+def observed_gyro(robot: Any, env: int, i: int):
+    """Angular velocity of the base, in its own axes (3)."""
+    return in_base_axes(robot.base, env, ANGULAR)[i]
+
+
+@term(OBSERVATIONS, "m/s, rad/s")
 def observed_own_velocities(robot: Any, env: int, i: int):
     """Linear and angular velocity of the base, in its own axes (6)."""
     return in_base_axes(robot.base, env, LINEAR + 3 * (i // 3))[i % 3]
 
 
-@_term(OBSERVATIONS, "rad, m")
+@term(OBSERVATIONS, "rad, m")
 def observed_joint_positions(robot: Any, env: int, i: int):
     """Coordinates of the joints."""
     return robot.joint_q[env, robot.joint_coordinate[i]]
 
 
-@_term(OBSERVATIONS, "rad/s, m/s")
+@term(OBSERVATIONS, "rad/s, m/s")
 def observed_joint_velocities(robot: Any, env: int, i: int):
     """Velocities of the joints."""
     return robot.joint_qd[env, robot.joint_dof[i]]
 
 
-@_term(OBSERVATIONS, "rad, m, rad/s, m/s")
+@term(OBSERVATIONS, "rad, m, rad/s, m/s")
 def observed_joints(robot: Any, env: int, i: int):
     """Coordinates of the joints, then their velocities."""
     count = robot.joint_dof.shape[0]
@@ -475,31 +425,34 @@ def observed_joints(robot: Any, env: int, i: int):
     return value
 
 
-@_term(OBSERVATIONS, "m, rad")
+@term(OBSERVATIONS, "m, rad")
 def observed_joint_q(robot: Any, env: int, i: int):
     """All coordinates, of the base's joints and of balls too."""
     return robot.joint_q[env, i]
 
 
-@_term(OBSERVATIONS, "m/s, rad/s")
+@term(OBSERVATIONS, "m/s, rad/s")
 def observed_joint_qd(robot: Any, env: int, i: int):
     """All velocities, of the base's joints and of balls too."""
     return robot.joint_qd[env, i]
 
 
-@_term(OBSERVATIONS, "m, rad")
+@term(OBSERVATIONS, "m, rad")
 def observed_pose(robot: Any, env: int, i: int):
     """All coordinates but where in the plane the base is: those Gymnasium's robots observe."""
     return robot.joint_q[env, robot.pose_coordinate[i]]
 
 
-@_term(OBSERVATIONS, "1")
+@term(OBSERVATIONS, "1")
 def observed_action(robot: Any, env: int, i: int):
     """The action just applied, zero at an episode's start."""
     return robot.action[env, i]
 
 
-@_term(OBSERVATIONS, "m/s, rad/s", command=True)
+@term(OBSERVATIONS, "m/s, rad/s", command=True)
 def observed_command(robot: Any, env: int, i: int):
     """The command: velocity forward, to the left, yaw rate (3)."""
     return robot.command[env, i]
+
+
+from kernels.robots import contact_terms  # noqa: E402, F401  # theirs come last in the tables

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from kernels.articulation import contact_forces as contact_kernels
 from kernels.articulation import dynamics as kernels
 from kernels.articulation.data import scratch_type
 from kernels.precision import precision_of
@@ -124,7 +125,7 @@ class Articulation:
     ) -> torch.Tensor:
         """Accelerations (num_envs, nv) that solve M qdd + c(q, qd) = joint_f + gravity.
 
-        Armature is part of M; damping, springs, limits and contact play no part.
+        Armature is part of M; damping, drag, springs, couplings, limits and contact play no part.
 
         Raises:
             ValueError: an argument of the wrong shape, dtype or device.
@@ -168,7 +169,8 @@ class Articulation:
     ) -> None:
         """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
-        Each substep adds damping, springs, limits and ground contact to the constant `joint_f`.
+        Each substep adds damping, drag, springs, couplings, limits and ground contact to the
+        constant `joint_f`.
 
         Args:
             program: where the launch and its scratch arrays go.
@@ -239,6 +241,27 @@ class Articulation:
             repeated=True,
         )
 
+    def record_contact_forces(
+        self, program: Program, joint_q: wp.array, joint_qd: wp.array, force: wp.array
+    ) -> None:
+        """Append the ground's force on each body.
+
+        Args:
+            program: where the launch and its scratch arrays go.
+            joint_q: coordinates, (num_envs, nq).
+            joint_qd: velocities, (num_envs, nv).
+            force: in world axes [N], (num_envs, bodies, 3).
+        """
+        vector = precision_of(self.scalar).vec6
+        bias = program.array((self.num_envs, len(self.body_names)), vector, shared=True)
+        scratch = self._scratch(program, 1)
+        program.launch(
+            contact_kernels.contact_forces[self.scalar],
+            self.num_envs,
+            [self._model, joint_q, joint_qd, scratch, bias, force],
+            repeated=True,
+        )
+
     # Inside -------------------------------------------------------------------------------------
 
     @cached_property
@@ -306,6 +329,9 @@ class Articulation:
         scratch.axis_inertia = allocate(dofs, self.scalar)
         scratch.free_force = allocate(dofs, self.scalar)
         scratch.joint_qdd = allocate(dofs, self.scalar)
+        couplings = max(1, len(self.description.couplings))  # an array without width has no rows
+        scratch.stretch = allocate(couplings, self.scalar)
+        scratch.stretch_rate = allocate(couplings, self.scalar)
         scratch.acceleration = allocate(dofs + bodies, types.vec6)
         return scratch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -10,11 +11,22 @@ import numpy as np
 import warp as wp
 
 from kernels.compiled.cpp import step_kernel, trail_width
-from kernels.compiled.mechanism import Contact, Grid, Ground, Link, Mechanism
+from kernels.compiled.mechanism import (
+    Contact,
+    Coupling,
+    Drag,
+    Grid,
+    Ground,
+    Lift,
+    Link,
+    Mechanism,
+)
 from kernels.compiled.step_equations import StepEquations
 from warp_envs.articulation.contacts import ContactPoint, contact_points
+from warp_envs.articulation.model import passive_damping
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
+from warp_envs.usd import passive
 from warp_envs.usd.description import (
     Body,
     MassProperties,
@@ -113,7 +125,18 @@ def mechanism_of(description: RobotDescription) -> Mechanism:
         given = f"{description.name} without a joint that moves"
         raise ArgumentError("description", given, "at least one")
     links = [Link(**joint, **_solid(parts)) for joint, parts in zip(joints, members, strict=True)]
-    return Mechanism(tuple(links), description.gravity, _ground(description))
+    ground, couplings = _ground(description), tuple(_couplings(description, frames))
+    return Mechanism(tuple(links), description.gravity, ground, couplings)
+
+
+def _couplings(description: RobotDescription, frames: list[_Frame]) -> Iterator[Coupling]:
+    links = {
+        body.joint.name: frame.link for body, frame in zip(description.bodies, frames, strict=True)
+    }
+    for given in description.couplings:
+        tied = tuple(links[name] for name in given.joints)
+        numbers = (given.stiffness, given.damping, given.low, given.high)
+        yield Coupling(tied, given.weights, *numbers)
 
 
 def _ground(description: RobotDescription) -> Ground | None:
@@ -142,7 +165,7 @@ def _jointed(body: Body, parent: _Frame, index: int) -> tuple[dict[str, Any], _F
         "kind": joint.kind,
         "parent": parent.link,
         "armature": joint.armature,
-        "damping": joint.damping + joint.limit_kd if single else 0.0,
+        "damping": passive_damping(joint),
         "stiffness": joint.stiffness if single else 0.0,
         "rest": joint.rest if single else 0.0,
         "lower": joint.lower if single else -np.inf,
@@ -208,7 +231,14 @@ def _solid(parts: list[tuple[Body, _Frame]]) -> dict[str, Any]:
                 place = (*_clean(frame.place(point.position)), round(point.radius, 12))
                 key = (*place, point.kind, *_clean(turned).ravel())
                 counts[key] = counts.get(key, 0) + 1
+    lifts = [
+        Lift(_clean(frame.place(body.lift_position)), body.lift_mass)
+        for body, frame in parts
+        if body.lift_mass
+    ]
     return {
+        "lifts": tuple(lifts),
+        "drags": tuple(_drag(drag, frame) for body, frame in parts for drag in body.drags),
         "mass": mass.mass,
         "com": _clean(mass.com),
         "inertia": _clean(mass.inertia),
@@ -217,6 +247,19 @@ def _solid(parts: list[tuple[Body, _Frame]]) -> dict[str, Any]:
             for key, count in counts.items()
         ),
     }
+
+
+def _drag(drag: passive.Drag, frame: _Frame) -> Drag:
+    axes = frame.rotation @ rotation_matrix(drag.rotation)
+    return Drag(
+        point=_clean(frame.place(drag.position)),
+        axes=_clean(axes),
+        linear=drag.linear,
+        angular=drag.angular,
+        linear_square=drag.linear_square,
+        angular_square=drag.angular_square,
+        wind=drag.wind,
+    )
 
 
 def _turned_frame(point: ContactPoint, frame: _Frame) -> np.ndarray:

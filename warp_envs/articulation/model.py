@@ -81,6 +81,8 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
         setattr(model, name, integers(values) if name == "coordinate" else array(values, scalar))
     model.moves = integers(_moves(bodies, qd_start))
     _set_contacts(model, description, types, array, integers)
+    _set_lifts_and_drags(model, bodies, types, array, integers)
+    _set_couplings(model, description, types, array, integers)
     _set_ground(model, description.ground, types, array)
     return model
 
@@ -98,14 +100,14 @@ def _slot_starts(bodies: Sequence[Body]) -> list[int]:
 
 
 def _dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, list[float]]:
-    """Constants of each degree of freedom; springs, damping, limits on hinges and slides only."""
+    """Constants of each degree of freedom; springs and limits on hinges and slides only."""
     constants: dict[str, list[float]] = {}
     for body, start in zip(bodies, q_start, strict=False):
         joint = body.joint
         single = joint.kind in _ONE_AXIS
         values = {
             "armature": joint.armature,
-            "damping": joint.damping + joint.limit_kd if single else 0.0,  # both always act
+            "damping": passive_damping(joint),
             "coordinate": start if single else -1,
             "stiffness": joint.stiffness if single else 0.0,
             "rest": joint.rest if single else 0.0,
@@ -120,6 +122,13 @@ def _dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, 
         for name, value in values.items():
             constants.setdefault(name, []).extend([value] * joint.nv)
     return constants
+
+
+def passive_damping(joint: Joint) -> float:
+    """Damping of each degree of freedom: that of limits always acts, a free joint has none."""
+    if joint.kind in _ONE_AXIS:
+        return joint.damping + joint.limit_kd
+    return joint.damping if joint.kind == "spherical" else 0.0
 
 
 def _moves(bodies: Sequence[Body], qd_start: Sequence[int]) -> np.ndarray:
@@ -149,6 +158,43 @@ def _set_contacts(
     for name in ("ke", "kd", "kf", "mu"):
         value = 0.0 if material is None else getattr(material, name)
         setattr(model, f"contact_{name}", types.scalar(value))
+
+
+def _set_lifts_and_drags(
+    model: Any, bodies: Sequence[Body], types: Any, array: Any, integers: Any
+) -> None:
+    lifted = [(i, body) for i, body in enumerate(bodies) if body.lift_mass]
+    model.num_lifts = len(lifted)
+    model.lift_body = integers([i for i, _ in lifted])
+    model.lift_mass = array([body.lift_mass for _, body in lifted], types.scalar)
+    positions = np.reshape([body.lift_position for _, body in lifted], (-1, 3))
+    model.lift_position = array(positions, types.vec3)
+    drags = [(i, drag) for i, body in enumerate(bodies) for drag in body.drags]
+    model.num_drags = len(drags)
+    model.drag_body = integers([i for i, _ in drags])
+    for name in ("linear", "angular"):
+        values = array([getattr(drag, name) for _, drag in drags], types.scalar)
+        setattr(model, f"drag_{name}", values)
+    for name in ("position", "linear_square", "angular_square", "wind"):
+        rows = np.reshape([getattr(drag, name) for _, drag in drags], (-1, 3))
+        setattr(model, f"drag_{name}", array(rows, types.vec3))
+    axes = np.reshape([rotation_matrix(drag.rotation) for _, drag in drags], (-1, 3, 3))
+    model.drag_axes = array(axes, types.mat33)
+
+
+def _set_couplings(
+    model: Any, description: RobotDescription, types: Any, array: Any, integers: Any
+) -> None:
+    couplings = description.couplings
+    _, qd_start = start_indices(description.bodies)
+    dofs = {body.joint.name: dof for body, dof in zip(description.bodies, qd_start, strict=False)}
+    model.num_couplings = len(couplings)
+    model.coupling_start = integers(np.cumsum([0, *(len(c.joints) for c in couplings)]))
+    model.coupling_dof = integers([dofs[name] for c in couplings for name in c.joints])
+    model.coupling_weight = array([w for c in couplings for w in c.weights], types.scalar)
+    for name in ("stiffness", "damping", "low", "high"):
+        values = array([getattr(coupling, name) for coupling in couplings], types.scalar)
+        setattr(model, f"coupling_{name}", values)
 
 
 def _set_ground(model: Any, ground: Ground, types: Any, array: Any) -> None:

@@ -23,7 +23,7 @@ from warp_envs.articulation.model import rest_coordinates, start_indices
 from warp_envs.usd.description import Body, RobotDescription, rotation_matrix
 from warp_envs.usd.ground import Ground
 
-KINDS = ("contact", "limit", "spring", "damper", "impact", "friction")
+KINDS = ("contact", "limit", "spring", "damper", "coupling", "impact", "friction")
 
 LEAST_SUBSTEPS = 16
 """Of ``substeps="auto"``: what the Ant and the Hopper are simulated with."""
@@ -50,6 +50,7 @@ class Stiffness:
         limit: of a joint on the springs of its limits.
         spring: of a joint on its own spring and position servos.
         damper: of joints against their damping, that of servos included.
+        coupling: of joints on the springs that couple them, or against their dampers.
         impact: of a body against the contact's damping.
         friction: of a body against half of the friction's viscosity.
     """
@@ -58,6 +59,7 @@ class Stiffness:
     limit: Rate | None
     spring: Rate | None
     damper: Rate | None
+    coupling: Rate | None
     impact: Rate | None
     friction: Rate | None
 
@@ -203,7 +205,22 @@ def _rates(
             value, which = _fastest(inverse, np.sqrt(gain))
             speed = value if kind == "damper" else math.sqrt(value)
             yield kind, Rate(speed, f"joint {joints[which].name}")
+    yield from _coupling_rates(description, inverse)
     yield from _contact_rates(description, placed, inverse)
+
+
+def _coupling_rates(
+    description: RobotDescription, inverse: np.ndarray
+) -> Iterator[tuple[str, Rate]]:
+    dofs = start_indices(description.bodies)[1]
+    column = {b.joint.name: dof for b, dof in zip(description.bodies, dofs, strict=False)}
+    for coupling in description.couplings:
+        row = np.zeros(len(inverse))
+        for name, weight in zip(coupling.joints, coupling.weights, strict=True):
+            row[column[name]] += weight
+        mobility = max(float(row @ inverse @ row), 0.0)
+        speed = max(math.sqrt(coupling.stiffness * mobility), coupling.damping * mobility)
+        yield "coupling", Rate(speed, f"coupling {coupling.name}")
 
 
 def _fastest(inverse: np.ndarray, roots: np.ndarray) -> tuple[float, int]:

@@ -22,9 +22,9 @@ from warp_envs.usd.description import Actuator, Joint, RobotDescription
 
 KINDS = ("motor", "position", "velocity")
 _KEYS = {
-    "motor": ("kind", "gear", "range", "force"),
-    "position": ("kind", "gear", "range", "kp", "kd", "force"),
-    "velocity": ("kind", "gear", "range", "kd", "force"),
+    "motor": ("kind", "gear", "range", "force", "armature"),
+    "position": ("kind", "gear", "range", "kp", "kd", "force", "armature"),
+    "velocity": ("kind", "gear", "range", "kd", "force", "armature"),
 }
 _ANY = np.array([-np.inf, np.inf])
 
@@ -59,8 +59,8 @@ def find_drives(
         actuated: names of the driven joints in the actions' order. None: those that `actuators` or
             the file drive; where there are none, all but those by which the base moves.
         gear: force at full action of motors, of all or of each action; None: the file's, or 1.
-        actuators: name or pattern of joints -> settings (kind, gear, range, kp, kd, force), beyond
-            what the file says.
+        actuators: name or pattern of joints -> settings (kind, gear, range, kp, kd, force,
+            armature), beyond what the file says.
 
     Raises:
         ArgumentError: a name, pattern or setting that does not fit, or nothing to drive.
@@ -152,6 +152,8 @@ def _read(key: str, settings: dict[str, Any], joint: Joint, before: Actuator | N
     check_number(f"{key}.gear", gear, -LARGEST)
     check_number(f"{key}.kp", kp)
     check_number(f"{key}.kd", kd)
+    armature = settings.get("armature", 0.0)
+    check_number(f"{key}.armature", armature)
     for name, value in (("kp", kp), ("kd", kd)):
         if {"kp": "position", "kd": "velocity"}[name] == kind:
             check_positive(f"{key}.{name}", value)
@@ -168,6 +170,7 @@ def _read(key: str, settings: dict[str, Any], joint: Joint, before: Actuator | N
         bias=np.array(bias),
         control_range=_range(f"{key}.range", settings.get("range")),
         force_range=_range(f"{key}.force", settings.get("force")),
+        armature=float(armature),
     )
 
 
@@ -176,7 +179,8 @@ def _settings(actuator: Actuator) -> dict[str, Any]:
     bias = actuator.bias
     own = {"position": {"kp": -bias[1], "kd": -bias[2]}, "velocity": {"kd": -bias[2]}}
     ranges = {"range": list(actuator.control_range), "force": list(actuator.force_range)}
-    return {"gear": actuator.gear, **ranges, **own.get(actuator.kind, {})}
+    plain = {"gear": actuator.gear, "armature": actuator.armature}
+    return {**plain, **ranges, **own.get(actuator.kind, {})}
 
 
 def _range(key: str, given: Any) -> np.ndarray:
@@ -249,6 +253,8 @@ def _drive(actuator: Actuator, joint: Joint) -> tuple[float, float, Joint]:
     servo = {"servo_kp": -per_q * gear * gear + 0.0, "servo_kd": -per_qd * gear * gear + 0.0}
     if any(servo.values()) or np.any(np.isfinite(bounds)):
         joint = replace(joint, **servo, servo_range=bounds)
+    if actuator.armature:
+        joint = replace(joint, armature=joint.armature + gear * gear * actuator.armature)
     return gear * actuator.gain * half, bias, joint
 
 

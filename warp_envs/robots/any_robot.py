@@ -12,19 +12,20 @@ import numpy as np
 import warp as wp
 
 from kernels.precision import precision_of
+from kernels.robots import contact_terms, task
 from kernels.robots import shared as robot
-from kernels.robots import task
 from kernels.robots.terms import BASE_WIDTH, WIDTHS
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.contacts import ground_notes
+from warp_envs.articulation.contacts import ground_notes, robot_contacts
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.declarations import Quantity
 from warp_envs.robots import tasks
 from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
+from warp_envs.robots.assets import usd_file
 from warp_envs.robots.base import ArticulatedEnv
-from warp_envs.robots.start import start_pose
+from warp_envs.robots.start import split_start, start_pose
 from warp_envs.robots.task_terms import (
     TermArrays,
     read_commands,
@@ -76,14 +77,15 @@ class RobotEnv(ArticulatedEnv):
         control_step: float = 1.0 / 60.0,
         substeps: int | str = "auto",
         ground: Any = None,
-        max_speed: float | None = 200.0,
+        max_speed: float | None = 500.0,
         start: str | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Make copies of the robot in the file `asset`.
 
         Args:
-            asset: path of a USD file with one UsdPhysics articulation.
+            asset: a USD file with one UsdPhysics articulation, or an MJCF or URDF file, which is
+                converted; ``package:path`` is a file in an installed Python package.
             reward: terms and weights, as ``{progress: 1, height: {above: 0.3, weight: 10}}``; all
                 terms stand in `kernels.robots.terms`. None: ``{progress: 1, effort: -0.1}``.
             terminate: what ends an episode, as ``{height_below: 0.25, tilt_above: 60}``; None:
@@ -111,8 +113,10 @@ class RobotEnv(ArticulatedEnv):
             max_speed: velocity of any coordinate beyond which an environment counts as diverged
                 [m/s, rad/s]; None: no such bound.
             start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
-                (name -> value) and ``height`` (of the body that floats [m], or "auto": the lowest
-                point on the ground); None: the asset's rest pose. See `warp_envs.robots.start`.
+                (name or pattern -> value), ``height`` (of the body that floats [m], or "auto": the
+                lowest point on the ground), and how far starts are scattered either way, ``spread``
+                (of hinges and slides [rad, m]) and ``speed_spread`` (of all velocities), 0.1 each;
+                None: the asset's rest pose. See `warp_envs.robots.start`.
             options: as `ArticulatedEnv`.
 
         Raises:
@@ -120,7 +124,11 @@ class RobotEnv(ArticulatedEnv):
                 there is not.
         """
         check_positive("control_step", control_step)
-        self.asset, self.gear = asset, gear
+        try:
+            self.asset, left_out = usd_file(asset)
+        except ArgumentError as error:
+            raise error.renamed("asset") if error.key == "source" else error from None
+        self.gear = gear
         self.actuated, self.actuators = actuated, actuators
         self.control_step, self.substeps = control_step, substeps
         self.ground, self.max_speed = ground, max_speed
@@ -130,13 +138,17 @@ class RobotEnv(ArticulatedEnv):
         self._ends = read_ends(terminate)
         self._observed = read_observations(OBSERVE if observe is None else observe)
         self._commands = read_commands(command)
-        self._base_name, self.start = base, start
+        self._base_name = base
+        self.start, scatter = split_start(start)
+        for attribute, spread in scatter.items():
+            setattr(self, attribute, spread)
         self._placed: dict[int, tuple[wp.array, wp.array]] = {}
+        self._touched: dict[int, wp.array] = {}
         for choice in (*self._rewards, *self._observed):
             if choice.term.command and self._commands is None:
                 raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
         super().__init__(**options)
-        self.notes = ground_notes(self.articulation.description)
+        self.notes = [*left_out, *ground_notes(self.articulation.description)]
 
     def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """As `start` says, inside the joints' limits."""
@@ -147,7 +159,8 @@ class RobotEnv(ArticulatedEnv):
     def extra_state(self) -> dict[str, int]:
         """The last action, and the command with what renews it."""
         commanded = {"command": 3, "command_draws": 2} if self._commands else {}
-        return {"last_action": self.num_actions, **commanded}
+        aloft = {"air_time": len(self.articulation.body_names)} if "air" in self._needs else {}
+        return {"last_action": self.num_actions, **commanded, **aloft}
 
     @property
     def num_obs(self) -> int:
@@ -192,6 +205,7 @@ class RobotEnv(ArticulatedEnv):
             "coordinate_of": list(articulation.q_start),
             "dof_of": list(articulation.qd_start),
             "driven": list(self._driven),
+            "touching": sorted({index for index, _ in robot_contacts(description)}),
         }
 
     def _widths(self) -> list[int]:
@@ -205,6 +219,7 @@ class RobotEnv(ArticulatedEnv):
             "joint_qd": self.articulation.nv,
             "pose": len(self._anatomy["pose_coordinate"]),
             "action": self.num_actions,
+            "contact": 3 * len(self._anatomy["touching"]),
         }
         return [own.get(c.term.name, WIDTHS.get(c.term.name, 0)) for c in self._observed]
 
@@ -221,9 +236,10 @@ class RobotEnv(ArticulatedEnv):
 
     @cached_property
     def _needs(self) -> set[str]:
-        """What the terms read beyond the state: "bodies", "forces"."""
-        terms = [choice.term for choice in (*self._rewards, *self._ends)]
-        return {name for name in ("bodies", "forces") if any(getattr(t, name) for t in terms)}
+        """What the terms read beyond the state: "bodies", "forces", "contacts", "air"."""
+        terms = [choice.term for choice in (*self._rewards, *self._ends, *self._observed)]
+        names = ("bodies", "forces", "contacts", "air")
+        return {name for name in names if any(getattr(term, name) for term in terms)}
 
     @cached_property
     def _placing(self) -> Articulation:
@@ -231,7 +247,9 @@ class RobotEnv(ArticulatedEnv):
         if "bodies" in self._needs:
             return self.articulation
         description = self.articulation.description
-        part = replace(description, bodies=description.bodies[: self._base + 1])
+        part = replace(
+            description, bodies=description.bodies[: self._base + 1], actuators=(), couplings=()
+        )
         device = wp.device_to_torch(self.articulation.device)
         return Articulation.from_description(part, self.num_envs, device, self.dtype)
 
@@ -259,6 +277,11 @@ class RobotEnv(ArticulatedEnv):
             rows = [arrays[name] for arrays in (state, next_state) for name in names]
             inputs = [*self._command_ranges(program), steps, *rows]
             program.launch(task.keep_command, self.num_envs, inputs)
+        if "air" in self._needs:
+            touched = self._contacts(program, next_state)
+            rows = [state["air_time"], next_state["air_time"]]
+            inputs = [self.scalar(self.control_step), touched, *rows]
+            program.launch(contact_terms.count_air_time, touched.shape[:2], inputs)
 
     def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """The robot's start, and its first command."""
@@ -332,7 +355,20 @@ class RobotEnv(ArticulatedEnv):
         told.action, told.action_before = action, before["last_action"]
         told.command = before.get("command", nothing(2))
         told.force, told.terminated = nothing(2), nothing(1, wp.bool)
+        needed = "contacts" in self._needs
+        told.contact = self._contacts(program, after) if needed else nothing(3)
+        told.air_time = before.get("air_time", nothing(2))
         return told
+
+    def _contacts(self, program: Program, state: Arrays) -> wp.array:
+        """The ground's forces on all bodies in a state (num_envs, bodies, 3), found once."""
+        key = id(state["joint_q"])
+        if key not in self._touched:
+            shape = (self.num_envs, len(self.articulation.body_names), 3)
+            found = self._touched[key] = program.array(shape, self.scalar)
+            joints = (state["joint_q"], state["joint_qd"])
+            self.articulation.record_contact_forces(program, *joints, found)
+        return self._touched[key]
 
     def _place(self, program: Program, state: Arrays) -> tuple[wp.array, wp.array]:
         """The base's row and, where a term asks for bodies, their centres of mass, found once."""
@@ -426,11 +462,13 @@ class RobotEnv(ArticulatedEnv):
             super()._build_observe()
 
     def _kinematics(self) -> TorchFunction:
-        """Poses and velocities of all bodies as a function of joint_q and joint_qd."""
+        """Poses, velocities and contact forces of all bodies, of joint_q and joint_qd."""
         n, robot = self.num_envs, self.articulation
         count = len(robot.body_names)
         p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
         q, qd = (p.array((n, width), self.scalar) for width in (robot.nq, robot.nv))
         body_q, body_qd = (p.array((n, count, width), self.scalar) for width in (7, 6))
+        contact = p.array((n, count, 3), self.scalar)
         robot.record_kinematics(p, q, qd, body_q, body_qd)
-        return p.function([q, qd], [body_q, body_qd])
+        robot.record_contact_forces(p, q, qd, contact)
+        return p.function([q, qd], [body_q, body_qd, contact])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -12,12 +13,29 @@ import numpy as np
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import clearance, place_bodies
 from warp_envs.checks import ArgumentError, check_number, near_matches
-from warp_envs.usd.description import Body, rotation_matrix
+from warp_envs.usd.description import Body, Joint, rotation_matrix
 
-KEYS = ("keyframe", "joints", "height")
+_SPREADS = {"spread": "start_q_spread", "speed_spread": "start_qd_spread"}
+KEYS = ("keyframe", "joints", "height", *_SPREADS)
 _SINGLE = ("revolute", "prismatic")
 _VERTICAL = 1.0 - 1e-9  # cosine from which an axis counts as vertical
 _log = logging.getLogger("warp_envs")
+
+
+def split_start(
+    start: str | Mapping[str, Any] | None,
+) -> tuple[str | Mapping[str, Any] | None, dict[str, float]]:
+    """`start` without what it says of scattering, and that by a robot's attributes.
+
+    Raises:
+        ValueError: a spread that is negative or no number.
+    """
+    if not isinstance(start, Mapping):
+        return start, {}
+    for key in set(_SPREADS) & set(start):
+        check_number(f"start.{key}", start[key])
+    found = {name: float(start[key]) for key, name in _SPREADS.items() if key in start}
+    return {key: value for key, value in start.items() if key not in _SPREADS}, found
 
 
 def start_pose(
@@ -31,9 +49,9 @@ def start_pose(
     Args:
         articulation: the robot.
         start: None for the pose of its file; the name of one of its keyframes; or a mapping with
-            ``keyframe``, ``joints`` (name -> coordinate, or coordinates of a ball or a free body)
-            and ``height`` of the first body that moves up or down [m], or "auto" for the lowest
-            point on the ground.
+            ``keyframe``, ``joints`` (name or pattern -> coordinate, or coordinates of a ball or a
+            free body; later ones win) and ``height`` of the first body that moves up or down [m],
+            or "auto" for the lowest point on the ground.
         spread: either way about it (nq).
 
     Raises:
@@ -45,7 +63,7 @@ def start_pose(
     if wanted.get("keyframe") is not None:
         _set_keyframe(articulation, str(wanted["keyframe"]), q)
     for name, value in (wanted.get("joints") or {}).items():
-        _set_joint(articulation, str(name), value, q)
+        _set_joints(articulation, str(name), value, q)
     said = list(_move_inside(articulation, q, spread))
     height = wanted.get("height")
     if height is None:
@@ -84,29 +102,41 @@ def _set_keyframe(articulation: Articulation, name: str, q: np.ndarray) -> None:
             q[at : at + body.joint.nq] = body.joint.keyframes[name]
 
 
-def _set_joint(articulation: Articulation, name: str, value: Any, q: np.ndarray) -> None:
+def _set_joints(articulation: Articulation, pattern: str, value: Any, q: np.ndarray) -> None:
+    """Put in the coordinates of all joints of a name or pattern."""
     joints = {
         body.joint.name: (body.joint, at)
         for body, at in zip(articulation.description.bodies, articulation.q_start, strict=True)
         if body.joint.nq
     }
-    if name not in joints:
-        hint = near_matches(name, joints)
-        raise ArgumentError("start.joints", repr(name), f"one of {list(joints)}", hint)
-    joint, at = joints[name]
+    matched = [name for name in joints if name == pattern or fnmatchcase(name, pattern)]
+    if not matched:
+        hint = near_matches(pattern, joints)
+        raise ArgumentError("start.joints", repr(pattern), f"one of {list(joints)}", hint)
+    for name in matched:
+        joint, at = joints[name]
+        q[at : at + joint.nq] = _coordinates(f"start.joints.{name}", joint, value)
+
+
+def _coordinates(key: str, joint: Joint, value: Any) -> np.ndarray:
+    """The coordinates (nq,) that a person gave a joint.
+
+    Raises:
+        ArgumentError: another number of them, or one that is not finite.
+    """
     accepted = f"{joint.nq} finite number(s)"
     try:
         numbers = np.atleast_1d(np.array(value, dtype=np.float64))
     except (TypeError, ValueError):
-        raise ArgumentError(f"start.joints.{name}", repr(value), accepted) from None
+        raise ArgumentError(key, repr(value), accepted) from None
     if numbers.shape != (joint.nq,) or not np.all(np.isfinite(numbers)) or value is True:
-        raise ArgumentError(f"start.joints.{name}", repr(value), accepted)
+        raise ArgumentError(key, repr(value), accepted)
     if joint.nq > 1:
         length = float(np.linalg.norm(numbers[-4:]))
         if length == 0.0:
-            raise ArgumentError(f"start.joints.{name}", repr(value), "a quaternion x, y, z, w")
+            raise ArgumentError(key, repr(value), "a quaternion x, y, z, w")
         numbers[-4:] /= length
-    q[at : at + joint.nq] = numbers
+    return numbers
 
 
 def _move_inside(articulation: Articulation, q: np.ndarray, spread: np.ndarray) -> Iterator[str]:

@@ -43,6 +43,7 @@ class RobotState:
         body_q: position and quaternion (x, y, z, w) of each body's frame, (num_envs, bodies, 7).
         body_qd: velocity of each centre of mass, then angular velocity, in world axes, (num_envs,
             bodies, 6).
+        contact: force of the ground on each body in world axes, (num_envs, bodies, 3) [N].
         action: the last action, clipped, (num_envs, num_actions); zero at an episode's start.
         last_action: the one before it, in `reward` and `terminated`; in `observe` the last, too.
         command: the command in force, (num_envs, 3); without `env.command` (num_envs, 0).
@@ -56,6 +57,7 @@ class RobotState:
     joint_qd: torch.Tensor
     body_q: torch.Tensor
     body_qd: torch.Tensor
+    contact: torch.Tensor
     action: torch.Tensor
     last_action: torch.Tensor
     command: torch.Tensor
@@ -228,7 +230,7 @@ class TorchStep:
             task: the user's.
             view: what a task is told beside the state.
             physics: the state's parts and the action -> the parts after the step.
-            kinematics: joint_q and joint_qd -> body_q and body_qd.
+            kinematics: joint_q and joint_qd -> body_q, body_qd and contact.
         """
         self._env, self._task, self._view = env, task, view
         self._physics, self._kinematics = physics, kinematics
@@ -302,12 +304,13 @@ class TorchStep:
 
     def _robot(self, rows: torch.Tensor) -> RobotState:
         parts = self._parts(rows)
-        body_q, body_qd = self._kinematics(parts["joint_q"], parts["joint_qd"])
+        body_q, body_qd, contact = self._kinematics(parts["joint_q"], parts["joint_qd"])
         return RobotState(
             joint_q=parts["joint_q"],
             joint_qd=parts["joint_qd"],
             body_q=body_q,
             body_qd=body_qd,
+            contact=contact,
             action=parts["last_action"],
             last_action=parts["last_action"],
             command=parts.get("command", rows[:, :0]),
@@ -354,7 +357,9 @@ def try_task(
     action, command = leaf(np.zeros(num_actions)), leaf(np.zeros(num_commands))
     body_q = articulation.body_poses(joint_q)
     body_qd = leaf(np.zeros(6))[:, None].expand(n, len(articulation.body_names), 6)
-    robot = RobotState(joint_q, joint_qd, body_q, body_qd, action, action, command, **vars(view))
+    contact = body_qd[:, :, :3]  # as differentiable, and as many
+    parts = (joint_q, joint_qd, body_q, body_qd, contact, action, action, command)
+    robot = RobotState(*parts, **vars(view))
     obs, terms = task.observe(robot), task.reward(robot)
     task.terminated(robot)
     for what, parts in (("observation", [obs]), ("reward", terms.values())):

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.ground import Ground, Plane
 from warp_envs.usd.hull import convex_hull, solid_integrals
+from warp_envs.usd.passive import Coupling, Drag
 
 SHAPE_KINDS = ("sphere", "capsule", "box", "cylinder", "ellipsoid", "mesh")
 JOINT_KINDS = ("fixed", "revolute", "prismatic", "spherical", "free")
@@ -201,6 +202,9 @@ class Body:
         shapes: solids fixed to the body.
         position: of the body's frame in the world at rest, as authored [m], shape (3,).
         rotation: its orientation there, unit quaternion xyzw, shape (4,).
+        drags: what resists its motion.
+        lift_mass: mass whose weight something takes off it [kg].
+        lift_position: where that pulls, in the body's frame [m], shape (3,).
     """
 
     name: str
@@ -213,6 +217,9 @@ class Body:
     shapes: tuple[Shape, ...] = ()
     position: np.ndarray = field(default_factory=_origin)
     rotation: np.ndarray = field(default_factory=_identity_quat)
+    drags: tuple[Drag, ...] = ()
+    lift_mass: float = 0.0
+    lift_position: np.ndarray = field(default_factory=_origin)
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -220,7 +227,9 @@ class Body:
         Raises:
             ValueError: naming the field, its value and what is accepted.
         """
-        _freeze(self, com=(3,), inertia=(3, 3), position=(3,), rotation=(4,))
+        _freeze(self, com=(3,), inertia=(3, 3), position=(3,), rotation=(4,), lift_position=(3,))
+        _number(self, "lift_mass")
+        object.__setattr__(self, "drags", tuple(self.drags))
         _unit(self, "rotation")
         object.__setattr__(self, "shapes", tuple(self.shapes))
         _number(self, "mass", low=0.0, strict=self.joint.kind != "fixed")
@@ -252,6 +261,8 @@ class Actuator:
         bias: force, force for each coordinate, force for each velocity, shape (3,).
         control_range: least and greatest control, infinite where there is none, shape (2,).
         force_range: the same of the force before the gear, shape (2,).
+        armature: inertia of its rotor, which the joint feels gear^2 times [kg m^2 or kg]; what a
+            file says of it is in its joint's already.
     """
 
     name: str
@@ -261,6 +272,7 @@ class Actuator:
     bias: np.ndarray = field(default_factory=_origin)
     control_range: np.ndarray = field(default_factory=_everything)
     force_range: np.ndarray = field(default_factory=_everything)
+    armature: float = 0.0
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -268,6 +280,7 @@ class Actuator:
         Raises:
             ValueError: naming the field, its value and what is accepted.
         """
+        _number(self, "armature", low=0.0)
         _number(self, "gear")
         _number(self, "gain")
         _freeze(self, bias=(3,))
@@ -326,6 +339,7 @@ class RobotDescription:
         actuators: what the file says drives the joints, in its order.
         ground: what it is.
         notes: what of the file plays no part, a sentence each.
+        couplings: of hinges and slides with each other.
     """
 
     name: str
@@ -336,12 +350,14 @@ class RobotDescription:
     actuators: tuple[Actuator, ...] = ()
     ground: Ground = field(default_factory=Plane)
     notes: tuple[str, ...] = ()
+    couplings: tuple[Coupling, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and freeze.
 
         Raises:
-            ValueError: no bodies, or a parent that does not come before its child.
+            ValueError: no bodies, a parent that does not come before its child, or a coupling of
+                what is no hinge or slide.
         """
         _freeze(self, gravity=(3,))
         object.__setattr__(self, "bodies", tuple(self.bodies))
@@ -354,6 +370,13 @@ class RobotDescription:
                     repr(body.parent),
                     "-1 or the index of an earlier body",
                 )
+        object.__setattr__(self, "couplings", tuple(self.couplings))
+        single = ("revolute", "prismatic")
+        names = [body.joint.name for body in self.bodies if body.joint.kind in single]
+        for coupling in self.couplings:
+            for name in coupling.joints:
+                if name not in names:
+                    raise ArgumentError(f"coupling {coupling.name}", repr(name), f"of {names}")
 
     @property
     def touches_ground(self) -> bool:

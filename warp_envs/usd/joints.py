@@ -61,7 +61,7 @@ def read_kind(prim: Usd.Prim) -> str:
 
 
 def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
-    """Armature, and of a hinge or slide limits, springs and damping, in SI units and radians.
+    """Armature, damping, and of a hinge or slide limits and springs, in SI units and radians.
 
     The keys are fields of `warp_envs.usd.description.Joint`.
 
@@ -74,6 +74,8 @@ def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "armature": _armature(prim, units.mass if kind == "prismatic" else units.inertia)
     }
+    if kind == "spherical":
+        parameters["damping"] = (read_gain(prim, "newton:damping") or 0.0) * units.inertia / _DEGREE
     if kind in _DRIVES:
         parameters |= _passive(prim, kind, units)
         bounds = read_doubles(prim, FORCE_RANGE, 2)
@@ -164,14 +166,14 @@ def _refuse_schemas(prim: Usd.Prim, kind: str) -> None:
 
 
 def _refuse_ball_limits(prim: Usd.Prim) -> None:
-    """Refuse limits and damping of a ball joint: this project's are free."""
+    """Refuse limits of a ball joint: this project's turn all the way."""
     for name in ("physics:coneAngle0Limit", "physics:coneAngle1Limit"):
         angle = read_numbers(prim, name, 1)
         if angle is not None and 0.0 <= angle[0] < np.inf:
             raise refuse(prim, f"{name} is {angle[0]}; ball joints without limit are accepted")
-    for name in ("newton:damping", "newton:limitDamping"):
-        if read_gain(prim, name):
-            raise refuse(prim, f"{name} on a ball joint; ball joints without it are accepted")
+    if read_gain(prim, "newton:limitDamping"):
+        given = "newton:limitDamping on a ball joint; ball joints without it are accepted"
+        raise refuse(prim, given)
 
 
 def _gains(prim: Usd.Prim, drive: str) -> tuple[float, float]:

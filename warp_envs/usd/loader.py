@@ -11,6 +11,8 @@ What is read
     - `newton:armature`, else `physxJoint:armature`, else `mjc:armature`;
     - `newton:damping`, added to the drive's; `newton:limitStiffness`, `newton:limitDamping`.
 
+    Drag, lift and couplings of joints are as `warp_envs.usd.passive_reading` tells.
+
     As in UsdPhysics and Newton's published schema, angular limits, gains and damping are authored
     for each degree and come out for each radian; armature has no angle in it. A joint with limits
     but without a limit stiffness gets `warp_envs.usd.joints.DEFAULT_LIMIT_KE`.
@@ -45,6 +47,8 @@ from warp_envs.usd.description import (
 )
 from warp_envs.usd.ground_reading import read_ground
 from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
+from warp_envs.usd.passive import Coupling
+from warp_envs.usd.passive_reading import read_coupling, read_drags, read_lift
 from warp_envs.usd.shapes import read_contact, read_mass, read_shape
 from warp_envs.usd.stage import (
     IDENTITY,
@@ -142,14 +146,20 @@ class _Loader:
             actuators=self._actuators(links),
             ground=ground,
             notes=(*self.stage.notes, *notes),
+            couplings=self._couplings(links),
         )
 
     def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:
         """What drives the hinges and slides, in the file's order."""
-        single = ("revolute", "prismatic")
-        names = {li.prim.GetPath(): read_name(li.prim) for li in links if li.kind in single}
+        names = _single(links)
         found = (read_actuator(prim, names) for prim in self.stage.prims())
         return tuple(actuator for actuator in found if actuator is not None)
+
+    def _couplings(self, links: list[_Link]) -> tuple[Coupling, ...]:
+        """What couples hinges and slides, in the file's order."""
+        names = _single(links)
+        found = (read_coupling(prim, names) for prim in self.stage.prims())
+        return tuple(coupling for coupling in found if coupling is not None)
 
     def _sort_prims(self) -> tuple[list[Usd.Prim], list[Usd.Prim], list[Usd.Prim]]:
         """Find the bodies; return scenes, joints and colliders."""
@@ -255,6 +265,8 @@ class _Loader:
             shapes=tuple(shapes),
             position=frame.position,
             rotation=frame.quat(),
+            drags=read_drags(prim),
+            **read_lift(prim),
         )
 
     def _joint(self, link: _Link, child: int) -> Joint:
@@ -310,6 +322,12 @@ class _Loader:
                 )
             found = found or material
         return found
+
+
+def _single(links: list[_Link]) -> dict[Sdf.Path, str]:
+    """Names of the hinges and slides by their prims' paths."""
+    kinds = ("revolute", "prismatic")
+    return {link.prim.GetPath(): read_name(link.prim) for link in links if link.kind in kinds}
 
 
 def _order(links: list[_Link], prims: list[Usd.Prim]) -> list[tuple[int, _Link | None]]:

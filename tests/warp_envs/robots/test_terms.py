@@ -24,6 +24,9 @@ GIVEN = {
     "joint_rate_error": {"joint": "ankle2", "target": 0.3},
     "body_height": {"body": "lower_leg3", "above": 0.1},
     "distance": {"body": "lower_leg3", "x": 0.3, "y": -0.2, "z": 0.4},
+    "contact": {"body": "lower_leg3"},
+    "contact_beyond": {"body": "lower_leg1", "above": 10.0},
+    "air_time": {"body": "lower_leg3", "target": 0.02},
 }
 LIMITS = {
     "height_above": {"limit": NEVER},
@@ -32,6 +35,7 @@ LIMITS = {
     "joint_outside": {"joint": "ankle2"},
     "body_below": {"body": "lower_leg3", "limit": -NEVER},
     "state_beyond": {"limit": NEVER},
+    "illegal_contact": {"body": "lower_leg3", "limit": NEVER},
 }
 
 
@@ -100,16 +104,15 @@ def agree(env, differences, values, column):
 @pytest.mark.parametrize("name", REWARDS)
 def test_gradient_of_a_reward_over_16_steps(env, differences, name):
     scale = agree(env, differences, differences[1], list(REWARDS).index(name))
-    assert (scale > 1e-6) == (name != "alive")
+    assert (scale > 1e-6) == (name not in ("alive", "air_time"))
 
 
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_gradient_of_an_observation_over_16_steps(env, differences, name):
     widths = dict(zip(OBSERVATIONS, env._widths(), strict=True))
     first = sum(widths[other] for other in list(OBSERVATIONS)[: list(OBSERVATIONS).index(name)])
-    largest = max(
-        agree(env, differences, differences[2], first + i) for i in range(min(3, widths[name]))
-    )
+    count = widths[name] if name == "contact" else min(3, widths[name])
+    largest = max(agree(env, differences, differences[2], first + i) for i in range(count))
     assert (largest > 1e-6) == (name != "command")
 
 
@@ -164,6 +167,11 @@ def stepped(env):
         "way": (q[:, 0] - before["joint_q"][:, 0]) * 60,
         "com_way": ((com(q) - com(before["joint_q"]))[..., 0] @ masses) / masses.sum() * 60,
         "foot": com(q)[:, foot],
+        "limb": foot,
+        "other limb": robot.body_names.index("lower_leg1"),
+        "contact": env._kinematics()(q, qd)[2],
+        "touching": [i for i, body in enumerate(robot.description.bodies) if body.shapes],
+        "air": before["air_time"],
         "lower": lower,
         "upper": upper,
         "rest": torch.tensor(env._start_pose()[0][7:]),
@@ -219,6 +227,14 @@ EXPECTED = {
     "joint_rate_error": lambda e: (e["qd"][:, e["ankle"] - 1] - 0.3) ** 2,
     "body_height": lambda e: e["foot"][:, 2] - 0.1,
     "distance": lambda e: squares(e["foot"] - torch.tensor([0.3, -0.2, 0.4], dtype=DOUBLE)),
+    "contact": lambda e: e["contact"][:, e["limb"], 2],
+    "contact_forces": lambda e: squares(e["contact"].flatten(1)),
+    "contact_beyond": lambda e: (e["contact"][:, e["other limb"], 2] - 10.0).clip(0),
+    "air_time": lambda e: torch.where(
+        (e["air"][:, e["limb"]] > 0) & (e["contact"][:, e["limb"], 2] > 1.0),
+        e["air"][:, e["limb"]] + 1 / 60 - 0.02,
+        0.0,
+    ),
 }
 
 
@@ -251,6 +267,9 @@ def test_observations_stand_side_by_side(stepped):
         "pose": [e["q"][:, 2:]],
         "action": [e["action"]],
         "command": [e["command"]],
+        "velocity": [e["qd"][:, :3]],
+        "gyro": [e["own_w"]],
+        "contact": [e["contact"][:, e["touching"]].flatten(1)],
     }
     expected = torch.cat([part for name in OBSERVATIONS for part in parts[name]], 1)
     assert torch.allclose(e["obs"], expected, rtol=1e-9, atol=1e-12)

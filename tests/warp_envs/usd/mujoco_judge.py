@@ -8,16 +8,25 @@ from tests.kernels.articulation.mujoco_reference import MujocoReference
 from warp_envs.articulation.articulation import Articulation
 
 
-def deviation(usd, source, count=20):
-    """Largest difference from MuJoCo in mass matrix and acceleration, of the largest entry."""
-    robot = Articulation.from_usd(usd, num_envs=count, dtype=torch.float64)
-    reference = MujocoReference.__new__(MujocoReference)  # of the source, not of the description
-    reference.description, reference.nv = robot.description, robot.nv
+def reference_of(description, source):
+    """MuJoCo's reading of a source, in the coordinates of the description converted from it.
+
+    Without contact, limits, equalities and actuators.
+    """
+    reference = MujocoReference.__new__(MujocoReference)
+    reference.description, reference.nv = description, description.nv
     model = mujoco.MjModel.from_xml_path(str(source))
     flags = mujoco.mjtDisableBit
     model.opt.disableflags |= int(flags.mjDSBL_CONSTRAINT) | int(flags.mjDSBL_ACTUATION)
     reference.model, reference.data = model, mujoco.MjData(model)
-    assert (model.nq, model.nv) == (robot.nq, robot.nv)
+    assert (model.nq, model.nv) == (description.nq, description.nv)
+    return reference
+
+
+def deviation(usd, source, count=20):
+    """Largest difference from MuJoCo in mass matrix and acceleration, of the largest entry."""
+    robot = Articulation.from_usd(usd, num_envs=count, dtype=torch.float64)
+    reference = reference_of(robot.description, source)
     rng = np.random.default_rng(0)
     q, qd, force = (rng.normal(size=(count, n)) * s for n, s in
                     ((robot.nq, 0.5), (robot.nv, 1.0), (robot.nv, 5.0)))  # fmt: skip

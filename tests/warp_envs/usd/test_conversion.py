@@ -237,11 +237,6 @@ def test_an_inertia_that_no_solid_has_is_used_as_it_is(tmp_path):
             "body 'lower', which moves without mass and with none below it given, mass, or",
         ),
         ("arm.urdf", ARM.replace('"prismatic"', '"screw"'), "joint 'slide' of type 'screw' given"),
-        (
-            "arm.urdf",
-            ARM.replace("</joint>\n</robot>", '<mimic joint="shoulder"/></joint></robot>'),
-            "equality joint of .*shoulder",
-        ),
     ],
 )
 def test_refusals_write_nothing(name, text, said, tmp_path):

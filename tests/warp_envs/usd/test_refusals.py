@@ -82,8 +82,9 @@ REFUSED = {
         two(kind="Spherical", inside="float physics:coneAngle0Limit = 30"),
         r"/robot/j: physics:coneAngle0Limit is 30",
     ),
-    "ball damping": (
-        two(kind="Spherical", inside="float newton:damping = 1"), r"/robot/j: newton:damping on a"
+    "damping of a ball's limit": (
+        two(kind="Spherical", inside="float newton:limitDamping = 1"),
+        r"/robot/j: newton:limitDamping on a",
     ),
     "foreign drive": (
         drive("rotX", [("float", "stiffness", 1)]), r"/robot/j: a drive 'rotX'.* angular is acc"

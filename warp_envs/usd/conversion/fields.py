@@ -16,7 +16,10 @@ def _names(text: str) -> frozenset[str]:
 
 HONOURED = _names(
     """
-    opt.gravity opt.disableflags opt.disableactuator
+    opt.gravity opt.disableflags opt.disableactuator opt.density opt.viscosity opt.wind
+    body_gravcomp eq_type eq_obj1id eq_obj2id eq_active0 eq_data eq_solref eq_solimp
+    tendon_adr tendon_num tendon_stiffness tendon_damping tendon_limited tendon_range
+    tendon_lengthspring tendon_invweight0 dof_invweight0 wrap_type wrap_objid wrap_prm
     body_parentid body_weldid body_jntnum body_jntadr body_dofnum body_dofadr body_geomnum
     body_geomadr body_pos body_quat body_ipos body_iquat body_mass body_inertia body_rootid
     jnt_type jnt_qposadr jnt_dofadr jnt_bodyid jnt_limited jnt_pos jnt_axis jnt_stiffness jnt_range
@@ -43,16 +46,14 @@ CARRIED = _names(
 
 EXAMINED = _names(
     """
-    opt.density opt.viscosity opt.wind
-    body_gravcomp body_mocapid body_plugin flg_gravcomp
+    geom_fluid
+    body_mocapid body_plugin flg_gravcomp
     jnt_stiffnesspoly jnt_springyield jnt_plasticadr jnt_actgravcomp
     dof_dampingpoly dof_frictionloss
     geom_plugin geom_adhesion geom_surfacevel
     flex_vertnum
-    eq_type eq_obj1id eq_obj2id eq_objtype eq_active0 eq_data
-    tendon_stiffness tendon_stiffnesspoly tendon_damping tendon_dampingpoly tendon_frictionloss
-    tendon_armature tendon_limited tendon_range tendon_lengthspring tendon_springyield
-    tendon_plasticadr
+    eq_objtype tendon_stiffnesspoly tendon_dampingpoly tendon_frictionloss tendon_armature
+    tendon_springyield tendon_plasticadr
     actuator_plugin actuator_dynprm actuator_dampingpoly actuator_delay actuator_actlimited
     actuator_actrange actuator_actnum actuator_lengthrange actuator_cranklength
     hfield_size hfield_nrow hfield_ncol hfield_adr hfield_data
@@ -69,9 +70,9 @@ OWN = _names(
     opt.ccd_iterations opt.enableflags opt.sdf_initpoints opt.sdf_iterations opt.apirate
     opt.magnetic
     jnt_solref jnt_solimp jnt_margin dof_solref dof_solimp
-    geom_solmix geom_solref geom_solimp geom_margin geom_gap geom_fluid
+    geom_solmix geom_solref geom_solimp geom_margin geom_gap
     pair_signature pair_solref pair_solreffriction pair_solimp pair_margin pair_gap
-    pair_adhesion eq_solref eq_solimp body_margin body_contype body_conaffinity
+    pair_adhesion body_margin body_contype body_conaffinity
     tendon_solref_lim tendon_solimp_lim tendon_solref_fri tendon_solimp_fri tendon_margin
     """
 )
@@ -93,10 +94,10 @@ the rest or lays out in memory."""
 WITHOUT_EFFECT_NAMES = _names(
     """
     body_sameframe body_simple body_treeid body_subtreemass body_invweight0 body_bvhadr body_bvhnum
-    body_user jnt_group jnt_user jnt_actuatorid dof_treeid dof_Madr dof_simplenum dof_invweight0
+    body_user jnt_group jnt_user jnt_actuatorid dof_treeid dof_Madr dof_simplenum
     dof_M0 dof_length geom_sameframe geom_aabb geom_rbound geom_user geom_castshadow
-    tendon_adr tendon_num tendon_matid tendon_actuatorid tendon_group tendon_treenum tendon_treeid
-    tendon_width tendon_length0 tendon_invweight0 tendon_user tendon_rgba tendon_type
+    tendon_matid tendon_actuatorid tendon_group tendon_treenum tendon_treeid
+    tendon_width tendon_length0 tendon_user tendon_rgba tendon_type
     tendon_actfrclimited tendon_actfrcrange
     actuator_actadr actuator_actearly actuator_ctrladr actuator_ctrlnum actuator_ctrlspec
     actuator_outadr actuator_outnum actuator_history actuator_historyadr actuator_user

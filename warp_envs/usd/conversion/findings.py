@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from warp_envs.usd.conversion import passive
 from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
 from warp_envs.usd.conversion.fields import unknown_fields
 from warp_envs.usd.conversion.ground import describe_ground
@@ -49,40 +50,24 @@ def _has(owner: Any, field: str) -> np.ndarray:
 
 
 def _fluid(source: Source) -> Iterator[str]:
-    option = source.model.opt
-    if option.density > 0.0 or option.viscosity > 0.0:
-        yield (
-            f"a fluid (density {option.density:g} kg/m^3, viscosity {option.viscosity:g} Pa s): "
-            f"no drag acts here"
-        )
-
-
-def _gravity_compensation(source: Source) -> Iterator[str]:
     model = source.model
-    if source.is_off("GRAVITY") or not np.any(model.opt.gravity):
-        return
-    moving = (model.body_weldid > 0) & (model.body_mass > 0.0)
-    names = [source.name("body", b) for b in np.flatnonzero((model.body_gravcomp != 0.0) & moving)]
-    if names:
-        yield f"gravcomp of bodies {_joined(names)}: they feel their whole weight here"
+    shaped = np.flatnonzero(np.reshape(model.geom_fluid, (model.ngeom, -1))[:, 0] > 0.0)
+    if passive.has_fluid(source) and len(shaped):
+        names = _joined(source.name("geom", geom) for geom in shaped)
+        yield f"fluidshape of shapes {names}: the fluid acts on their bodies as on boxes here"
 
 
 def _balls_and_free_joints(source: Source) -> Iterator[str]:
-    """What pulls at joints of several degrees of freedom, which are free here."""
+    """What pulls at joints of several degrees of freedom, which turn and move freely here."""
     model = source.model
-    springs, dampers = (not source.is_off(flag) for flag in ("SPRING", "DAMPER"))
+    springs = not source.is_off("SPRING")
     limits = not source.is_off("CONSTRAINT", "LIMIT")
     for joint in range(model.njnt):
         kind, name = joint_kind(model, joint), source.name("joint", joint)
-        dofs = model.dof_jntid == joint
         if kind not in ("ball", "free"):
             continue
         if springs and model.jnt_stiffness[joint] != 0.0:
             yield f"spring of {kind} joint {name}: nothing draws it back here"
-        if dampers and np.any(model.dof_damping[dofs] != 0.0):
-            yield f"damping of {kind} joint {name}: nothing slows it here"
-        if kind == "free" and np.any(model.dof_armature[dofs] != 0.0):
-            yield f"armature of free joint {name}: it has its bodies' inertia alone here"
         if limits and model.jnt_limited[joint]:
             most = model.jnt_range[joint][1]
             yield f"limit of {kind} joint {name} ({most:g} rad): it turns further here"
@@ -104,7 +89,8 @@ def _equalities(source: Source) -> Iterator[str]:
     model, kinds = source.model, import_mujoco().mjtEq
     if source.is_off("CONSTRAINT", "EQUALITY"):
         return
-    for index in np.flatnonzero(model.eq_active0):
+    tied_here = {i for i in passive.ties(source) if passive.tie_obstacle(source, i) is None}
+    for index in sorted(set(np.flatnonzero(model.eq_active0).tolist()) - tied_here):
         kind = kinds(int(model.eq_type[index])).name.removeprefix("mjEQ_")
         tag, what = _EQUALITIES.get(kind, (kind.lower(), "parts"))
         tied = [model.eq_obj1id[index], model.eq_obj2id[index]]
@@ -114,26 +100,31 @@ def _equalities(source: Source) -> Iterator[str]:
             found = types(int(model.eq_objtype[index])).name.removeprefix("mjOBJ_").lower()
             object_kind = found if found in ("body", "site") else "body"
         names = _joined(source.name(object_kind, int(i)) for i in tied if i >= 0)
-        yield f"equality {tag} of {names}: {what} that move independently here"
+        how = passive.tie_obstacle(source, index) if kind in ("JOINT", "TENDON") else None
+        how = f" {how}" if how else ""
+        yield f"equality {tag} of {names}{how}: {what} that move independently here"
 
 
 def _tendons(source: Source) -> Iterator[str]:
     model = source.model
-    springs, dampers = (not source.is_off(f) for f in ("SPRING", "DAMPER"))
+    springs, dampers = (passive.acts(source, flag) for flag in ("SPRING", "DAMPER"))
     limits = not source.is_off("CONSTRAINT", "LIMIT")
     rubs = not source.is_off("CONSTRAINT", "FRICTIONLOSS")
+    fixed = np.array([passive.is_fixed(model, t) for t in range(model.ntendon)], dtype=bool)
     for field, what, acts in (
-        ("tendon_stiffness", "spring", springs),
-        ("tendon_stiffnesspoly", "spring", springs),
-        ("tendon_damping", "damping", dampers),
-        ("tendon_dampingpoly", "damping", dampers),
+        ("tendon_stiffness", "spring", springs & ~fixed),
+        ("tendon_stiffnesspoly", "curved spring", springs),
+        ("tendon_springyield", "yielding spring", springs),
+        ("tendon_damping", "damping", dampers & ~fixed),
+        ("tendon_dampingpoly", "curved damping", dampers),
         ("tendon_frictionloss", "dry friction", rubs),
         ("tendon_armature", "armature", True),
-        ("tendon_limited", "limit", limits),
+        ("tendon_limited", "limit", limits & ~fixed),
     ):
-        names = [source.name("tendon", t) for t in np.flatnonzero(_has(model, field))]
-        if acts and names:
-            yield f"{what} of tendons {_joined(names)}: tendons do nothing here"
+        found = np.flatnonzero(_has(model, field) & acts) if model.ntendon else []
+        if len(found):
+            names = _joined(source.name("tendon", int(t)) for t in found)
+            yield f"{what} of tendons {names}: it does nothing here"
 
 
 def _soft_bodies_and_plugins(source: Source) -> Iterator[str]:
@@ -167,6 +158,29 @@ def _unknown(source: Source) -> Iterator[str]:
 
 
 # What is listed ---------------------------------------------------------------------------------
+
+
+def _ties(source: Source) -> Iterator[str]:
+    for index in passive.ties(source):
+        if passive.tie_obstacle(source, index) is None:
+            name, kind = source.name("equality", index), "joint"
+            if not passive.ties_joints(source.model, index):
+                kind = "tendon"
+            yield f"equality {kind} {name}: a spring, which gives way, holds it"
+
+
+def _tendon_limits(source: Source) -> Iterator[str]:
+    names = [c.name for c in passive.couplings_of(source) if c.name.endswith("_limit")]
+    if names:
+        yield f"limits of tendons ({_joined(names)}): springs, which give way, hold them"
+
+
+def _free_armature(source: Source) -> Iterator[str]:
+    for body in range(1, source.model.nbody):
+        armature = passive.free_armature(source, body)
+        if armature:
+            name = source.name("body", body)
+            yield f"armature of the free body {name}: a body of {armature:g} kg without weight"
 
 
 def _dry_friction(source: Source) -> Iterator[str]:
@@ -204,7 +218,6 @@ def _moving_surfaces(source: Source) -> Iterator[str]:
 _Check = Callable[[Source], Iterator[str]]
 _DIFFERING: tuple[_Check, ...] = (
     _fluid,
-    _gravity_compensation,
     _balls_and_free_joints,
     _curved_springs,
     _equalities,
@@ -215,6 +228,9 @@ _DIFFERING: tuple[_Check, ...] = (
 )
 _LISTED: tuple[_Check, ...] = (
     _dry_friction,
+    _ties,
+    _tendon_limits,
+    _free_armature,
     describe_actuators,
     _mocap,
     _keyframes,

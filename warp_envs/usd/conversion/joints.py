@@ -107,7 +107,7 @@ def write_axis(prim: Usd.Prim, source: Source, joint: int) -> None:
         drive.CreateTargetPositionAttr(rest * coordinate)
     bounds = joint_force_range(source, joint)
     if bounds is not None:
-        _write_doubles(prim, FORCE_RANGE, bounds)
+        write_doubles(prim, FORCE_RANGE, bounds)
 
 
 def _of_actuators(source: Source, joint: int, what: str) -> float:
@@ -132,7 +132,7 @@ def write_keyframes(prim: Usd.Prim, source: Source, joint: int) -> None:
             quat = values[-4:] / np.linalg.norm(values[-4:])
             values = np.concatenate([values[:-4], np.roll(quat, -1)])
         name = Tf.MakeValidIdentifier(source.name("key", key))
-        _write_doubles(prim, KEYFRAME + name, values)
+        write_doubles(prim, KEYFRAME + name, values)
 
 
 def write_actuator(stage: Usd.Stage, path: Sdf.Path, joint: Sdf.Path, actuator: Actuator) -> None:
@@ -146,7 +146,7 @@ def write_actuator(stage: Usd.Stage, path: Sdf.Path, joint: Sdf.Path, actuator: 
         (CONTROL_RANGE, actuator.control_range),
         (FORCE_RANGE, actuator.force_range),
     ):
-        _write_doubles(prim, name, np.asarray(values))
+        write_doubles(prim, name, np.asarray(values))
 
 
 def write_float(prim: Usd.Prim, name: str, value: float) -> None:
@@ -154,6 +154,7 @@ def write_float(prim: Usd.Prim, name: str, value: float) -> None:
     prim.CreateAttribute(name, Sdf.ValueTypeNames.Float, custom=False).Set(float(value))
 
 
-def _write_doubles(prim: Usd.Prim, name: str, values: np.ndarray) -> None:
+def write_doubles(prim: Usd.Prim, name: str, values: np.ndarray) -> None:
+    """An array of numbers in double precision."""
     attribute = prim.CreateAttribute(name, Sdf.ValueTypeNames.DoubleArray, custom=False)
     attribute.Set(Vt.DoubleArray(values.tolist()))

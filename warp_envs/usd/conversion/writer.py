@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdPhysics, UsdShade
 
-from warp_envs.usd.conversion import joints
+from warp_envs.usd.conversion import joints, passive
 from warp_envs.usd.conversion.actuators import read_actuators
 from warp_envs.usd.conversion.frames import frame_of, place, quat_of
 from warp_envs.usd.conversion.ground import (
@@ -22,6 +22,17 @@ from warp_envs.usd.conversion.shapes import visible_geoms, write_geom, write_gro
 from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.conversion.tree import WORLD, Place, place_bodies
 from warp_envs.usd.description import MassProperties
+from warp_envs.usd.passive import Coupling
+from warp_envs.usd.passive_reading import (
+    COUPLED,
+    DAMPING,
+    DRAG,
+    LIFT_MASS,
+    LIFT_POSITION,
+    RANGE,
+    STIFFNESS,
+    WEIGHTS,
+)
 from warp_envs.usd.stage import NAME, Frame
 
 _BETWEEN = 1e-9  # mass and inertia of what parts the joints of one body, of that body's
@@ -72,6 +83,9 @@ class _Writer:
             else:
                 self._add_body(body, frame_of(data.xpos[body], data.xquat[body]))
         self._add_shapes()
+        self._add_passive_forces()
+        for coupling in passive.couplings_of(self.source):
+            self._add_coupling(coupling)
         grounds = ground_geoms(self.model) if self.touching else []
         if grounds and is_ground(self.model, grounds[0]):
             path = self._path(self.root, self.source.name("geom", grounds[0]))
@@ -99,7 +113,8 @@ class _Writer:
         for name in ("Looks", "Joints"):
             self.taken.add(self.root.AppendChild(name))
             UsdGeom.Scope.Define(stage, self.root.AppendChild(name))
-        self.taken.add(self.root.AppendChild("Actuators"))
+        for name in ("Actuators", "Couplings"):
+            self.taken.add(self.root.AppendChild(name))
         gravity = np.zeros(3) if self.source.is_off("GRAVITY") else np.array(self.model.opt.gravity)
         if not np.allclose(gravity, _EARTH, rtol=0.0, atol=1e-12):
             scene = UsdPhysics.Scene.Define(stage, self.root.AppendChild("PhysicsScene"))
@@ -148,10 +163,53 @@ class _Writer:
         if joint_kind(model, held[0]) == "free":
             prim = self.stage.GetPrimAtPath(path)  # what no joint holds is free
             joints.write_keyframes(prim, source, held[0])
+            self._add_armature(body, frame)
             return
         for joint, child in zip(held, [*between, path], strict=True):
             self._add_joint(joint, (parent, side), child)
             parent, side = child, Frame(np.zeros(3), np.eye(3))
+
+    def _add_armature(self, body: int, frame: Frame) -> None:
+        """A free joint's armature: a body without weight, welded on at its body's origin."""
+        armature = passive.free_armature(self.source, body)
+        if not armature:
+            return
+        here = Frame(np.zeros(3), np.eye(3))
+        name = f"{self.source.name('body', body)}_armature"
+        path = self._add_rigid(
+            name, frame, MassProperties(armature, np.zeros(3), armature * np.eye(3))
+        )
+        joints.write_doubles(self.stage.GetPrimAtPath(path), LIFT_MASS, np.array([armature]))
+        joint = self._path(self.root.AppendChild("Joints"), f"{name}_fixed")
+        sides = ((self.paths[body], here), (path, here))
+        joints.define_joint(self.stage, joint, "PhysicsFixedJoint", *sides)
+
+    def _add_passive_forces(self) -> None:
+        """Drag and lift of the bodies."""
+        for body, drags in passive.drags_of(self.source, self.places).items():
+            prim = self.stage.GetPrimAtPath(self.paths[body])
+            joints.write_doubles(prim, DRAG, np.concatenate([drag.numbers() for drag in drags]))
+        for body, lift in passive.lifts_of(self.source, self.places).items():
+            prim = self.stage.GetPrimAtPath(self.paths[body])
+            joints.write_doubles(prim, LIFT_MASS, np.array([lift.mass]))
+            joints.write_doubles(prim, LIFT_POSITION, lift.position)
+
+    def _add_coupling(self, coupling: Coupling) -> None:
+        scope = self.root.AppendChild("Couplings")
+        UsdGeom.Scope.Define(self.stage, scope)
+        path = self._path(scope, coupling.name)
+        prim = self.stage.DefinePrim(path, "Scope")
+        named = {self.source.name("joint", index): path for index, path in self.joints.items()}
+        targets = [named[name] for name in coupling.joints]
+        prim.CreateRelationship(COUPLED, custom=False).SetTargets(targets)
+        for name, values in (
+            (WEIGHTS, coupling.weights),
+            (STIFFNESS, [coupling.stiffness]),
+            (DAMPING, [coupling.damping]),
+            (RANGE, [coupling.low, coupling.high]),
+        ):
+            joints.write_doubles(prim, name, np.asarray(values))
+        self._keep_name(path, coupling.name)
 
     def _holder_of(self, body: int) -> joints.Side:
         """What a body hangs on, and its frame there before its joints move it."""
@@ -171,8 +229,11 @@ class _Writer:
         prim = joints.define_joint(self.stage, path, type_name, parent, (child, anchors.child))
         self._keep_name(path, name)
         if type_name == "PhysicsSphericalJoint":
-            armature = float(model.dof_armature[model.jnt_dofadr[joint]])
-            joints.write_float(prim, "newton:armature", armature)
+            dof = int(model.jnt_dofadr[joint])
+            joints.write_float(prim, "newton:armature", float(model.dof_armature[dof]))
+            if passive.acts(source, "DAMPER"):
+                damping = float(model.dof_damping[dof]) * np.pi / 180.0  # for each degree
+                joints.write_float(prim, "newton:damping", damping)
         else:
             joints.write_axis(prim, source, joint)
         joints.write_keyframes(prim, source, joint)
