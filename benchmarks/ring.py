@@ -4,7 +4,8 @@
 
 Each drives the same 64 rings for 300 s; figures are of the last 100 s: the mean speed over the
 ring's equilibrium speed (mean and least over rings), and the standard deviation of the speed over
-cars and time. Writes ring.json and space_time.png into the folder.
+cars and time. Writes ring.json, and space_time.png of the controllers and the first run, into the
+folder.
 """
 
 import json
@@ -68,15 +69,16 @@ def main() -> None:
         told[name] = figures(driven[name], equilibrium)
         print(name, told[name], flush=True)
     (folder / "ring.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    figure = Figure(figsize=(9.0, 2.3 * len(driven)), layout="constrained")
-    fastest = max(float(one.speed[:, 0].max()) for one in driven.values())
-    axes = figure.subplots(len(driven), sharex=True, squeeze=False)[:, 0]
+    shown = dict(list(driven.items())[: len(CONTROLLERS) + 1])
+    figure = Figure(figsize=(6.5, 1.6 * len(shown)), layout="constrained")
+    fastest = max(float(one.speed[:, 0].max()) for one in shown.values())
+    axes = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
     lines = None
-    for axis, (name, one) in zip(axes, driven.items(), strict=True):
+    for axis, (name, one) in zip(axes, shown.items(), strict=True):
         lines = draw_space_time(axis, one, fastest=fastest)
         axis.set_title(name)
         axis.label_outer()
-    figure.colorbar(lines, ax=axes, label="speed [m/s]")
+    figure.colorbar(lines, ax=axes, label="speed [m/s]", aspect=40)
     save_figure(figure, folder / "space_time.png")
 
 

@@ -62,6 +62,7 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
         for cars in (10, 100, 1_000, 10_000, 100_000):
             road = {"num_envs": 1, "num_lanes": 10, "num_vehicles": cars, "dtype": torch.float64}
             yield _forward("one road, double precision", road, seconds)
+        yield _with_gradients({"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}, seconds)
     finally:
         torch.set_num_threads(threads)
 
