@@ -11,6 +11,7 @@ folder.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ CONTROLLERS = {
 
 def driven_by(acting: MakeActing, options: dict) -> tuple[Driven, np.ndarray]:
     """Where everybody was, and each ring's equilibrium speed."""
-    env = warp_envs.make("ring", num_envs=RINGS, seed=SEED, **options)
+    env: Any = warp_envs.make("ring", num_envs=RINGS, seed=SEED, **options)
     driven = drive(env, acting, num_steps=env.max_episode_steps, seed=SEED)
     env.reset(seed=SEED)
     return driven, env.equilibrium_speed().numpy()
@@ -78,6 +79,7 @@ def main() -> None:
         lines = draw_space_time(axis, one, fastest=fastest)
         axis.set_title(name)
         axis.label_outer()
+    assert lines is not None
     figure.colorbar(lines, ax=axes, label="speed [m/s]", aspect=40)
     save_figure(figure, folder / "space_time.png")
 
