@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(trained, tmp_path
 
 def test_resume_refuses_what_would_change_the_run_and_takes_the_rest(trained, capsys):
     before = (trained / "metrics.jsonl").read_bytes()
-    for override in ("seed=1", "num_epochs=20", "env=ackley", "algo=ppo", "learner.gamma=0.9"):
+    for override in ("seed=1", "num_epochs=9", "env=ackley", "algo=ppo", "learner.gamma=0.9"):
         assert main(["train", f"run_dir={trained}", "resume=true", override]) == 2
         assert override.partition("=")[0] in capsys.readouterr().err
     assert main(["train", f"run_dir={trained}", "resume=true", "keep_last=5", "seed=0"]) == 0
