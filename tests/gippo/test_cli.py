@@ -111,7 +111,7 @@ def test_keys_lists_each_key_with_its_value(capsys):
         (["train", "device=cuda:77"], ["device", "cuda:77"]),
         (["train", "--kesy"], ["--kesy", "--keys"]),
         (["train", "resume=true", "run_dir=nowhere"], ["run_dir", "nowhere"]),
-        (["play"], ["run_dir"]),
+        (["play"], ["nothing given", "gippo play RUN"]),
         (["play", "run_dir=nowhere"], ["run_dir", "nowhere"]),
         (["view"], ["nothing given", "gippo view RUN"]),
         (["view", "one", "two"], ["one two given", "gippo view RUN"]),
