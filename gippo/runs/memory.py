@@ -31,11 +31,12 @@ def check_memory(config: TrainConfig, device: str) -> None:
     Raises:
         UserError: telling the estimate and how many environments fit.
     """
-    num_envs, free = int(config.env["num_envs"]), free_memory(device)
-    if num_envs * config.learner.horizon < WORTH_A_LOOK or free is None:
+    num_envs = int(config.env["num_envs"])
+    if num_envs * config.learner.horizon < WORTH_A_LOOK:
         return
-    per_env = bytes_per_env(config, device)
-    if num_envs * per_env <= free:
+    per_env = bytes_per_env(config, device)  # which refuses a device that is not there
+    free = free_memory(device)
+    if free is None or num_envs * per_env <= free:
         return
     fitting = max(1, int(_SHARE * free / per_env))
     raise UserError(

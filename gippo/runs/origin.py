@@ -79,6 +79,14 @@ def note_change(run_dir: Path, change: Mapping[str, Any]) -> None:
         raise TrainingFailedError(f"{path} cannot be written ({reason(error)})") from error
 
 
+def note_more_epochs(config: TrainConfig, run_dir: Path, epoch: int) -> None:
+    """Record that a run, which stands at `epoch`, goes on for longer than it was to."""
+    before = load_config(run_dir).num_epochs
+    if before != config.num_epochs:
+        changed = {"num_epochs": [before, config.num_epochs]}
+        note_change(run_dir, {"epoch": epoch, "changed": changed})
+
+
 def told(change: Mapping[str, Any]) -> str:
     """A change in a line for the terminal."""
     values = [f"{key} {was} -> {now}" for key, (was, now) in change["changed"].items()]

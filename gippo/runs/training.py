@@ -47,6 +47,7 @@ from gippo.runs.origin import (
     CHANGES_FILE,
     describe_origin,
     note_change,
+    note_more_epochs,
     origin_of,
     start_from,
     told,
@@ -174,7 +175,7 @@ def _lead(
                     console.print(f"{line}; the one before it is used")
                 if origin is not None and trainer.epoch == 0:
                     start_from(learner, origin)
-                _note_more_epochs(config, run_dir, trainer.epoch)
+                note_more_epochs(config, run_dir, trainer.epoch)
             if config.resume or origin is not None:
                 ranks.told(learner.state_dict() if ranks.size > 1 else None)
             save_config(config, run_dir / CONFIG_FILE)
@@ -289,15 +290,6 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
             )
     config.resume = True
     return config
-
-
-def _note_more_epochs(config: TrainConfig, run_dir: Path, epoch: int) -> None:
-    """Record that a run goes on for longer than it was to."""
-    before = load_config(run_dir).num_epochs
-    if before != config.num_epochs:
-        note_change(
-            run_dir, {"epoch": epoch, "changed": {"num_epochs": [before, config.num_epochs]}}
-        )
 
 
 def _keep_inputs(config: TrainConfig, run_dir: Path, origin: Path | None) -> list[str]:

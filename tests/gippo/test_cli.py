@@ -111,7 +111,7 @@ def test_keys_lists_each_key_with_its_value(capsys):
         (["train", "device=cuda:77"], ["device", "cuda:77"]),
         (["train", "--kesy"], ["--kesy", "--keys"]),
         (["train", "resume=true", "run_dir=nowhere"], ["run_dir", "nowhere"]),
-        (["play"], ["run_dir"]),
+        (["play"], ["nothing given", "gippo play RUN"]),
         (["play", "run_dir=nowhere"], ["run_dir", "nowhere"]),
         (["view"], ["nothing given", "gippo view RUN"]),
         (["view", "one", "two"], ["one two given", "gippo view RUN"]),
@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(trained, tmp_path
 
 def test_resume_refuses_what_would_change_the_run_and_takes_the_rest(trained, capsys):
     before = (trained / "metrics.jsonl").read_bytes()
-    for override in ("seed=1", "num_epochs=20", "env=ackley", "algo=ppo", "learner.gamma=0.9"):
+    for override in ("seed=1", "num_epochs=9", "env=ackley", "algo=ppo", "learner.gamma=0.9"):
         assert main(["train", f"run_dir={trained}", "resume=true", override]) == 2
         assert override.partition("=")[0] in capsys.readouterr().err
     assert main(["train", f"run_dir={trained}", "resume=true", "keep_last=5", "seed=0"]) == 0
