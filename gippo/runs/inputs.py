@@ -2,7 +2,8 @@
 
 What the environment's options name by path (a robot's USD with all that it refers to, a YAML file,
 data) is copied to ``inputs/KEY/``, and the configuration names the copy, relative to the run's
-folder: the run is whole wherever it is taken. Modules of one's own (``env=module:Class``) are code:
+folder: the run is whole wherever it is taken. Of a robot in MJCF or URDF it is the USD file that is
+made of it. Modules of one's own (``env=module:Class``) are code:
 they are not copied, but their source is held against the one that the run was begun with.
 """
 
@@ -98,7 +99,7 @@ def check_inputs(config: TrainConfig, run_dir: Path, given: TrainConfig | None =
         entry = _record(run_dir).get(f"env.{key}")
         if entry is None or not isinstance(again, str):
             continue
-        path = Path(again).absolute()
+        path = _file_of(key, again).absolute()
         if not path.is_file():
             raise ArgumentError(f"env.{key}", repr(again), "an existing file")
         files = _with_dependencies(path)
@@ -131,8 +132,21 @@ def _record(run_dir: Path) -> dict[str, Any]:
 
 def _named_files(config: TrainConfig) -> dict[str, Path]:
     """Option -> absolute path, of those that name an existing file."""
-    named = {key: Path(v) for key, v in config.env_options.items() if isinstance(v, str) and v}
+    given = {key: v for key, v in config.env_options.items() if isinstance(v, str) and v}
+    named = {key: _file_of(key, value) for key, value in given.items()}
     return {key: path.absolute() for key, path in named.items() if path.is_file()}
+
+
+def _file_of(key: str, value: str) -> Path:
+    """The file that an option names; a robot in another form than USD is converted."""
+    if key != "asset":
+        return Path(value)
+    from warp_envs.robots.assets import usd_file
+
+    try:
+        return usd_file(value)[0]
+    except ArgumentError as error:
+        raise error.renamed("env.asset") if error.key == "asset" else error from None
 
 
 def _with_dependencies(path: Path) -> list[Path]:

@@ -7,8 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from gippo.cli import main
-from gippo.configuration.run_config import load_config
+from gippo.configuration.compose import configure
+from gippo.configuration.run_config import TrainConfig, load_config
 from gippo.runs.comparison import gather
+from gippo.runs.inputs import check_inputs, keep_inputs
 
 ASSETS = Path(__file__).parents[3] / "assets"
 SMALL = (
@@ -80,3 +82,21 @@ def test_a_module_of_ones_own_that_was_changed_is_not_gone_on_with(tmp_path, mon
     capsys.readouterr()
     assert main(["train", "run_dir=run", "resume=true"]) == 2
     assert "env.id: " in capsys.readouterr().err
+
+
+def test_a_run_keeps_the_usd_file_of_a_robot_in_mjcf(tmp_path, monkeypatch):
+    pytest.importorskip("mujoco")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "robot.xml").write_text(
+        '<mujoco><worldbody><body><joint name="hip" axis="0 1 0"/><geom size="0.1" pos="0.2 0 0"/>'
+        "</body></worldbody></mujoco>"
+    )
+    given = ("env=robot", "env.asset=robot.xml", "num_epochs=1")
+    config, again = (configure("train", TrainConfig, given) for _ in range(2))
+    (tmp_path / "run").mkdir()
+    keep_inputs(config, tmp_path / "run")
+    kept = Path(config.env["asset"])
+    assert kept.parent == tmp_path / "run" / "inputs" / "asset" and kept.suffix == ".usda"
+    assert "hip" in kept.read_text()
+    check_inputs(config, tmp_path / "run", again)

@@ -190,3 +190,17 @@ def test_a_robot_with_nothing_to_drive_is_refused_in_a_line(tmp_path):
     )
     with pytest.raises(ValueError, match="stone, which has no hinge or slide to drive given"):
         warp_envs.make("robot", asset=tmp_path / "stone.usda", num_envs=1)
+
+
+def test_a_rotors_inertia_is_felt_by_the_square_of_its_gear():
+    plain = make(1, compiled=False, substeps=4)
+    with_rotor = warp_envs.make(
+        "robot", asset=HOPPER, num_envs=1, compiled=False, substeps=4, dtype=DOUBLE,
+        actuators={**SERVOS, "foot": {"gear": 30, "armature": 1e-3}, "leg": {"armature": 0.2,
+        "kind": "velocity", "kd": 20, "range": 5}},
+    )  # fmt: skip
+    q = torch.tensor(plain.articulation.default_joint_q[None])
+    added = with_rotor.articulation.mass_matrix(q) - plain.articulation.mass_matrix(q)
+    assert torch.allclose(added[0], torch.diag(torch.tensor([0, 0, 0, 0, 0.2, 0.9], dtype=DOUBLE)))
+    with pytest.raises(ValueError, match=r"actuators\.foot\.armature"):
+        warp_envs.make("robot", asset=HOPPER, num_envs=1, actuators={"foot": {"armature": -1}})

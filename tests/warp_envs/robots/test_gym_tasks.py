@@ -73,7 +73,8 @@ def way(judge):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rewards_ends_and_observations_are_gymnasiums(name):
+def test_rewards_ends_and_observations_are_gymnasiums(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs what it warns of in the working directory
     env, judge = make(name), judge_of(name)
     endless = make(name, terminate=None)  # which shows the state that the other one leaves
     assert env.control_step == pytest.approx(judge.dt)

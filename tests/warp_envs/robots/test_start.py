@@ -149,3 +149,20 @@ def test_an_environment_starts_there(dog):
 def test_other_starts_are_refused_by_name(dog, start, said):
     with pytest.raises(ValueError, match=said):
         start_pose(dog, start, np.zeros(dog.nq))
+
+
+def test_joints_by_patterns_and_how_far_a_start_is_scattered(dog, tmp_path):
+    pose, _ = start_of(dog, {"joints": {"kn*": -1.2}})
+    assert_allclose(pose["knee"], -1.2)
+    with pytest.raises(ValueError, match=r"start\.joints: 'kn\?' given"):
+        start_of(dog, {"joints": {"kn?": -1.2}})
+    path = dog.description.path
+    settings = {"height": 1.0, "joints": {"knee": -1.5}, "spread": 0.05, "speed_spread": 0.0}
+    env = warp_envs.make("robot", asset=path, num_envs=50, start=settings, seed=0, compiled=False)
+    env.reset()
+    state = env.get_state()
+    knee = state["joint_q"][:, 7] + 1.5
+    assert 0.03 < knee.abs().max() <= 0.05 + 1e-6
+    assert (state["joint_qd"] == 0.0).all()
+    with pytest.raises(ValueError, match=r"start\.spread"):
+        warp_envs.make("robot", asset=path, num_envs=1, start={"spread": -1})
