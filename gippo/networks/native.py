@@ -34,6 +34,7 @@ from kernels.perceptron.tasks import (
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.start import load_module
 from warp_envs.bridge.threads import get_num_threads, thread_pool
+from warp_envs.bridge.turns import launching
 
 __all__ = [
     "AdamSettings",
@@ -91,7 +92,7 @@ class PreparedTask:
             task: what to launch.
             arguments: by name: torch tensors, contiguous, which must not move, and numbers.
         """
-        with _PREPARING:
+        with _PREPARING, launching():
             self._arguments = task.arguments()
             for name, value in arguments.items():
                 if isinstance(value, torch.Tensor):
@@ -104,7 +105,8 @@ class PreparedTask:
 
     def launch(self) -> None:
         """Do the task."""
-        self._launch.launch()
+        with launching():
+            self._launch.launch()
 
 
 class NativeAdam:

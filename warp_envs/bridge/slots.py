@@ -14,6 +14,7 @@ import warp as wp
 from warp_envs.bridge.building import load_kernels
 from warp_envs.bridge.start import BLOCK_DIM
 from warp_envs.bridge.threads import thread_pool
+from warp_envs.bridge.turns import capturing
 
 Rows = slice | None
 """A block of rows that a thread computes; None: all of them."""
@@ -147,7 +148,7 @@ class Slot:
         load_kernels([(launch.kernel, launch.name) for launch, _ in steps], self._device)
         # torch's default stream is CUDA's legacy one, on which nothing can be captured.
         stream = _capture_stream(self._device) if self._device.is_cuda else None
-        with wp.ScopedCapture(device=self._device, stream=stream) as capture:
+        with capturing(), wp.ScopedCapture(device=self._device, stream=stream) as capture:
             for launch, adjoint in steps:
                 self._launch(launch, rows, adjoint, stream)
         return capture.graph

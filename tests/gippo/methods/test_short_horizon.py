@@ -12,6 +12,7 @@ from gippo.methods.ahac import AHACConfig, HorizonControl
 from gippo.methods.sapo import SAPOConfig, Temperature, TemperatureConfig
 from gippo.methods.shac import SHACConfig
 from gippo.networks.perceptron import ActorConfig
+from gippo.runs.policy import Policy
 from tests.gippo.toy import Particle
 from warp_envs.checks import ArgumentError
 
@@ -194,6 +195,16 @@ def test_the_gradient_is_the_difference_quotient_through_cartpole(name):
     _, gradient, _ = spied(learner)
     quotient = (sides[0] - sides[1]) / 2e-6
     assert -(gradient @ direction).item() == pytest.approx(quotient, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_policy_by_itself_acts_as_the_learner(name):
+    learner = make_learner(name, Particle(3, num_actions=2))
+    learner.train_epoch()
+    policy = Policy(learner.config, learner.state_dict())
+    assert policy.num_actions == 2
+    obs = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(policy(obs), learner.act(obs, deterministic=True))
 
 
 def test_the_length_follows_the_window_s_return_and_the_multiplier():

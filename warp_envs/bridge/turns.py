@@ -1,0 +1,48 @@
+"""Captures of graphs and launches on other threads, which must not meet.
+
+Warp keeps the capture under way in one place for all threads. A launch that another thread repeats
+meanwhile is taken for a part of it: it fails, or the graph lacks a kernel when it is replayed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_one_capture = threading.Lock()
+_changed = threading.Condition()
+_launches = 0
+_captures = 0
+"""Under way or waiting for the launches under way to end."""
+
+
+@contextmanager
+def capturing() -> Iterator[None]:
+    """Capture once the launches of other threads have ended; new ones wait."""
+    global _captures
+    with _one_capture:
+        with _changed:
+            _captures += 1
+            _changed.wait_for(lambda: _launches == 0)
+        try:
+            yield
+        finally:
+            with _changed:
+                _captures -= 1
+                _changed.notify_all()
+
+
+@contextmanager
+def launching() -> Iterator[None]:
+    """Launch on any thread while no graph is captured."""
+    global _launches
+    with _changed:
+        _changed.wait_for(lambda: _captures == 0)
+        _launches += 1
+    try:
+        yield
+    finally:
+        with _changed:
+            _launches -= 1
+            _changed.notify_all()
