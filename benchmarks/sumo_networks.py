@@ -1,4 +1,4 @@
-"""Record what SUMO does on an on-ramp and a lane drop, for the tests of `TrafficNetwork`.
+"""Record what SUMO does on an on-ramp, a lane drop and a zipper, for the tests of `TrafficNetwork`.
 
     python benchmarks/sumo_networks.py tests/data
 
@@ -25,8 +25,10 @@ TYPE = (
 NODES = {
     "onramp": {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (1250, 0), "3": (2250, 0)},
     "drop": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
+    "zipper": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
     "series": {"0": (0, 0), "1": (500, 0), "2": (900, 0), "3": (1200, 0)},
 }
+JUNCTIONS = {("zipper", "1"): "zipper"}  # others: priority
 EDGES = {  # name: (from, to, lanes, limit)
     "onramp": {
         "main": ("0", "1", 2, 30),
@@ -35,6 +37,7 @@ EDGES = {  # name: (from, to, lanes, limit)
         "after": ("2", "3", 2, 30),
     },
     "drop": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
+    "zipper": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
     "series": {"a": ("0", "1", 1, 30), "b": ("1", "2", 1, 20), "c": ("2", "3", 1, 30)},
 }
 LINKS = {  # from, lane, to, lane
@@ -46,21 +49,25 @@ LINKS = {  # from, lane, to, lane
         ("on", 2, "after", 1),
     ],
     "drop": [("wide", 1, "narrow", 0), ("wide", 2, "narrow", 1)],
+    "zipper": [("wide", 0, "narrow", 0), ("wide", 1, "narrow", 1), ("wide", 2, "narrow", 1)],
     "series": [("a", 0, "b", 0), ("b", 0, "c", 0)],
 }
 ROUTES = {
     "onramp": {"through": "main on after", "entering": "ramp on after"},
     "drop": {"through": "wide narrow"},
+    "zipper": {"through": "wide narrow"},
     "series": {"through": "a b c"},
 }
 LOOPS = {
     "onramp": [("main", 2, 800), ("after", 2, 500)],
     "drop": [("wide", 3, 800), ("narrow", 2, 500)],
+    "zipper": [("wide", 3, 800), ("narrow", 2, 500)],
     "series": [("b", 1, 100), ("c", 1, 200)],
 }
 DEMANDS = {  # of each route, vehicles an hour
     "onramp": {"light": (1500, 300), "medium": (2000, 400), "heavy": (2600, 500)},
     "drop": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
+    "zipper": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
     "series": {"free": (900,)},
 }
 
@@ -83,7 +90,10 @@ def main() -> None:
 
 
 def make_network(name: str, scratch: Path, target: Path) -> None:
-    nodes = "".join(f'<node id="{k}" x="{x}" y="{y}"/>' for k, (x, y) in NODES[name].items())
+    nodes = "".join(
+        f'<node id="{k}" x="{x}" y="{y}" type="{JUNCTIONS.get((name, k), "priority")}"/>'
+        for k, (x, y) in NODES[name].items()
+    )
     edges = "".join(
         f'<edge id="{k}" from="{a}" to="{b}" numLanes="{n}" speed="{v}"/>'
         for k, (a, b, n, v) in EDGES[name].items()

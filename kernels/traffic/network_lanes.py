@@ -46,7 +46,8 @@ LEFT_SOONER = wp.constant(2.0)  # the factor of `horizon` for changes to the lef
 def is_secure(model: CarFollowing, sumo: bool) -> wp.Function:
     """Whether a gap [m] is safe for a driver behind, braking with `rate` if need be.
 
-    rate >= -b; of SUMO's IDM instead gap - s0 >= v T + v dv / (2 sqrt(a b)), its desired gap.
+    rate >= -b; of SUMO's IDM instead gap - s0 >= v T + v dv / (2 sqrt(a b)), its desired gap; T not
+    below the step. Who must change asks for (1 - u) s0.
     """
     headway = parameter_or(model, "T", 1.0)
     rise = parameter_or(model, "a", 1.0)
@@ -56,19 +57,21 @@ def is_secure(model: CarFollowing, sumo: bool) -> wp.Function:
     if not sumo:
 
         @wp.func
-        def secure(rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any):
+        def secure(
+            rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any, dt: Any
+        ):
             return rate >= -decel
 
         return secure
 
     @wp.func
     def secure_as_sumo(
-        rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any
+        rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any, dt: Any
     ):
         two = type(gap)(2.0)
         braking = speed * (speed - ahead) / (two * wp.sqrt(rise(driver) * comfort(driver)))
         rest = (type(gap)(1.0) - u) * least(driver)
-        return gap - rest >= wp.max(speed * headway(driver) + braking, type(gap)(0.0))
+        return gap - rest >= wp.max(speed * wp.max(headway(driver), dt) + braking, type(gap)(0.0))
 
     return secure_as_sumo
 
@@ -225,6 +228,7 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         side: wp.int32,  # +1: to the left, -1: to the right
         look_ahead: Any,
         horizon: Any,  # [s]
+        dt: Any,
         politeness: Any,
         safe_decel: Any,
         threshold: Any,
@@ -302,13 +306,13 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         if new_leader >= 0:
             numbers = driver_in[new_leader]
             gap = x_in[new_leader] - numbers[LENGTH] + ahead - x
-            fine = secure(own_new, allowed, gap, speed, speed_in[new_leader], u, driver)
+            fine = secure(own_new, allowed, gap, speed, speed_in[new_leader], u, driver, dt)
             possible = possible and fine and gap > zero
         away = type(x)(infinite)
         if new_follower >= 0:
             numbers = driver_in[new_follower]
             away = x - driver[LENGTH] + back - x_in[new_follower]
-            fine = secure(new, allowed, away, speed_in[new_follower], speed, u, numbers)
+            fine = secure(new, allowed, away, speed_in[new_follower], speed, u, numbers, dt)
             possible = possible and fine and away > zero
         if must:
             if possible:

@@ -15,6 +15,7 @@ from tests.kernels.articulation import robots
 from tests.kernels.articulation.rollout import rows, step_function
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
+from warp_envs.traffic import Connection, Flow, Mobil, Network, Segment, TrafficNetwork
 
 
 def control_step(dtype):
@@ -62,6 +63,19 @@ def mass_matrix_and_poses(dtype):
     robot.body_poses(rows(robot.default_joint_q).to(dtype))
 
 
+def traffic_network(dtype):
+    """A differentiated step of a merge with lane changes and a flow."""
+    network = Network(
+        [Segment("a", 90.0, 2), Segment("r", 90.0), Segment("b", 90.0)],
+        [Connection("a", 0, "b", 0), Connection("r", 0, "b", 0)],
+        {"t": ["a", "b"], "e": ["r", "b"]},
+        [Flow("cars", "t", 600.0), Flow("joining", "e", 600.0)],
+    )
+    headway = torch.tensor(1.5, dtype=dtype, requires_grad=True)
+    traffic = TrafficNetwork(network, 1, 4, dtype=dtype, mobil=Mobil(), T=headway)
+    traffic.step()["x"].sum().backward()
+
+
 USES = [  # and for which architectures; compiling takes seconds, so a subset of another use once
     (control_step, 80),
     (control_step, 90),
@@ -76,15 +90,18 @@ USES = [  # and for which architectures; compiling takes seconds, so a subset of
     (environment("ant"), 90),
     (environment("hopper"), 90),
     (environment("pace_car", num_lanes=2, num_vehicles=3), 80),
+    (traffic_network, 80),
 ]
 
 
 def modules_used(use, dtype, monkeypatch):
-    """The Warp modules of the kernels that `use` records, instantiated for `dtype`."""
+    """The Warp modules of the kernels that `use` records for `dtype`, and which have adjoints."""
     modules, launch = {}, Program.launch
 
     def noted(program, kernel, dim, inputs, **options):
-        modules[kernel.module.name] = kernel.module
+        name, with_adjoint = kernel.module.name, kernel.options.get("enable_backward") is not False
+        _, before = modules.get(name, (kernel.module, False))
+        modules[name] = kernel.module, before or with_adjoint
         launch(program, kernel, dim, inputs, **options)
 
     monkeypatch.setattr(Program, "launch", noted)
@@ -97,9 +114,9 @@ def modules_used(use, dtype, monkeypatch):
 def test_compiles_for_cuda(use, arch, monkeypatch, tmp_path):
     modules = modules_used(use, torch.float32, monkeypatch)
     assert modules
-    for module in modules:
+    for module, differentiable in modules:
         paths = wp.compile_aot_module(module, arch=arch, module_dir=tmp_path, use_ptx=True)
         (code,) = [path.read_text() for path in paths if path.suffix == ".ptx"]
         assert f".target sm_{arch}" in code
-        for direction in ("forward", "backward"):
-            assert f"cuda_kernel_{direction}" in code
+        assert "cuda_kernel_forward" in code
+        assert not differentiable or "cuda_kernel_backward" in code

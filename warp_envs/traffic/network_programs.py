@@ -259,7 +259,7 @@ class NetworkPrograms:
         program, advance, rules = self._programs["change"], self._advance, self._rules
         n = self.sizes.rows
         weights = [mobil.politeness, mobil.safe_decel, mobil.threshold, mobil.bias]
-        weights = [rules.look_ahead, rules.horizon, *weights]
+        weights = [rules.look_ahead, rules.horizon, advance.dt, *weights]
         program.launch(network_lanes.ask_nobody, n, self._arguments("gap toward"))
         for side in (1, -1):
             self._record_order(program)

@@ -26,8 +26,12 @@ X = double(95.0, 60.0, 56.0, 20.0, 22.0)
 SPEED = double(13.0, 11.0, 9.0, 12.0, 10.0)
 
 
-def simulate(x, speed, *, steps, push=0.0, **options):
-    traffic = TrafficNetwork(Y, 1, 5, dtype=torch.float64, **options)
+def network(**options) -> TrafficNetwork:
+    return TrafficNetwork(Y, 1, 5, dtype=torch.float64, merge_zone=90.0, **options)
+
+
+def simulate(traffic, x, speed, *, steps, push=0.0):
+    """The state after some steps, and whom everybody let go first at the merge."""
     traffic.set_state({"x": x, "speed": speed, "lane": LANE, "route": ROUTE})
     command = torch.full_like(X, math.nan)
     command[0, 4] = -0.5
@@ -39,29 +43,47 @@ def simulate(x, speed, *, steps, push=0.0, **options):
     return state, torch.stack(heeded)
 
 
-@pytest.mark.parametrize("integrator", INTEGRATORS)
-@pytest.mark.parametrize("driving", DRIVING)
-def test_over_a_border_and_through_a_merge_against_central_differences(driving, integrator):
-    dt = 0.5 if driving == "sumo" else 0.2  # SUMO plans 0.5 s in two parts
-    options = {"driving": driving, "integrator": integrator, "dt": dt, "merge_zone": 90.0}
-    steps = round(3.0 / dt)
+def learnable(*values: torch.Tensor) -> list[torch.Tensor]:
+    return [value.clone().requires_grad_() for value in values]
 
-    def run(x, speed, push, v0, T):  # noqa: N803
-        state, _ = simulate(x, speed, steps=steps, push=push, v0=v0, T=T, **options)
+
+CHOICES = [
+    {"driving": driving, "integrator": integrator, "dt": 0.5 if driving == "sumo" else 0.2}
+    for driving in DRIVING
+    for integrator in INTEGRATORS
+]  # SUMO plans 0.5 s in two parts
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_over_a_border_and_through_a_merge_against_central_differences(options):
+    traffic, steps = network(**options), round(2.6 / options["dt"])
+
+    def run(x, speed, push):
+        state, _ = simulate(traffic, x, speed, steps=steps, push=push)
         return state["x"], state["speed"]
 
-    state, heeded = simulate(X, SPEED, steps=steps, **options)
+    state, heeded = simulate(traffic, X, SPEED, steps=steps)
     assert state["lane"][0, 0] == 2  # it has crossed the border
     assert (heeded[0] >= 0).sum() >= 2  # some wait for others of the other branch
+    push = torch.tensor(0.1, dtype=torch.float64)
+    assert torch.autograd.gradcheck(run, learnable(X, SPEED, push), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [CHOICES[0], CHOICES[-1]])
+def test_in_parameters_against_central_differences(options):
+    def run(v0, T):  # noqa: N803
+        steps = round(2.0 / options["dt"])
+        state, _ = simulate(network(v0=v0, T=T, **options), X, SPEED, steps=steps)
+        return state["x"], state["speed"]
+
     headway = torch.linspace(1.0, 1.5, 5, dtype=torch.float64)[None]
-    parameters = [torch.tensor(v, dtype=torch.float64) for v in (0.1, 20.0)]
-    arguments = [value.clone().requires_grad_() for value in (X, SPEED, *parameters, headway)]
+    arguments = learnable(torch.tensor(20.0, dtype=torch.float64), headway)
     assert torch.autograd.gradcheck(run, arguments, rtol=1e-6, atol=1e-6)
 
 
 def test_through_the_merge_the_gradient_is_not_zero():
     x = X.clone().requires_grad_()
-    state, heeded = simulate(x, SPEED, steps=4, dt=0.2, merge_zone=90.0)
+    state, heeded = simulate(network(dt=0.2), x, SPEED, steps=4)
     assert (heeded[:, 0, 3] == 1).all()  # on the ramp, behind one on the main road
     (gradient,) = torch.autograd.grad(state["speed"][0, 3], x)
     assert gradient[0, 1] > 0.01
@@ -80,9 +102,9 @@ def test_steps_with_and_without_gradient_agree_bit_for_bit():
         headway = torch.tensor(1.2, dtype=torch.float64, requires_grad=learned)
         options = {"driving": "sumo", "integrator": "semi_implicit", "T": headway}
         traffic = TrafficNetwork(
-            two_lanes, 2, 40, dtype=torch.float64, mobil=Mobil(), dt=0.25, **options
+            two_lanes, 2, 40, dtype=torch.float64, mobil=Mobil(), dt=0.5, **options
         )
-        for _ in range(120):
+        for _ in range(60):
             state = traffic.step()
             traffic.detach()
         states.append(state)
@@ -98,7 +120,7 @@ def test_no_nan_at_rest_at_zero_gap_and_at_the_end_of_a_lane():
         {"r": ["a", "b"]},
     )
     for driving in DRIVING:
-        traffic = TrafficNetwork(end, 1, 4, dtype=torch.float64, driving=driving)
+        traffic = TrafficNetwork(end, 1, 4, dtype=torch.float64, driving=driving, dt=0.5)
         x = double(49.99, 44.99, 49.0, 5.0).requires_grad_()
         speed = double(0.0, 0.0, 6.0, 0.0).requires_grad_()
         lane = torch.tensor([[0, 0, 1, 2]], dtype=torch.int32)

@@ -48,7 +48,11 @@ def test_cars_in_one_lane_over_borders_and_limits_as_sumo():
     assert compared > 2000
 
 
-RUNS = [(name, demand) for name in ("onramp", "drop") for demand in ("light", "medium", "heavy")]
+RUNS = [
+    (name, demand)
+    for name in ("onramp", "drop", "zipper")
+    for demand in ("light", "medium", "heavy")
+]
 
 
 @pytest.mark.slow
@@ -70,7 +74,8 @@ def test_flows_and_travel_times_as_sumo(name, demand):
         across = [loop.segment == segment for loop in found.network.loops]
         assert count[across].sum() == pytest.approx(data[f"{key}_counts"][across].sum(), rel=0.03)
     # Where the main road breaks down, how long one queues hangs on who changes lanes when.
-    bound = 0.2 if key == "onramp_heavy" else 0.05
+    # SUMO's zipper loses more time than ours (docs/traffic.md).
+    bound = {"onramp_heavy": 0.2, "zipper_heavy": 0.08}.get(key, 0.05)
     for mine, sumo in zip(traffic.travel_time[0], data[f"{key}_travel_time"], strict=True):
         assert mine.item() == pytest.approx(sumo, rel=bound)
 
