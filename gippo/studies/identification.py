@@ -383,7 +383,8 @@ def identify(
         _fitted(bounded, bounded.values(value).numpy(), standard_errors(fit, bounded)),
         found.loss.numpy(),
         (first.passes * shooting.starts + second.passes).tolist(),
-        *judged,
+        judged[0],
+        judged[1],
         simulated[..., : shooting.num_positions].numpy(),
     )
 
