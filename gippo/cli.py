@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "list environments, methods, experiments, and runs with their best return and state",
     "convert": "turn a robot's MJCF or URDF file into the USD file that env=robot takes",
     "inspect": "tell what a robot's file holds, how stiff it is, and draw it at its start",
+    "identify": "find a robot's physical parameters in its recorded motion",
     "reproduce": "run the paper's experiments and set their numbers beside the paper's",
     "diagnose": "tell for how long a window an environment's gradients can be trusted",
     "check-gradients": "compare an environment's gradients with central differences",

@@ -49,7 +49,7 @@ FLOORS = {
     ],
     "kernels": [
         ["robots", "compiled", "traffic", "landscapes", "perceptron"],
-        ["articulation", "episode"],
+        ["articulation", "episode", "randomization"],
         ["precision", "vector_width"],
     ],
 }

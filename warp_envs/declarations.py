@@ -10,7 +10,13 @@ import numpy as np
 import warp as wp
 
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_callable_with, check_integer, check_name
+from warp_envs.checks import (
+    ArgumentError,
+    check_callable_with,
+    check_integer,
+    check_name,
+    near_matches,
+)
 
 
 class Quantity(NamedTuple):
@@ -44,6 +50,22 @@ _SHARED = ("num_envs", "device", "dtype", "seed")
 
 UNWRITTEN = 2.0**100
 """What no kernel has written yet, where it is to be seen that one does."""
+
+
+class Arrays(dict[str, wp.array]):
+    """Arrays by name; a name that there is not is told with those that there are."""
+
+    parameters: wp.array | None = None
+    """The numbers that vary from environment to environment, (num_envs, n), where any do."""
+
+    def __init__(self, key: str) -> None:
+        """No arrays yet; `key` is what they are called in errors."""
+        super().__init__()
+        self._key = key
+
+    def __missing__(self, name: object) -> wp.array:
+        hint = near_matches(str(name), self)
+        raise ArgumentError(self._key, repr(name), f"one of {list(self)}", hint)
 
 
 def check_declared(env: Any, declared: Mapping[str, str]) -> None:
@@ -127,3 +149,21 @@ def check_sizes(program: Program, sizes: Mapping[str, wp.array]) -> None:
     if overrun:
         shapes = ", ".join(str(array.shape) for array in overrun)
         raise ArgumentError("kernels", f"a write past the end of an array {shapes}", "none")
+
+
+def signature_of(cls: type) -> inspect.Signature:
+    """Every option of a class: its own first, then those that its ``**options`` pass on."""
+    options: dict[str, inspect.Parameter] = {}
+    for owner in cls.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
+        for parameter in parameters:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                options.setdefault(parameter.name, parameter)
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    limit = options.get("max_episode_steps")
+    if limit is not None and limit.default is None and hasattr(cls, "max_episode_steps"):
+        options["max_episode_steps"] = limit.replace(default=cls.max_episode_steps)
+    return inspect.Signature(list(options.values()))

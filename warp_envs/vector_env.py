@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -16,23 +16,28 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector.utils import batch_space
 
 from kernels import episode
+from warp_envs.articulation.varying import Varying
 from warp_envs.bridge.devices import check_device, check_finite, check_tensor, scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.bridge.threads import get_num_threads
-from warp_envs.checks import ArgumentError, check_integer, check_name, near_matches
+from warp_envs.checks import ArgumentError, check_integer, check_name
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
+    Arrays,
     Quantity,
     check_class,
     check_declared,
     check_sizes,
     check_terms,
     check_widths,
+    signature_of,
 )
 
-Arrays = dict[str, wp.array]
 State = dict[str, torch.Tensor]
+
+DRAWS = "parameter_draws"
+"""Of the state: what was drawn of the parameters for the episode."""
 
 
 class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
@@ -65,6 +70,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """Names of the terms whose sum is the reward."""
     state_bounds: Mapping[str, float] = MappingProxyType({})
     """Name of a part of the state -> greatest absolute value; beyond, an environment diverges."""
+    varying: Varying = Varying()
+    """What varies from environment to environment: nothing."""
     obs_quantities: Sequence[Quantity] = ()
     """What the observation's numbers are, in their order; empty: not told."""
     action_quantities: Sequence[Quantity] = ()
@@ -85,7 +92,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the class's signature list every option it takes."""
         super().__init_subclass__(**kwargs)
-        cls.__signature__ = _signature(cls)
+        cls.__signature__ = signature_of(cls)
 
     def __init__(
         self,
@@ -161,6 +168,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """Append the launches that write `obs` (num_envs, num_obs) from `state`."""
 
+    def record_observed(self, program: Program, state: Arrays, obs: wp.array) -> None:
+        """Append what writes `obs` as it is seen: the observation, here without noise."""
+        self.record_observation(program, state, obs)
+
     @abstractmethod
     def record_outcome(
         self,
@@ -217,8 +228,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             super().reset(seed=int(seed))
             self._memory["seed"].fill_(int(seed))
             self._memory["reset_count"].zero_()
-        started = self._start(self._memory["seed"], self._memory["reset_count"])
-        self._state = torch.cat(started, dim=1)
+        self._state, draws = self._begin()
+        if draws is not None:
+            self._memory[DRAWS].copy_(draws)
         self._memory["reset_count"] += 1
         self._memory["step_count"].zero_()
         self._memory["last_reward"].zero_()
@@ -246,7 +258,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         """
         self._check_actions(actions)
         obs, reward, final_obs, terminated, truncated, diverged, terms, self._state = self._step(
-            self._state, actions
+            self._state, actions, *self.varying.given()
         )
         if self._sizes_at_step is not None:
             check_sizes(self._program, self._sizes_at_step)
@@ -266,16 +278,18 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
 
     def observe(self) -> torch.Tensor:
         """The observation (num_envs, num_obs) of the current state, differentiable in it."""
-        return self._observe(*self._split_state().values())[0]
+        in_force = self.varying.in_force(self._memory.get(DRAWS))
+        return self._observe(*self._split_state().values(), *in_force)[0]
 
     def get_state(self) -> State:
         """A detached copy of the complete state, counters and random-number state included.
 
         Setting it again continues bit for bit on a CPU. Names: those of `state_layout`, ``seed``
-        (1,), ``step_count`` and ``reset_count`` (num_envs,), ``last_reward`` (num_envs,).
+        (1,), ``step_count`` and ``reset_count`` (num_envs,), ``last_reward`` (num_envs,); where
+        parameters vary, ``parameters`` (num_envs, n) as they were set and, where they are drawn,
+        ``parameter_draws``.
         """
-        everything = {**self._split_state(), **self._memory}
-        return {name: value.detach().clone() for name, value in everything.items()}
+        return {name: value.detach().clone() for name, value in self._everything().items()}
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`; what it does not name stays. Gradients reach its tensors.
@@ -284,12 +298,14 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             ValueError: an unknown name, or a tensor of wrong shape, dtype or device. Nothing has
                 been set then.
         """
-        current = {**self._split_state(), **self._memory}
+        current = self._everything()
         for name, value in state.items():
             if name not in current:
                 raise ArgumentError("state", repr(name), f"any of {list(current)}")
             like = current[name]
             check_tensor(f"state[{name!r}]", value, like.shape, like.dtype, like.device)
+        if self.varying.parameters is not None and "parameters" in state:
+            self.varying.parameters.set_flat(state["parameters"])
         merged = {**current, **state}
         self._state = torch.cat([merged[name] for name in self.state_layout], dim=1)
         for name, value in self._memory.items():
@@ -298,6 +314,12 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _split_state(self) -> State:
         """The state's parts by name, views of one tensor."""
         return {name: self._state[:, columns] for name, columns in self._columns.items()}
+
+    def _everything(self) -> State:
+        """All parts of the state by name."""
+        varied = self.varying.parameters
+        given = {} if varied is None else {"parameters": varied.flat()}
+        return {**self._split_state(), **self._memory, **given}
 
     def number_from(self, first: int) -> None:
         """Be the environments `first`, `first` + 1, ... of a larger batch, from the next reset on.
@@ -342,7 +364,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         wanted.fill_(1)
         state = self._state_arrays(program, requires_grad=False)
         self._record_start(program, seed, reset_count, wanted, state)
-        self._start = program.function([seed, reset_count], list(state.values()))
+        drawn = self._record_draws(program, seed, reset_count, wanted)
+        self._start = program.function([seed, reset_count], [*state.values(), *drawn])
         self._sizes_at_reset.append((program, _layout(state)))
 
     def _build_observe(self) -> None:
@@ -350,8 +373,10 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         state = self._state_arrays(program)
         obs = self._rows(program, self.num_obs)
         obs.fill_(UNWRITTEN)
-        self.record_observation(program, state, obs)
-        self._observe = program.function(list(state.values()), [obs])
+        given = self.varying.arrays(program, self.num_envs, self.scalar)
+        state.parameters = given[0] if given else None
+        self.record_observed(program, state, obs)
+        self._observe = program.function([*state.values(), *given], [obs])
         self._sizes_at_reset.append((program, {"num_obs": obs}))
 
     def _build_step(self) -> None:
@@ -372,6 +397,14 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         diverged, done = flags(wp.int32), flags(wp.int32)
         own_terminated, terminated, truncated, ended = flags(), flags(), flags(), flags()
         memory = self._counters = self._make_memory(p)
+        given = self.varying.arrays(p, n, self.scalar)
+        drawn = [memory[name] for name in memory if name == DRAWS]
+        in_force = self.varying.record_in_force(p, *given, *drawn)
+        if in_force is not None:
+            count = in_force.shape[1]
+            state.parameters = stepped.parameters = self._rows(p, count)
+            part = [in_force, 0, count, diverged]
+            p.launch(episode.pass_rows, n, [*part, state.parameters, 0])
 
         p.launch(episode.flag_nonfinite_action, n, [action_in, diverged])
         p.launch(episode.admit_action, n, [action_in, diverged, action])
@@ -379,7 +412,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             part = [state_in, columns.start, columns.stop - columns.start]
             p.launch(episode.pass_rows, n, [*part, diverged, state[name], 0])
         self.record_step(p, state, action, stepped)
-        self.record_observation(p, stepped, raw_obs)
+        self.record_observed(p, stepped, raw_obs)
         self.record_outcome(p, state, action, stepped, terms, own_terminated)
         for rows in (*stepped.values(), raw_obs, terms):
             p.launch(episode.flag_nonfinite, n, [rows, diverged])
@@ -396,7 +429,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             part = [stepped[name], 0, columns.stop - columns.start]
             p.launch(episode.pass_rows, n, [*part, done, state_out, columns.start])
         with p.only_if_any(done):
-            self._record_reset(p, memory, state, diverged, done, final_obs, obs, state_out)
+            self._record_reset(p, memory, given, state, diverged, done, final_obs, obs, state_out)
 
         raw_obs.fill_(UNWRITTEN)
         terms.fill_(UNWRITTEN)
@@ -407,11 +440,11 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         }
         self._program = p
         self._step = p.function(
-            [state_in, action_in],
+            [state_in, action_in, *given],
             [obs, reward, final_obs, terminated, truncated, ended, terms, state_out],
         )
 
-    def _make_memory(self, program: Program) -> Arrays:
+    def _make_memory(self, program: Program) -> dict[str, wp.array]:
         """What persists from step to step, in arrays that every step reads and writes in place."""
         n = self.num_envs
         kinds = {
@@ -424,6 +457,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             name: program.array(length, dtype, requires_grad=False, shared=True)
             for name, (length, dtype) in kinds.items()
         }
+        for drawn in self.varying.draw_arrays(program, n, self.scalar):
+            arrays[DRAWS] = drawn
         self._memory = {
             name: wp.to_torch(array, requires_grad=False) for name, array in arrays.items()
         }
@@ -432,7 +467,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _record_reset(
         self,
         program: Program,
-        memory: Arrays,
+        memory: dict[str, wp.array],
+        given: Sequence[wp.array],
         state: Arrays,
         diverged: wp.array,
         done: wp.array,
@@ -446,12 +482,17 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         fresh_obs, last_obs = (
             program.array(obs.shape, self.scalar, requires_grad=False, shared=True) for _ in "12"
         )
-        self._record_start(program, memory["seed"], memory["reset_count"], done, fresh)
-        self.record_observation(program, fresh, fresh_obs)
+        counters = memory["seed"], memory["reset_count"], done
+        self._record_start(program, *counters, fresh)
+        drawn = self._record_draws(program, *counters)
+        fresh.parameters = self.varying.record_in_force(program, *given, *drawn)
+        for rows in drawn:
+            program.launch(episode.replace_rows, n, [rows, done, memory[DRAWS], 0])
+        self.record_observed(program, fresh, fresh_obs)
         program.launch(episode.replace_rows, n, [fresh_obs, done, obs, 0])
         for name, columns in self._columns.items():
             program.launch(episode.replace_rows, n, [fresh[name], done, state_out, columns.start])
-        self.record_observation(program, state, last_obs)
+        self.record_observed(program, state, last_obs)
         program.launch(episode.replace_rows, n, [last_obs, diverged, final_obs, 0])
         counts = [memory["step_count"], memory["reset_count"]]
         program.launch(episode.begin_episode, n, [done, *counts])
@@ -465,11 +506,31 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         state: Arrays,
     ) -> None:
         """Append a random initial state of every environment that is `wanted`."""
+        rng = self._record_rng(program, seed, wanted, reset_count)
+        with program.without_gradient():
+            self.record_initial_state(program, rng, state)
+
+    def _record_rng(
+        self, program: Program, seed: wp.array, wanted: wp.array, reset_count: wp.array
+    ) -> wp.array:
+        """Append random-number states of the environments wanted, after so many resets."""
         rng = program.array(self.num_envs, wp.uint32, requires_grad=False, shared=True)
         inputs = [seed, self._number_array(program), reset_count, wanted, rng]
         program.launch(episode.start_random_numbers, self.num_envs, inputs)
-        with program.without_gradient():
-            self.record_initial_state(program, rng, state)
+        return rng
+
+    def _record_draws(
+        self, program: Program, seed: wp.array, reset_count: wp.array, wanted: wp.array
+    ) -> list[wp.array]:
+        """Append the draws of episodes that begin, one array or none."""
+        record_rng = partial(self._record_rng, program, seed, wanted)
+        return self.varying.record_draws(program, record_rng, reset_count, self.scalar)
+
+    def _begin(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """State rows (num_envs, n) and draws of episodes that begin."""
+        started = self._start(self._memory["seed"], self._memory["reset_count"])
+        parts = started[: len(self.state_layout)]
+        return torch.cat(parts, dim=1), [*started[len(parts) :], None][0]
 
     def _number_array(self, program: Program) -> wp.array:
         """The environments' numbers, which `number_from` may change."""
@@ -481,7 +542,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     def _state_arrays(
         self, program: Program, requires_grad: bool = True, shared: bool = False
     ) -> Arrays:
-        arrays = _Named(f"{type(self).__name__}: state")
+        arrays = Arrays(f"{type(self).__name__}: state")
         for name, n in self.state_layout.items():
             shape = (self.num_envs, n)
             arrays[name] = program.array(shape, self.scalar, requires_grad, shared=shared)
@@ -502,35 +563,5 @@ def _columns(layout: Mapping[str, int]) -> dict[str, slice]:
     return {name: slice(end - n, end) for (name, n), end in zip(layout.items(), ends, strict=True)}
 
 
-def _layout(state: Arrays) -> Arrays:
+def _layout(state: Arrays) -> dict[str, wp.array]:
     return {f"state_layout[{name!r}]": array for name, array in state.items()}
-
-
-class _Named(dict[str, wp.array]):
-    """Arrays by name; a name that there is not is told with those that there are."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__()
-        self._key = key
-
-    def __missing__(self, name: object) -> wp.array:
-        hint = near_matches(str(name), self)
-        raise ArgumentError(self._key, repr(name), f"one of {list(self)}", hint)
-
-
-def _signature(cls: type[DifferentiableVectorEnv]) -> inspect.Signature:
-    """Every option of a class: its own first, then those that its ``**options`` pass on."""
-    options: dict[str, inspect.Parameter] = {}
-    for owner in cls.__mro__:
-        if "__init__" not in vars(owner):
-            continue
-        parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
-        for parameter in parameters:
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                options.setdefault(parameter.name, parameter)
-        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    limit = options.get("max_episode_steps")
-    if limit is not None and limit.default is None and hasattr(cls, "max_episode_steps"):
-        options["max_episode_steps"] = limit.replace(default=cls.max_episode_steps)
-    return inspect.Signature(list(options.values()))

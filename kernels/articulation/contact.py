@@ -125,6 +125,7 @@ def reach(kind: int, radius: Any, frame: Any, rotation: Any, normal: Any):
 @wp.func
 def apply_ground_contact(model: Any, scratch: Any, env: int, step: int):
     """Subtract the ground's forces from the bias forces of the touching bodies."""
+    row = env * model.stride
     for contact in range(model.num_contacts):
         body = model.contact_body[contact]
         rotation = scratch.rotation[env, step, body]
@@ -149,10 +150,10 @@ def apply_ground_contact(model: Any, scratch: Any, env: int, step: int):
             force = axes * contact_force(
                 depth,
                 wp.transpose(axes) * velocity,
-                model.contact_ke,
-                model.contact_kd,
-                model.contact_kf,
-                model.contact_mu,
+                model.contact_material[row, 0],
+                model.contact_material[row, 1],
+                model.contact_material[row, 2],
+                model.contact_material[row, 3],
             )
             slot = model.slot[body + 1] - 1
             scratch.bias_force[env, step, slot] -= spatial(force, wp.cross(touching, force))

@@ -20,10 +20,11 @@ RIM = wp.constant(2)
 
 @cache
 def model_type(scalar: type) -> Any:
-    """The struct of a robot's constants, shared by all environments, on one scalar type.
+    """The struct of a robot's constants, on one scalar type.
 
     Bodies are in topological order. Quaternions are (x, y, z, w). `slot` numbers the articulated
-    inertias: one per axis that is eliminated, at least one per body.
+    inertias: one per axis that is eliminated, at least one per body. What can vary has rows:
+    environment `env` reads row `env * stride`, with a stride of 0 where all share one.
     """
     types = precision_of(scalar)
 
@@ -32,7 +33,8 @@ def model_type(scalar: type) -> Any:
         num_coordinates: wp.int32
         num_dofs: wp.int32
         num_contacts: wp.int32
-        gravity: types.vec3  # [m/s^2]
+        stride: wp.int32
+        gravity: wp.array2d(dtype=types.vec3)  # [rows, 1], m/s^2
         # per body, and one end entry for the three starts
         parent: wp.array(dtype=wp.int32)  # -1: the world
         joint_kind: wp.array(dtype=wp.int32)
@@ -44,18 +46,20 @@ def model_type(scalar: type) -> Any:
         child_rotation: wp.array(dtype=types.quat)  # joint frame in the body's frame
         rest_rotation: wp.array(dtype=types.quat)  # body in the parent's frame at coordinate zero
         axis: wp.array(dtype=types.vec3)  # unit, in the body's frame
-        mass: wp.array(dtype=scalar)  # [kg]
-        com: wp.array(dtype=types.vec3)  # in the body's frame [m]
-        inertia: wp.array(dtype=types.mat33)  # about com, body axes [kg m^2]
+        # the same, with rows
+        mass: wp.array2d(dtype=scalar)  # [kg]
+        com: wp.array2d(dtype=types.vec3)  # in the body's frame [m]
+        inertia: wp.array2d(dtype=types.mat33)  # about com, body axes [kg m^2]
+        # per degree of freedom, with rows
+        armature: wp.array2d(dtype=scalar)  # [kg m^2] or [kg]
+        damping: wp.array2d(dtype=scalar)  # limit damping included, it always acts
+        stiffness: wp.array2d(dtype=scalar)
+        rest: wp.array2d(dtype=scalar)
+        limit_ke: wp.array2d(dtype=scalar)
         # per degree of freedom
-        armature: wp.array(dtype=scalar)  # [kg m^2] or [kg]
-        damping: wp.array(dtype=scalar)  # limit damping included, it always acts
         coordinate: wp.array(dtype=wp.int32)  # index in joint_q of a hinge or slide, else -1
-        stiffness: wp.array(dtype=scalar)
-        rest: wp.array(dtype=scalar)
         lower: wp.array(dtype=scalar)
         upper: wp.array(dtype=scalar)
-        limit_ke: wp.array(dtype=scalar)
         servo_kp: wp.array(dtype=scalar)
         servo_kd: wp.array(dtype=scalar)
         servo_least: wp.array(dtype=scalar)
@@ -67,10 +71,7 @@ def model_type(scalar: type) -> Any:
         contact_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
         contact_radius: wp.array(dtype=scalar)  # [m]
         contact_frame: wp.array(dtype=types.mat33)  # see `kernels.articulation.contact.reach`
-        contact_ke: scalar
-        contact_kd: scalar
-        contact_kf: scalar
-        contact_mu: scalar
+        contact_material: wp.array2d(dtype=scalar)  # [rows, 4], ke, kd, kf and mu
         # what carries bodies against gravity
         num_lifts: wp.int32
         lift_body: wp.array(dtype=wp.int32)

@@ -90,12 +90,13 @@ def joint_turn(kind: int, axis: Any, frame: Any, joint_q: Any, env: int, step: i
 @wp.func
 def place_bodies(model: Any, scratch: Any, env: int, step: int):
     """Poses and rigid inertias of all bodies, roots to leaves."""
+    row = env * model.stride
     for body in range(model.num_bodies):
         kind = model.joint_kind[body]
         parent = model.parent[body]
         q = model.q_start[body]
         axis = model.axis[body]
-        com = model.com[body]
+        com = model.com[row, body]
         turn = joint_turn(kind, axis, model.child_rotation[body], scratch.joint_q, env, step, q)
         orientation = model.rest_rotation[body] * turn
         # where the joint's anchor is: relative to the origin, or in the world for a root
@@ -122,9 +123,9 @@ def place_bodies(model: Any, scratch: Any, env: int, step: int):
         scratch.rotation[env, step, body] = rotation
         scratch.position[env, step, body] = position
         scratch.inertia[env, step, model.slot[body + 1] - 1] = rigid_inertia(
-            model.mass[body],
+            model.mass[row, body],
             position + center,
-            rotation * model.inertia[body] * wp.transpose(rotation),
+            rotation * model.inertia[row, body] * wp.transpose(rotation),
         )
 
 
@@ -160,9 +161,10 @@ def place_axes(model: Any, scratch: Any, env: int, step: int):
 @wp.func
 def move_bodies(model: Any, scratch: Any, env: int, step: int):
     """Velocities of all bodies, velocity products c and bias forces p = v x* (I v)."""
+    row = env * model.stride
     for body in range(model.num_bodies):
         parent = model.parent[body]
-        carried = zero_motion(model.mass[body])
+        carried = zero_motion(model.mass[row, body])
         if parent >= 0:
             carried = scratch.velocity[env, step, parent]
         # summed in an array: an adjoint does not run a loop of unknown length again, so a local
@@ -179,15 +181,15 @@ def move_bodies(model: Any, scratch: Any, env: int, step: int):
         if model.joint_kind[body] == FREE:
             product = spatial(
                 wp.cross(linear(velocity), angular(velocity)),
-                angular(zero_motion(model.mass[body])),
+                angular(zero_motion(model.mass[row, body])),
             )
         slot = model.slot[body + 1] - 1
         # not read from scratch.inertia, which holds articulated inertias when an adjoint reads it
         rotation = scratch.rotation[env, step, body]
         own_inertia = rigid_inertia(
-            model.mass[body],
-            scratch.position[env, step, body] + rotation * model.com[body],
-            rotation * model.inertia[body] * wp.transpose(rotation),
+            model.mass[row, body],
+            scratch.position[env, step, body] + rotation * model.com[row, body],
+            rotation * model.inertia[row, body] * wp.transpose(rotation),
         )
         momentum = own_inertia * velocity
         scratch.velocity_product[env, step, body] = product
@@ -198,6 +200,7 @@ def move_bodies(model: Any, scratch: Any, env: int, step: int):
 @wp.func
 def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: int):
     """Forces on the joints' axes: applied, servo, damping, spring, limits (hinges and slides)."""
+    row = env * model.stride
     for dof in range(model.num_dofs):
         applied = joint_f[env, dof]
         coordinate = model.coordinate[dof]
@@ -209,14 +212,14 @@ def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: i
                 model.servo_least[dof],
                 model.servo_most[dof],
             )
-        force = applied - model.damping[dof] * scratch.joint_qd[env, step, dof]
+        force = applied - model.damping[row, dof] * scratch.joint_qd[env, step, dof]
         if coordinate >= 0:
             q = scratch.joint_q[env, step, coordinate]
-            force = force - model.stiffness[dof] * (q - model.rest[dof])
+            force = force - model.stiffness[row, dof] * (q - model.rest[row, dof])
             if q < model.lower[dof]:
-                force = force + model.limit_ke[dof] * (model.lower[dof] - q)
+                force = force + model.limit_ke[row, dof] * (model.lower[dof] - q)
             if q > model.upper[dof]:
-                force = force + model.limit_ke[dof] * (model.upper[dof] - q)
+                force = force + model.limit_ke[row, dof] * (model.upper[dof] - q)
         scratch.joint_force[env, step, dof] = force
 
 
@@ -224,6 +227,7 @@ def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: i
 @wp.func
 def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
     """Leaves to roots: articulated inertias and bias forces, one axis after the other."""
+    row = env * model.stride
     for i in range(model.num_bodies):
         body = model.num_bodies - 1 - i
         parent = model.parent[body]
@@ -245,7 +249,7 @@ def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
             bias_force = scratch.bias_force[env, step, slot + k]
             axis = scratch.axis[env, step, dof]
             axis_force = inertia * axis
-            axis_inertia = wp.dot(axis, axis_force) + model.armature[dof]
+            axis_inertia = wp.dot(axis, axis_force) + model.armature[row, dof]
             free_force = scratch.joint_force[env, step, dof] - wp.dot(axis, bias_force)
             scaled = axis_force * (type(axis_inertia)(1.0) / axis_inertia)
             rest_inertia = inertia - wp.outer(axis_force, scaled)
@@ -267,6 +271,7 @@ def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
 @wp.func
 def accelerate_bodies(model: Any, scratch: Any, env: int, step: int):
     """Roots to leaves: joint accelerations."""
+    row = env * model.stride
     for body in range(model.num_bodies):
         parent = model.parent[body]
         first = model.qd_start[body]
@@ -278,7 +283,7 @@ def accelerate_bodies(model: Any, scratch: Any, env: int, step: int):
             )
         if parent < 0:
             acceleration = acceleration - spatial(
-                model.gravity, angular(zero_motion(model.mass[body]))
+                model.gravity[row, 0], angular(zero_motion(model.mass[row, body]))
             )
         scratch.acceleration[env, step, first + body] = acceleration
         axes = model.qd_start[body + 1] - first
@@ -291,7 +296,9 @@ def accelerate_bodies(model: Any, scratch: Any, env: int, step: int):
             inertia = scratch.inertia[env, step, model.slot[body]]
             bias_force = scratch.bias_force[env, step, model.slot[body]]
             free_qdd = solve_spatial(
-                inertia, model.armature[first], joint_force - bias_force - inertia * acceleration
+                inertia,
+                model.armature[row, first],
+                joint_force - bias_force - inertia * acceleration,
             )
             for i in range(6):
                 scratch.joint_qdd[env, step, first + i] = free_qdd[i]
@@ -320,6 +327,7 @@ def turned(orientation: Any, omega: Any, dt: Any):
 @wp.func
 def integrate(model: Any, scratch: Any, env: int, step: int, dt: Any):
     """Semi-implicit Euler: qd' = qd + dt qdd, then q' = q + dt qd' in the joint's own terms."""
+    row = env * model.stride
     for dof in range(model.num_dofs):
         scratch.joint_qd[env, step + 1, dof] = (
             scratch.joint_qd[env, step, dof] + dt * scratch.joint_qdd[env, step, dof]
@@ -343,7 +351,7 @@ def integrate(model: Any, scratch: Any, env: int, step: int, dt: Any):
             omega = read_vector(scratch.joint_qd, env, step + 1, first + 3)
             orientation = turned(read_quaternion(scratch.joint_q, env, step, q + 3), omega, dt)
             # the centre of mass moves with `speed`; put the frame back onto it
-            com = model.com[body]
+            com = model.com[row, body]
             location = read_vector(scratch.joint_q, env, step, q) + (
                 speed * dt
                 + scratch.rotation[env, step, body] * com
@@ -440,6 +448,7 @@ def mass_matrix(
 ):
     """Joint-space inertia by composite rigid bodies (Featherstone 2008, section 6.2)."""
     env = wp.tid()
+    own = env * model.stride
     for i in range(model.num_coordinates):
         scratch.joint_q[env, 0, i] = joint_q[env, i]
     place_bodies(model, scratch, env, 0)
@@ -459,7 +468,7 @@ def mass_matrix(
                 entry = wp.dot(scratch.axis[env, 0, row], momentum)
                 entry = entry * type(entry)(model.moves[row, body])
                 if row == column:
-                    entry = entry + model.armature[row]
+                    entry = entry + model.armature[own, row]
                 matrix[env, row, column] = entry
                 if row != column:
                     matrix[env, column, row] = entry
@@ -479,6 +488,7 @@ def body_kinematics(
 ):
     """World poses (x, y, z, qx, qy, qz, qw) and velocities (of the centre of mass, angular)."""
     env = wp.tid()
+    row = env * model.stride
     enter_state(model, scratch, joint_q, joint_qd, env)
     place_bodies(model, scratch, env, 0)
     place_axes(model, scratch, env, 0)
@@ -488,7 +498,7 @@ def body_kinematics(
         location = scratch.origin[env, 0, body] + position
         orientation = scratch.orientation[env, 0, body]
         velocity = scratch.velocity[env, 0, body]
-        com = position + scratch.rotation[env, 0, body] * model.com[body]
+        com = position + scratch.rotation[env, 0, body] * model.com[row, body]
         speed = linear(velocity) + wp.cross(angular(velocity), com)
         for i in range(3):
             body_q[env, body, i] = location[i]

@@ -12,12 +12,13 @@ from kernels.precision import stores_only
 @wp.func
 def apply_lifts(model: Any, scratch: Any, env: int, step: int):
     """Subtract from the bias forces what carries a body against gravity."""
+    row = env * model.stride
     for i in range(model.num_lifts):
         body = model.lift_body[i]
         arm = scratch.position[env, step, body] + (
             scratch.rotation[env, step, body] * model.lift_position[i]
         )
-        force = -model.lift_mass[i] * model.gravity
+        force = -model.lift_mass[i] * model.gravity[row, 0]
         slot = model.slot[body + 1] - 1
         scratch.bias_force[env, step, slot] -= spatial(force, wp.cross(arm, force))
 

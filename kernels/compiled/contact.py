@@ -61,7 +61,7 @@ def _contact_force(
     upward = (ground.ke - ground.kd * minimum(v[2], 0.0)) * depth
     sliding = (ground.mu * ground.ke) * depth
     speed_squared = v[0] * v[0] + v[1] * v[1]
-    slides = sliding * sliding < ground.kf**2 * speed_squared
+    slides = sliding * sliding < ground.kf * ground.kf * speed_squared
     slip = sqrt(select(slides, speed_squared, 1.0))
     friction = select(slides, sliding * reciprocal(slip), ground.kf)
     friction = select(zero < depth, friction, 0.0)

@@ -10,11 +10,7 @@ A step's kernel keeps each substep's state and accelerations in a scratch array,
 finds them: the forward launch must have run last, as `warp_envs.bridge.program.Program` sees to.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-
-import warp as wp
 
 from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
@@ -326,17 +322,19 @@ def _prelude(scalar: str, lanes: int | None, groups: str) -> str:
 """
 
 
-def _forward(equations: StepEquations, scalar: str, lanes: int | None) -> str:
+def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> str:
+    """The step in C++, in "float" or "double", `lanes` environments a vector (None: as fit)."""
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
     groups = _groups([equations.enter, equations.substep, equations.leave])
-    coordinates = {"q": nq}
-    sizes = {"q": nq, "qd": nv, "f": nv, "qdd": nv}
+    varied = {"p": equations.num_parameters} if equations.num_parameters else {}
+    coordinates = {"q": nq, **varied}
+    sizes = {"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied}
     return f"""{_prelude(scalar, lanes, groups)}
     V {_declared(sizes)}, dt[1] = {{V(length)}};
     gather(all_q, joint_q.data, {nq});
     gather(all_qd, joint_qd.data, {nv});
-    gather(all_f, joint_f.data, {nv});
+    gather(all_f, joint_f.data, {nv});{_gathered(varied)}
     {{
 {statements(equations.enter, suffix, coordinates)}
     }}
@@ -357,6 +355,21 @@ def _forward(equations: StepEquations, scalar: str, lanes: int | None) -> str:
 """
 
 
+def _gathered(varied: Mapping[str, int]) -> str:
+    """What loads the numbers that vary, if any do."""
+    return "".join(f"\n    gather(all_p, parameters.data, {n});" for n in varied.values())
+
+
+def _adjoint_of_varied(count: int) -> tuple[str, str]:
+    """What zeroes and what stores the adjoint of `count` numbers that vary, if there are any."""
+    if not count:
+        return "", ""
+    stored = f"""
+    if (T* rows = gradient(parameters, adj_parameters))
+        scatter(rows, all_adj_p, {count}, true);"""
+    return f"\n    V all_adj_p[GROUPS * {count}] = {{}};", stored
+
+
 def _groups(blocks: Sequence[Block]) -> str:
     """How many groups a task has: one, unless code is so long that it pays to run it for more."""
     if max(len(live(block.values)) for block in blocks) <= LONGEST:
@@ -368,16 +381,21 @@ def _declared(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"all_{array}[GROUPS * {size}]" for array, size in sizes.items())
 
 
-def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
+def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> str:
+    """The step's adjoint; arguments as for `forward_source`."""
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
     groups = _groups([equations.leave_reverse, equations.substep_reverse, equations.enter_reverse])
-    coordinates = {"q": nq, "adj_q": nq}
+    count = equations.num_parameters
+    varied = {"p": count} if count else {}
+    adjoint = {"adj_p": count} if count else {}
+    coordinates = {"q": nq, "adj_q": nq, **varied, **adjoint}
     sizes = {**coordinates, "qd": nv, "f": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
+    zeros, added = _adjoint_of_varied(count)
     return f"""{_prelude(scalar, lanes, groups)}
-    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv})}, dt[1] = {{V(length)}};
+    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied})}, dt[1] = {{V(length)}};
     V all_adj_q[GROUPS * {nq}] = {{}}, all_adj_qd[GROUPS * {nv}] = {{}};
-    V all_adj_f[GROUPS * {nv}] = {{}};
+    V all_adj_f[GROUPS * {nv}] = {{}};{zeros}
     // an array's gradient is what the launch names, else its own; without either it is zero
     auto gradient = [](const auto& array, const auto& adjoint) -> T* {{
         return adjoint.data ? adjoint.data : array.grad;
@@ -386,7 +404,7 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
         gather(all_adj_q, rows, {nq});
     if (const T* rows = gradient(next_joint_qd, adj_next_joint_qd))
         gather(all_adj_qd, rows, {nv});
-    gather(all_f, joint_f.data, {nv});
+    gather(all_f, joint_f.data, {nv});{_gathered(varied)}
     recall((size_t)substeps * {nq + 2 * nv}, all_q, {nq});
     {{
 {statements(equations.leave_reverse, suffix, coordinates)}
@@ -407,79 +425,10 @@ def _reverse(equations: StepEquations, scalar: str, lanes: int | None) -> str:
     if (T* rows = gradient(joint_qd, adj_joint_qd))
         scatter(rows, all_adj_qd, {nv}, true);
     if (T* rows = gradient(joint_f, adj_joint_f))
-        scatter(rows, all_adj_f, {nv}, true);
+        scatter(rows, all_adj_f, {nv}, true);{added}
 """
 
 
 def trail_width(nq: int, nv: int, substeps: int) -> int:
     """Columns of the scratch array, a row per environment."""
     return substeps * (nq + 2 * nv) + nq + nv + LANES
-
-
-def step_kernel(equations: StepEquations, scalar: type, lanes: int | None = None) -> wp.Kernel:
-    """The kernel of a control step under constant joint forces, to be launched over environments.
-
-    Its arguments: the substep's length [s], a `scalar`; the number of substeps; joint_q (num_envs,
-    nq), joint_qd and joint_f (num_envs, nv); scratch (num_envs, `trail_width`), without gradient;
-    next_joint_q, next_joint_qd; ground, the numbers of a height field or none. All arrays are
-    contiguous.
-
-    Args:
-        equations: of the robot.
-        scalar: wp.float32 or wp.float64.
-        lanes: environments to a task on a CPU, a power of two up to `LANES`; None for as many as
-            the processor's registers hold.
-    """
-    name = {wp.float32: "float", wp.float64: "double"}[scalar]
-    return _kernel(_forward(equations, name, lanes), _reverse(equations, name, lanes), scalar)
-
-
-@cache
-def _kernel(forward: str, reverse: str, scalar: type) -> wp.Kernel:
-    rows = wp.array2d(dtype=scalar)
-
-    def control_step(
-        length: scalar,
-        substeps: int,
-        joint_q: rows,
-        joint_qd: rows,
-        joint_f: rows,
-        scratch: rows,
-        next_joint_q: rows,
-        next_joint_qd: rows,
-        ground: wp.array(dtype=scalar),
-        env: int,
-    ): ...
-
-    # Warp keeps native functions by name; a robot's own name keeps robots apart
-    digest = hashlib.sha256((forward + reverse).encode()).hexdigest()[:16]
-    control_step.__name__ = control_step.__qualname__ = f"control_step_{digest}"
-    # the adjoint's own forward run has nothing to do: the scratch holds what it needs
-    step = wp.func_native(forward, reverse, replay_snippet=" ")(control_step)
-
-    @wp.kernel(module="unique")
-    def compiled_control_step(
-        length: scalar,
-        substeps: int,
-        joint_q: rows,
-        joint_qd: rows,
-        joint_f: rows,
-        scratch: rows,
-        next_joint_q: rows,
-        next_joint_qd: rows,
-        ground: wp.array(dtype=scalar),
-    ):
-        step(
-            length,
-            substeps,
-            joint_q,
-            joint_qd,
-            joint_f,
-            scratch,
-            next_joint_q,
-            next_joint_qd,
-            ground,
-            wp.tid(),
-        )
-
-    return compiled_control_step

@@ -34,7 +34,7 @@ from kernels.compiled.algebra import (
     subtract,
 )
 from kernels.compiled.contact import ground_forces
-from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, rank_one_terms
+from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, Number, rank_one_terms
 from kernels.compiled.passive import coupling_pulls, passive_wrenches
 from kernels.compiled.tracer import (
     Expression,
@@ -190,11 +190,11 @@ class Posture:
         return power
 
     @cached_property
-    def inertia_terms(self) -> list[tuple[float, list[tuple[float, Vector]]]]:
+    def inertia_terms(self) -> list[tuple[Number, list[tuple[Number, Vector]]]]:
         """Each link's inertia about its centre of mass as k 1 + sum b n n^T."""
         found = []
         for link, rotation in zip(self.links, self.rotation, strict=True):
-            k, terms = rank_one_terms(link.inertia)
+            k, terms = link.terms or rank_one_terms(link.inertia)
             found.append((k, [(b, matrix_vector(rotation, n)) for b, n in terms]))
         return found
 
@@ -256,17 +256,21 @@ class Posture:
     def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
         """virtual_qd . (ID(q, qd, qdd) - tau(q, qd)), without armature's and applied forces' parts.
 
-        Those two do not depend on the state, but for the forces of servos.
+        Those two do not depend on the state, but for the forces of servos; of armature, what varies
+        is there.
         """
         applied = split(joint_f, [len(axes) for axes in self.axes])
         accelerations = self.accelerations(qdd)
         parts = split(virtual_qd, [len(axes) for axes in self.axes])
+        moved = split(qdd, [len(axes) for axes in self.axes])
         virtual: list[Vector] = []
         power = self.zero
         for i, link in enumerate(self.links):
             own = self.combination(i, parts[i])
             virtual.append(own if link.parent < 0 else add(virtual[link.parent], own))
             power = power + self.inertial_power(i, accelerations[i], virtual[i])
+            if isinstance(link.armature, Expression):
+                power = power + link.armature * dot(parts[i], moved[i])
             for point, force in ground_forces(self, i):
                 speed = add(virtual[i][:3], cross(virtual[i][3:], point))
                 power = power - dot(force, speed)

@@ -1,5 +1,8 @@
 """A forest of moving links as plain numbers, laid out so that traced equations fold well.
 
+A number may also be an expression of what varies from environment to environment, traced with the
+equations; the fields that can be are typed as `Number` or `Numbers`.
+
 Frames: a link's frame sits at its joint's anchor (a free link's at its centre of mass) and turns
 with the link. A hinge turns about the link's z axis. Where a joint's coordinates are zero its
 link's frame is the joint's `frame`, given in the parent link's frame or, for a root, the world's.
@@ -7,15 +10,24 @@ link's frame is the joint's `frame`, given in the parent link's frame or, for a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from kernels.compiled.algebra import Numbers
+from kernels.compiled.tracer import Expression
+
 KINDS = ("revolute", "prismatic", "spherical", "free")
 
 NQ = {"revolute": 1, "prismatic": 1, "spherical": 4, "free": 7}
 NV = {"revolute": 1, "prismatic": 1, "spherical": 3, "free": 6}
+
+Number = float | Expression
+
+Terms = tuple[Number, Sequence[tuple[Number, Numbers]]]
+"""k and the (b, n) of an inertia k 1 + sum b n n^T."""
 
 
 class Contact(NamedTuple):
@@ -29,7 +41,7 @@ class Contact(NamedTuple):
         frame: (3, 3), see `kernels.articulation.contact.reach`.
     """
 
-    point: np.ndarray
+    point: Numbers
     radius: float
     count: int
     kind: str
@@ -39,7 +51,7 @@ class Contact(NamedTuple):
 class Lift(NamedTuple):
     """A point of a link [m] at which the weight of a mass [kg] is taken off it."""
 
-    point: np.ndarray
+    point: Numbers
     mass: float
 
 
@@ -56,7 +68,7 @@ class Drag(NamedTuple):
         wind: world axes [m/s], shape (3,).
     """
 
-    point: np.ndarray
+    point: Numbers
     axes: np.ndarray
     linear: float
     angular: float
@@ -101,30 +113,32 @@ class Link:
         servo_kp: what a servo takes off the applied force for each coordinate.
         servo_kd: the same for each velocity.
         servo_range: least and greatest of the applied force less that.
+        terms: the inertia as its terms, in place of `inertia`.
         lifts: what carries it against gravity.
         drags: what resists its motion.
     """
 
     kind: str
     parent: int
-    anchor: np.ndarray
+    anchor: Numbers
     frame: np.ndarray
     axis: np.ndarray
-    mass: float
-    com: np.ndarray
+    mass: Number
+    com: Numbers
     inertia: np.ndarray
-    offset: np.ndarray
-    armature: float
-    damping: float
-    stiffness: float
-    rest: float
+    offset: Numbers
+    armature: Number
+    damping: Number
+    stiffness: Number
+    rest: Number
     lower: float
     upper: float
-    limit_ke: float
+    limit_ke: Number
     contacts: tuple[Contact, ...]
     servo_kp: float = 0.0
     servo_kd: float = 0.0
     servo_range: tuple[float, float] = (-np.inf, np.inf)
+    terms: Terms | None = None
     lifts: tuple[Lift, ...] = ()
     drags: tuple[Drag, ...] = ()
 
@@ -161,10 +175,10 @@ class Ground:
         grid: in place of the plane; heights [m] and slopes are in the array "ground".
     """
 
-    ke: float
-    kd: float
-    kf: float
-    mu: float
+    ke: Number
+    kd: Number
+    kf: Number
+    mu: Number
     plane: tuple[float, float, float] = (0.0, 0.0, 0.0)
     grid: Grid | None = None
 
@@ -181,7 +195,7 @@ class Mechanism:
     """
 
     links: tuple[Link, ...]
-    gravity: np.ndarray
+    gravity: Numbers
     ground: Ground | None
     couplings: tuple[Coupling, ...] = ()
 

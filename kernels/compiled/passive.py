@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.compiled.algebra import Vector, add, cross, dot, matrix_vector, scale
+from kernels.compiled.algebra import (
+    Numbers,
+    Vector,
+    add,
+    cross,
+    dot,
+    matrix_vector,
+    scale,
+)
 from kernels.compiled.mechanism import Coupling, Drag
 from kernels.compiled.tracer import Expression, maximum, minimum
 
@@ -41,7 +49,7 @@ def coupling_pulls(posture: Posture) -> list[tuple[Coupling, Expression]]:
     return found
 
 
-def _arm(posture: Posture, i: int, point: np.ndarray) -> Vector:
+def _arm(posture: Posture, i: int, point: Numbers) -> Vector:
     return add(posture.place[i], matrix_vector(posture.rotation[i], point))
 
 

@@ -96,34 +96,60 @@ def _block(**arrays: Vector) -> Block:
     return Block(tuple(target for target, _ in stores), tuple(value for _, value in stores))
 
 
+@dataclass(frozen=True)
+class Variation:
+    """What of a mechanism varies from environment to environment.
+
+    Attributes:
+        count: numbers that say so, those of the array p.
+        apply: the mechanism with expressions of these numbers in place of what varies.
+    """
+
+    count: int
+    apply: Callable[[Mechanism, Vector], Mechanism]
+
+
 class StepEquations:
     """The blocks of a control step of one mechanism, forward and reverse.
 
-    Arrays: q, qd state; f applied joint forces; qdd accelerations; dt[0] the substep [s]; adj_q,
-    adj_qd, adj_f adjoints. `enter` and `leave` change q from the coordinates outside to those of
-    the substeps and back; `substep` turns q, qd into those after it and stores qdd. The reverse
-    blocks turn the adjoints after into those before, given q, qd (and qdd) from before; `adj_f`
-    accumulates.
+    Arrays: q, qd state; f applied joint forces; qdd accelerations; dt[0] the substep [s]; p what
+    varies; adj_q, adj_qd, adj_f, adj_p adjoints. `enter` and `leave` change q from the coordinates
+    outside to those of the substeps and back; `substep` turns q, qd into those after it and stores
+    qdd. The reverse blocks turn the adjoints after into those before, given q, qd (and qdd) from
+    before; `adj_f` and `adj_p` accumulate.
     """
 
-    def __init__(self, mechanism: Mechanism) -> None:
+    def __init__(self, mechanism: Mechanism, variation: Variation | None = None) -> None:
         """Trace all blocks."""
         self.nq, self.nv = mechanism.nq, mechanism.nv
+        self.num_parameters = 0 if variation is None else variation.count
+        self._variation = variation
         self.enter, self.enter_reverse = self._change(mechanism, entered)
         self.leave, self.leave_reverse = self._change(mechanism, left)
         self.substep = self._substep(mechanism)
         self.substep_reverse = self._substep_reverse(mechanism)
+
+    def _varied(self, mechanism: Mechanism, trace: Trace) -> tuple[Mechanism, Vector]:
+        """The mechanism in a trace, and what varies there."""
+        parameters = trace.inputs("p", self.num_parameters)
+        if self._variation is None:
+            return mechanism, parameters
+        return self._variation.apply(mechanism, parameters), parameters
 
     def _change(
         self, mechanism: Mechanism, function: Callable[[Mechanism, Vector], Vector]
     ) -> tuple[Block, Block]:
         trace = Trace()
         q, adjoint = trace.inputs("q", self.nq), trace.inputs("adj_q", self.nq)
+        mechanism, p = self._varied(mechanism, trace)
         outside = function(mechanism, q)
-        return _block(q=outside), _block(adj_q=gradient(outside, adjoint, q))
+        found = gradient(outside, adjoint, q + p)
+        adj_p = add(trace.inputs("adj_p", len(p)), found[self.nq :])
+        return _block(q=outside), _block(adj_q=found[: self.nq], adj_p=adj_p)
 
     def _substep(self, mechanism: Mechanism) -> Block:
         trace = Trace()
+        mechanism, _ = self._varied(mechanism, trace)
         q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
         posture = Posture(mechanism, q, qd)
         qdd = posture.solve(posture.factor(), posture.net_forces(trace.inputs("f", self.nv)))
@@ -132,6 +158,7 @@ class StepEquations:
 
     def _substep_reverse(self, mechanism: Mechanism) -> Block:
         trace = Trace()
+        mechanism, p = self._varied(mechanism, trace)
         q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
         qdd = trace.inputs("qdd", self.nv)
         adjoints = trace.inputs("adj_q", self.nq) + trace.inputs("adj_qd", self.nv)
@@ -142,10 +169,12 @@ class StepEquations:
         multipliers = [opaque(m) for m in posture.solve(posture.factor(), acceleration)]  # lambda
         f = trace.inputs("f", self.nv)
         power = posture.virtual_power(qdd, multipliers, f)
-        found = gradient([power], [-1.0], q + qd + f, held=multipliers)
+        found = gradient([power], [-1.0], q + qd + f + p, held=multipliers)
+        found, varied = found[: self.nq + 2 * self.nv], found[self.nq + 2 * self.nv :]
         state = add(state, found[: self.nq + self.nv])
         # a servo may stop what is applied from getting through
         served = [link.has_servo for link in mechanism.links for _ in range(NV[link.kind])]
         through = zip(served, found[self.nq + self.nv :], multipliers, strict=True)
         adj_f = add(trace.inputs("adj_f", self.nv), [a if s else b for s, a, b in through])
-        return _block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f)
+        adj_p = add(trace.inputs("adj_p", len(p)), varied)
+        return _block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f, adj_p=adj_p)

@@ -26,6 +26,30 @@ def drive_joints(
 
 
 @wp.kernel
+def drive_joints_by_gear(
+    # Model:
+    actuator: wp.array(dtype=wp.int32),  # [nv], the action that drives a degree of freedom, or -1
+    slope: wp.array(dtype=Any),  # [nv], N or N m per unit of action, of gear 1 where it varies
+    bias: wp.array(dtype=Any),  # [nv], N or N m at no action, the same
+    column: wp.array(dtype=wp.int32),  # [nv], of the gear that varies, or -1
+    # In:
+    parameters_in: wp.array2d(dtype=Any),  # [num_envs, n]
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions], in [-1, 1]
+    # Out:
+    joint_f_out: wp.array2d(dtype=Any),  # [num_envs, nv], N or N m
+):
+    """As `drive_joints`, times a gear of each environment's own."""
+    env, dof = wp.tid()
+    a = actuator[dof]
+    force = type(slope[dof])(0.0)
+    if a >= 0:
+        force = slope[dof] * action_in[env, a] + bias[dof]
+        if column[dof] >= 0:
+            force = force * parameters_in[env, column[dof]]
+    joint_f_out[env, dof] = force
+
+
+@wp.kernel
 def copy_rows(
     # In:
     rows_in: wp.array2d(dtype=Any),  # [num_envs, n]

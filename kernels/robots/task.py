@@ -38,7 +38,8 @@ def robot_type(scalar: type) -> Any:
         coordinate_of: index  # [bodies], of each body's joint in joint_q
         dof_of: index  # [bodies], in joint_qd
         driven: index  # [num_actions], degree of freedom of each action
-        mass_share: number  # [bodies], of the robot's mass
+        mass_share: rows  # [rows, bodies], of the robot's mass
+        mass_stride: wp.int32  # environment `env` reads row `env * mass_stride`
         # its state, a row for each environment
         joint_q: rows
         joint_qd: rows
@@ -162,7 +163,8 @@ def _end(terms: Sequence[Term], robot_struct: Any, vector: Any, scalar: type) ->
 def place_base(
     # Model:
     body: wp.int32,
-    com: Any,  # its centre of mass in its frame [m], a three-vector
+    com: wp.array2d(dtype=Any),  # [rows, > body], centre of mass in the body's frame [m]
+    stride: wp.int32,  # environment `env` reads row `env * stride`
     # In:
     body_q_in: wp.array3d(dtype=Any),  # [num_envs, > body, 7]
     body_qd_in: wp.array3d(dtype=Any),  # [num_envs, > body, 6], of the centres of mass
@@ -180,7 +182,7 @@ def place_base(
         body_q_in[env, body, 6],
     )
     rate = wp.vector(body_qd_in[env, body, 3], body_qd_in[env, body, 4], body_qd_in[env, body, 5])
-    carried = wp.cross(rate, wp.quat_rotate(turn, com))
+    carried = wp.cross(rate, wp.quat_rotate(turn, com[env * stride, body]))
     for i in range(3):
         base_out[env, 7 + i] = body_qd_in[env, body, i] - carried[i]
         base_out[env, 10 + i] = rate[i]
@@ -189,7 +191,8 @@ def place_base(
 @wp.kernel
 def place_masses(
     # Model:
-    com: wp.array(dtype=Any),  # [bodies], in the body's frame [m]
+    com: wp.array2d(dtype=Any),  # [rows, bodies], in the body's frame [m]
+    stride: wp.int32,  # environment `env` reads row `env * stride`
     # In:
     body_q_in: wp.array3d(dtype=Any),  # [num_envs, bodies, 7]
     # Out:
@@ -203,9 +206,37 @@ def place_masses(
         body_q_in[env, body, 5],
         body_q_in[env, body, 6],
     )
-    arm = wp.quat_rotate(turn, com[body])
+    arm = wp.quat_rotate(turn, com[env * stride, body])
     for i in range(3):
         com_out[env, body, i] = body_q_in[env, body, i] + arm[i]
+
+
+@wp.kernel
+def sum_masses(
+    # In:
+    mass_in: wp.array2d(dtype=Any),  # [num_envs, bodies], kg
+    # Out:
+    total_out: wp.array(dtype=Any),  # [num_envs], kg
+):
+    """The robot's mass; nothing but the sum, as an adjoint does not run the loop again."""
+    env = wp.tid()
+    total = mass_in[env, 0]
+    for i in range(1, mass_in.shape[1]):
+        total += mass_in[env, i]
+    total_out[env] = total
+
+
+@wp.kernel
+def share_masses(
+    # In:
+    mass_in: wp.array2d(dtype=Any),  # [num_envs, bodies], kg
+    total_in: wp.array(dtype=Any),  # [num_envs], kg
+    # Out:
+    share_out: wp.array2d(dtype=Any),  # [num_envs, bodies], of the total
+):
+    """Each body's share of the robot's mass."""
+    env, body = wp.tid()
+    share_out[env, body] = mass_in[env, body] / total_in[env]
 
 
 @wp.func

@@ -67,8 +67,10 @@ def displacement(robot: Any, env: int, p: Any):
 def com_displacement(robot: Any, env: int, p: Any):
     """The centre of mass's way along x in the step, by the step's length: Humanoid-v5's forward."""
     way = type(robot.time)(0.0)
-    for i in range(robot.mass_share.shape[0]):
-        way += robot.mass_share[i] * (robot.com[env, i, 0] - robot.com_before[env, i, 0])
+    for i in range(robot.mass_share.shape[1]):
+        way += robot.mass_share[env * robot.mass_stride, i] * (
+            robot.com[env, i, 0] - robot.com_before[env, i, 0]
+        )
     return way / robot.time
 
 

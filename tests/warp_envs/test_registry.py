@@ -109,7 +109,9 @@ def test_an_error_inside_the_module_is_its_own(tmp_path, monkeypatch):
 
 
 def test_options_come_with_their_defaults():
-    assert env_options("cartpole") == {"max_episode_steps": 240, "compiled": None}
+    robots = {"compiled": None, "parameters": (), "randomize": None, "action_delay": 0}
+    robots["observation_noise"] = 0.0
+    assert env_options("cartpole") == {"max_episode_steps": 240, **robots}
     assert env_options("robot")["asset"] is inspect.Parameter.empty
     with pytest.raises(ArgumentError, match="asset: not given, but 'robot' needs it"):
         warp_envs.make("robot", num_envs=1)

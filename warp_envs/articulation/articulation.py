@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from kernels.articulation.data import scratch_type
 from kernels.precision import precision_of
 from warp_envs.articulation.compiled import record_compiled_step
 from warp_envs.articulation.model import count_slots, rest_coordinates, robot_model, start_indices
+from warp_envs.articulation.parameters import Parameter, Parameters, Value, robot_parameters
+from warp_envs.articulation.varied_model import Rows, record_varied_model
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
@@ -54,6 +56,8 @@ class Articulation:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         inertia: Mapping[str, np.ndarray] | None = None,
+        parameters: Sequence[str] = (),
+        more: Mapping[str, Parameter] | None = None,
     ) -> None:
         """Lay out `num_envs` copies of a robot.
 
@@ -64,10 +68,13 @@ class Articulation:
             dtype: torch.float32 or torch.float64.
             inertia: body name -> inertia (3, 3) about the centre of mass in body axes [kg m^2], in
                 place of the description's. It must be symmetric; no more is asked of it.
+            parameters: names of what may differ from copy to copy, see `parameters`; the rest is
+                constant.
+            more: parameters that whoever drives the robot has beside its own.
 
         Raises:
-            ValueError: `num_envs` below one, an unknown dtype or body name, an inertia that is not
-                symmetric, or a free joint below another body.
+            ValueError: `num_envs` below one, an unknown dtype, body or parameter name, an inertia
+                that is not symmetric, or a free joint below another body.
         """
         check_integer("num_envs", num_envs, 1)
         self.num_envs = num_envs
@@ -85,6 +92,10 @@ class Articulation:
         self.q_start, self.qd_start = tuple(q_start[:-1]), tuple(qd_start[:-1])
         self.nq, self.nv = q_start[-1], qd_start[-1]
         self.default_joint_q = rest_coordinates(bodies)
+        known = {**robot_parameters(self.description), **(more or {})}
+        where = wp.device_to_torch(self.device)
+        self.varied = Parameters(known, parameters, num_envs, dtype, where)
+        self.columns = self.varied.columns
         self._model = robot_model(self.description, self.scalar, self.device)
 
     @classmethod
@@ -95,6 +106,8 @@ class Articulation:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         inertia: Mapping[str, np.ndarray] | None = None,
+        parameters: Sequence[str] = (),
+        more: Mapping[str, Parameter] | None = None,
     ) -> Articulation:
         """Load a robot from a USD file with UsdPhysics; arguments as for the class.
 
@@ -104,7 +117,8 @@ class Articulation:
         """
         from warp_envs.usd.loader import load_robot  # USD only where a file is read
 
-        return cls(load_robot(Path(path)), num_envs, device=device, dtype=dtype, inertia=inertia)
+        description = load_robot(Path(path))
+        return cls(description, num_envs, device, dtype, inertia, parameters, more)
 
     @classmethod
     def from_description(
@@ -114,9 +128,30 @@ class Articulation:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         inertia: Mapping[str, np.ndarray] | None = None,
+        parameters: Sequence[str] = (),
+        more: Mapping[str, Parameter] | None = None,
     ) -> Articulation:
         """Take a robot that was described in Python; arguments as for the class."""
-        return cls(description, num_envs, device=device, dtype=dtype, inertia=inertia)
+        return cls(description, num_envs, device, dtype, inertia, parameters, more)
+
+    # Parameters ---------------------------------------------------------------------------------
+
+    def parameters(self) -> dict[str, Parameter]:
+        """All physical parameters by name; `varies` says which differ from copy to copy."""
+        return dict(self.varied.known)
+
+    def set_parameters(self, values: Mapping[str, Value]) -> None:
+        """Take new values of parameters that vary, as for the functions below.
+
+        Args:
+            values: name -> numbers or a tensor that broadcasts to (num_envs, *shape). A tensor that
+                requires a gradient gets one from what is computed afterwards.
+
+        Raises:
+            ValueError: a name that does not vary, a value out of range or of the wrong shape, dtype
+                or device. Nothing has been set then.
+        """
+        self.varied.set(values)
 
     # Functions of torch tensors -----------------------------------------------------------------
 
@@ -133,7 +168,7 @@ class Articulation:
         self._check("joint_q", joint_q, self.nq)
         self._check("joint_qd", joint_qd, self.nv)
         self._check("joint_f", joint_f, self.nv)
-        return self._forward_dynamics(joint_q, joint_qd, joint_f)[0]
+        return self._forward_dynamics(joint_q, joint_qd, joint_f, *self._given())[0]
 
     def mass_matrix(self, joint_q: torch.Tensor) -> torch.Tensor:
         """Joint-space inertia M (num_envs, nv, nv), armature included.
@@ -142,7 +177,7 @@ class Articulation:
             ValueError: an argument of the wrong shape, dtype or device.
         """
         self._check("joint_q", joint_q, self.nq)
-        return self._mass_matrix(joint_q)[0]
+        return self._mass_matrix(joint_q, *self._given())[0]
 
     def body_poses(self, joint_q: torch.Tensor) -> torch.Tensor:
         """World poses (num_envs, bodies, 7) of the body frames: position [m], then quaternion.
@@ -151,7 +186,7 @@ class Articulation:
             ValueError: an argument of the wrong shape, dtype or device.
         """
         self._check("joint_q", joint_q, self.nq)
-        return self._body_poses(joint_q)[0]
+        return self._body_poses(joint_q, *self._given())[0]
 
     # Launches in a program ----------------------------------------------------------------------
 
@@ -165,6 +200,7 @@ class Articulation:
         next_joint_qd: wp.array,
         dt: float,
         substeps: int,
+        parameters: wp.array | None = None,
         compiled: bool | None = None,
     ) -> None:
         """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
@@ -181,6 +217,7 @@ class Articulation:
             next_joint_qd: velocities after.
             dt: length of the control step [s].
             substeps: integration steps in it.
+            parameters: the numbers that vary, (num_envs, columns.count), where any do.
             compiled: True for a kernel compiled for this robot, many times faster on a CPU; False
                 for the plain kernels, the reference it is held against; None compiles except for
                 robots so large that it takes long.
@@ -205,10 +242,12 @@ class Articulation:
                 next_joint_qd,
                 dt,
                 substeps,
+                columns=self.columns,
+                parameters=parameters,
             )
             return
         scratch = self._scratch(program, substeps)
-        model = [self._model, self.scalar(dt / substeps), substeps]
+        model = [self._record_model(program, parameters), self.scalar(dt / substeps), substeps]
         program.launch(
             kernels.control_step[self.scalar],
             self.num_envs,
@@ -223,6 +262,7 @@ class Articulation:
         joint_qd: wp.array,
         body_q: wp.array,
         body_qd: wp.array,
+        parameters: wp.array | None = None,
     ) -> None:
         """Append the bodies' world poses and velocities.
 
@@ -233,16 +273,42 @@ class Articulation:
             body_q: position [m] and quaternion of each body frame, (num_envs, bodies, 7).
             body_qd: velocity of each centre of mass [m/s] and angular velocity [rad/s] in world
                 axes, (num_envs, bodies, 6).
+            parameters: the numbers that vary, (num_envs, columns.count), where any do.
         """
+        model = self._record_model(program, parameters)
         program.launch(
             kernels.body_kinematics[self.scalar],
             self.num_envs,
-            [self._model, joint_q, joint_qd, self._scratch(program, 1), body_q, body_qd],
+            [model, joint_q, joint_qd, self._scratch(program, 1), body_q, body_qd],
             repeated=True,
         )
 
+    def record_masses(
+        self, program: Program, parameters: wp.array | None = None
+    ) -> tuple[wp.array, int]:
+        """Append what the bodies' masses need, and return them (rows, bodies) [kg], and a stride.
+
+        Environment `env` has the row `env * stride`.
+        """
+        if parameters is None or not self.columns.any_of("mass"):
+            return self._model.mass, 0
+        return Rows(program, self.columns, parameters).masses(self.description), 1
+
+    def record_centers(
+        self, program: Program, parameters: wp.array | None = None
+    ) -> tuple[wp.array, int]:
+        """As `record_masses`, of their centres in the bodies' frames [m]."""
+        if parameters is None or not self.columns.any_of("com"):
+            return self._model.com, 0
+        return Rows(program, self.columns, parameters).centers(self.description), 1
+
     def record_contact_forces(
-        self, program: Program, joint_q: wp.array, joint_qd: wp.array, force: wp.array
+        self,
+        program: Program,
+        joint_q: wp.array,
+        joint_qd: wp.array,
+        force: wp.array,
+        parameters: wp.array | None = None,
     ) -> None:
         """Append the ground's force on each body.
 
@@ -251,6 +317,7 @@ class Articulation:
             joint_q: coordinates, (num_envs, nq).
             joint_qd: velocities, (num_envs, nv).
             force: in world axes [N], (num_envs, bodies, 3).
+            parameters: the numbers that vary, (num_envs, columns.count), where any do.
         """
         vector = precision_of(self.scalar).vec6
         bias = program.array((self.num_envs, len(self.body_names)), vector, shared=True)
@@ -258,34 +325,46 @@ class Articulation:
         program.launch(
             contact_kernels.contact_forces[self.scalar],
             self.num_envs,
-            [self._model, joint_q, joint_qd, scratch, bias, force],
+            [self._record_model(program, parameters), joint_q, joint_qd, scratch, bias, force],
             repeated=True,
         )
 
     # Inside -------------------------------------------------------------------------------------
 
+    def _given(self) -> list[torch.Tensor]:
+        """What the functions take beside their arguments."""
+        return [self.varied.rows()] if self.columns.keys else []
+
+    def _varied_rows(self, program: Program) -> list[wp.array]:
+        """The arrays of what `_given` gives."""
+        return [self._rows(program, self.columns.count)] if self.columns.keys else []
+
+    def _record_model(self, program: Program, parameters: wp.array | None) -> Any:
+        """The struct of constants, filled from what varies."""
+        if parameters is None:
+            return self._model
+        return record_varied_model(program, self.description, self._model, self.columns, parameters)
+
     @cached_property
     def _forward_dynamics(self) -> TorchFunction:
         program = Program(str(self.device))
         q, qd, f, qdd = (self._rows(program, n) for n in (self.nq, self.nv, self.nv, self.nv))
-        scratch = self._scratch(program, 1)
+        varied = self._varied_rows(program)
+        model, scratch = self._record_model(program, *varied or [None]), self._scratch(program, 1)
         program.launch(
-            kernels.forward_dynamics[self.scalar],
-            self.num_envs,
-            [self._model, q, qd, f, scratch, qdd],
+            kernels.forward_dynamics[self.scalar], self.num_envs, [model, q, qd, f, scratch, qdd]
         )
-        return program.function([q, qd, f], [qdd])
+        return program.function([q, qd, f, *varied], [qdd])
 
     @cached_property
     def _mass_matrix(self) -> TorchFunction:
         program = Program(str(self.device))
         q = self._rows(program, self.nq)
         matrix = program.array((self.num_envs, self.nv, self.nv), self.scalar)
-        scratch = self._scratch(program, 1)
-        program.launch(
-            kernels.mass_matrix[self.scalar], self.num_envs, [self._model, q, scratch, matrix]
-        )
-        return program.function([q], [matrix])
+        varied = self._varied_rows(program)
+        model, scratch = self._record_model(program, *varied or [None]), self._scratch(program, 1)
+        program.launch(kernels.mass_matrix[self.scalar], self.num_envs, [model, q, scratch, matrix])
+        return program.function([q, *varied], [matrix])
 
     @cached_property
     def _body_poses(self) -> TorchFunction:
@@ -294,8 +373,9 @@ class Articulation:
         count = len(self.body_names)
         body_q = program.array((self.num_envs, count, 7), self.scalar)
         body_qd = program.array((self.num_envs, count, 6), self.scalar)
-        self.record_kinematics(program, q, qd, body_q, body_qd)
-        return program.function([q], [body_q])
+        varied = self._varied_rows(program)
+        self.record_kinematics(program, q, qd, body_q, body_qd, *varied)
+        return program.function([q, *varied], [body_q])
 
     def _rows(self, program: Program, width: int) -> wp.array:
         return program.array((self.num_envs, width), self.scalar)

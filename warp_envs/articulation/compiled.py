@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from kernels.compiled.cpp import step_kernel, trail_width
+from kernels.compiled.cpp import trail_width
+from kernels.compiled.kernel import step_kernel
 from kernels.compiled.mechanism import (
     Contact,
     Coupling,
@@ -22,8 +23,10 @@ from kernels.compiled.mechanism import (
     Mechanism,
 )
 from kernels.compiled.step_equations import StepEquations
+from warp_envs.articulation.columns import NOTHING, Columns
 from warp_envs.articulation.contacts import ContactPoint, contact_points
 from warp_envs.articulation.model import passive_damping
+from warp_envs.articulation.variation import Member, variation_of
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
 from warp_envs.usd import passive
@@ -48,6 +51,8 @@ def record_compiled_step(
     dt: float,
     substeps: int,
     lanes: int | None = None,
+    columns: Columns = NOTHING,
+    parameters: wp.array | None = None,
 ) -> None:
     """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
@@ -65,6 +70,8 @@ def record_compiled_step(
         dt: length of the control step [s].
         substeps: integration steps in it.
         lanes: environments that a CPU computes side by side; None: what its registers hold.
+        columns: what varies from environment to environment.
+        parameters: its numbers, (num_envs, columns.count).
 
     Raises:
         ValueError: a robot without a joint that moves.
@@ -78,14 +85,23 @@ def record_compiled_step(
         numbers = description.ground.table[0].reshape(-1)
     ground = wp.array(numbers, dtype=scalar, device=program.device)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd, ground]
-    kernel = _kernel(description, scalar, lanes)
+    arrays += [] if parameters is None else [parameters]
+    kernel = _kernel(description, scalar, lanes, columns)
     name = f"the dynamics of {description.name!r} ({description.nv} degrees of freedom)"
     program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays], name=name)
 
 
 @lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
-def _kernel(description: RobotDescription, scalar: type, lanes: int | None) -> wp.Kernel:
-    return step_kernel(StepEquations(mechanism_of(description)), scalar, lanes)
+def _kernel(
+    description: RobotDescription, scalar: type, lanes: int | None, columns: Columns
+) -> wp.Kernel:
+    return step_kernel(equations_of(description, columns), scalar, lanes)
+
+
+def equations_of(description: RobotDescription, columns: Columns = NOTHING) -> StepEquations:
+    """The traced step of a robot of which `columns` vary."""
+    mechanism, members = _lay_out(description)
+    return StepEquations(mechanism, variation_of(description, members, columns))
 
 
 class _Frame:
@@ -107,10 +123,16 @@ def mechanism_of(description: RobotDescription) -> Mechanism:
     Raises:
         ValueError: a robot without a joint that moves.
     """
+    return _lay_out(description)[0]
+
+
+def _lay_out(description: RobotDescription) -> tuple[Mechanism, list[list[Member]]]:
+    """The mechanism, and the bodies of each link."""
     frames: list[_Frame] = []
     joints: list[dict[str, Any]] = []
     members: list[list[tuple[Body, _Frame]]] = []
-    for body in description.bodies:
+    placed: list[list[Member]] = []
+    for index, body in enumerate(description.bodies):
         parent = frames[body.parent] if body.parent >= 0 else _Frame(-1, np.eye(3), np.zeros(3))
         if body.joint.kind == "fixed":
             frame = _welded(body, parent)
@@ -118,15 +140,17 @@ def mechanism_of(description: RobotDescription) -> Mechanism:
             joint, frame = _jointed(body, parent, len(joints))
             joints.append(joint)
             members.append([])
+            placed.append([])
         frames.append(frame)
         if frame.link >= 0:
             members[frame.link].append((body, frame))
+            placed[frame.link].append(Member(index, frame.rotation, frame.position))
     if not joints:
         given = f"{description.name} without a joint that moves"
         raise ArgumentError("description", given, "at least one")
     links = [Link(**joint, **_solid(parts)) for joint, parts in zip(joints, members, strict=True)]
     ground, couplings = _ground(description), tuple(_couplings(description, frames))
-    return Mechanism(tuple(links), description.gravity, ground, couplings)
+    return Mechanism(tuple(links), description.gravity, ground, couplings), placed
 
 
 def _couplings(description: RobotDescription, frames: list[_Frame]) -> Iterator[Coupling]:

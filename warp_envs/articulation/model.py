@@ -24,6 +24,9 @@ _KINDS = {
 
 _CONTACT_KINDS = {"ball": data.BALL, "ellipsoid": data.ELLIPSOID, "rim": data.RIM}
 
+VARYING = ("armature", "damping", "stiffness", "rest", "limit_ke")
+"""Constants of degrees of freedom that may vary from environment to environment."""
+
 _ONE_AXIS = ("revolute", "prismatic")
 
 
@@ -47,7 +50,7 @@ def rest_coordinates(bodies: Sequence[Body]) -> np.ndarray:
 
 
 def robot_model(description: RobotDescription, scalar: type, device: wp.Device) -> Any:
-    """The kernels' struct of a robot's constants on a device."""
+    """The kernels' struct of a robot's constants on a device, one row for all environments."""
     types = precision_of(scalar)
     bodies = description.bodies
     joints = [body.joint for body in bodies]
@@ -61,7 +64,8 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
         return wp.array(np.asarray(values, dtype=np.int32), dtype=wp.int32, device=device)
 
     model.num_bodies, model.num_coordinates, model.num_dofs = len(bodies), q_start[-1], qd_start[-1]
-    model.gravity = types.vec3(*np.asarray(description.gravity, dtype=np.float64))
+    model.stride = 0
+    model.gravity = array([[description.gravity]], types.vec3)
     model.parent = integers([body.parent for body in bodies])
     model.joint_kind = integers([_KINDS[joint.kind] for joint in joints])
     model.q_start, model.qd_start = integers(q_start), integers(qd_start)
@@ -74,11 +78,14 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
     model.rest_rotation = array([_rest_rotation(anchor) for anchor in anchors], types.quat)
     axes = [rotation_matrix(anchor.child_rotation) @ anchor.axis for anchor in anchors]
     model.axis = array(axes, types.vec3)
-    model.mass = array([body.mass for body in bodies], scalar)
-    model.com = array([body.com for body in bodies], types.vec3)
-    model.inertia = array([body.inertia for body in bodies], types.mat33)
-    for name, values in _dof_constants(bodies, q_start).items():
-        setattr(model, name, integers(values) if name == "coordinate" else array(values, scalar))
+    model.mass = array([[body.mass for body in bodies]], scalar)
+    model.com = array([[body.com for body in bodies]], types.vec3)
+    model.inertia = array([[body.inertia for body in bodies]], types.mat33)
+    for name, values in dof_constants(bodies, q_start).items():
+        if name == "coordinate":
+            model.coordinate = integers(values)
+        else:
+            setattr(model, name, array([values] if name in VARYING else values, scalar))
     model.moves = integers(_moves(bodies, qd_start))
     _set_contacts(model, description, types, array, integers)
     _set_lifts_and_drags(model, bodies, types, array, integers)
@@ -99,7 +106,7 @@ def _slot_starts(bodies: Sequence[Body]) -> list[int]:
     return starts
 
 
-def _dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, list[float]]:
+def dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, list[float]]:
     """Constants of each degree of freedom; springs and limits on hinges and slides only."""
     constants: dict[str, list[float]] = {}
     for body, start in zip(bodies, q_start, strict=False):
@@ -155,9 +162,9 @@ def _set_contacts(
     model.contact_radius = array([point.radius for point in points], types.scalar)
     frames = np.reshape([point.frame for point in points], (-1, 3, 3))
     model.contact_frame = array(frames, types.mat33)
-    for name in ("ke", "kd", "kf", "mu"):
-        value = 0.0 if material is None else getattr(material, name)
-        setattr(model, f"contact_{name}", types.scalar(value))
+    names = ("ke", "kd", "kf", "mu")
+    constants = [0.0 if material is None else getattr(material, name) for name in names]
+    model.contact_material = array([constants], types.scalar)
 
 
 def _set_lifts_and_drags(

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from warp_envs.articulation.anatomy import SINGLE, base_body, base_joints
+from warp_envs.articulation.parameters import Parameter, parameter
 from warp_envs.checks import (
     LARGEST,
     ArgumentError,
@@ -17,7 +19,6 @@ from warp_envs.checks import (
     check_positive,
     near_matches,
 )
-from warp_envs.robots.anatomy import SINGLE, base_body, base_joints
 from warp_envs.usd.description import Actuator, Joint, RobotDescription
 
 KINDS = ("motor", "position", "velocity")
@@ -38,12 +39,14 @@ class Drives:
         bodies: index of the body whose joint each action drives.
         slope: [N or N m], shape (num_actions,).
         bias: [N or N m], shape (num_actions,).
+        gear: of each motor whose force is proportional to it, else None.
     """
 
     description: RobotDescription
     bodies: list[int]
     slope: np.ndarray
     bias: np.ndarray
+    gear: list[float | None]
 
 
 def find_drives(
@@ -73,7 +76,7 @@ def find_drives(
     found.update(chosen)
     names = _driven(description, joints, actuated, found)
     gears = _gears(gear, len(names))
-    drives = []
+    drives, found_gears = [], []
     for name, own in zip(names, gears, strict=True):
         actuator = found.get(name, Actuator(name=name, joint=name))
         if own is not None and name not in chosen:
@@ -81,6 +84,9 @@ def find_drives(
                 raise ArgumentError("gear", f"{own}, but joint {name} has a servo", "null")
             actuator = replace(actuator, gear=own)
         drives.append(_drive(actuator, joints[name]))
+        bounded = bool(np.any(np.isfinite(actuator.force_range)))
+        scales = actuator.kind == "motor" and actuator.gear != 0.0 and not bounded
+        found_gears.append(actuator.gear if scales else None)
     bodies = [places[name] for name in names]
     servos = {body: joint for body, (_, _, joint) in zip(bodies, drives, strict=True)}
     parts = tuple(
@@ -92,7 +98,21 @@ def find_drives(
     if any(a is not b for a, b in zip(parts, description.bodies, strict=True)):
         description = replace(description, bodies=parts)
     slope, bias = (np.array([drive[k] for drive in drives]) for k in (0, 1))
-    return Drives(description, bodies, slope, bias)
+    return Drives(description, bodies, slope, bias, found_gears)
+
+
+def gear_parameters(drives: Drives) -> dict[str, Parameter]:
+    """The gears of motors as parameters: of each joint, and of all together."""
+    names = [drives.description.bodies[index].joint.name for index in drives.bodies]
+    gears = {i: gear for i, gear in enumerate(drives.gear) if gear is not None}
+    found = {
+        f"{names[i]}.gear": parameter(f"{names[i]}.gear", "gear", [gear], [("gear", i)], False)
+        for i, gear in gears.items()
+    }
+    if gears:
+        keys = [("gear", i) for i in gears]
+        found["gear"] = parameter("gear", "gear", list(gears.values()), keys, True)
+    return found
 
 
 def _check_single(description: RobotDescription, chosen: Mapping[str, Actuator]) -> None:

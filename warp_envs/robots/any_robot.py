@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from kernels.precision import precision_of
 from kernels.robots import contact_terms, task
 from kernels.robots import shared as robot
 from kernels.robots.terms import BASE_WIDTH, WIDTHS
+from warp_envs.articulation.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.contacts import ground_notes, robot_contacts
 from warp_envs.bridge.function import TorchFunction
@@ -22,7 +22,6 @@ from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.declarations import Quantity
 from warp_envs.robots import tasks
-from warp_envs.robots.anatomy import SINGLE, base_body, base_joints, horizontal_coordinates
 from warp_envs.robots.assets import usd_file
 from warp_envs.robots.base import ArticulatedEnv
 from warp_envs.robots.start import split_start, start_pose
@@ -244,7 +243,7 @@ class RobotEnv(ArticulatedEnv):
     @cached_property
     def _placing(self) -> Articulation:
         """The robot, or as much of it as carries the base where no term asks for all bodies."""
-        if "bodies" in self._needs:
+        if "bodies" in self._needs or self.articulation.columns.any_of("com"):
             return self.articulation
         description = self.articulation.description
         part = replace(
@@ -322,7 +321,7 @@ class RobotEnv(ArticulatedEnv):
         program.launch(terms.kernels.end, self.num_envs, inputs)
         told.terminated = terminated
         if "forces" in self._needs:
-            told.force = self._record_forces(program, next_state, action)
+            told.force = self._record_forces(program, state, next_state, action)
         inputs = [told, terms.parameters, terms.weights, reward_terms]
         program.launch(terms.kernels.judge, self.num_envs, inputs)
 
@@ -346,8 +345,7 @@ class RobotEnv(ArticulatedEnv):
         told.rest = numbers(self._rest[self._anatomy["joint_coordinate"]])
         told.lower = numbers([bodies[i].joint.lower for i in self._joints])
         told.upper = numbers([bodies[i].joint.upper for i in self._joints])
-        masses = np.array([body.mass for body in bodies])
-        told.mass_share = numbers(masses / masses.sum())
+        told.mass_share, told.mass_stride = self._record_mass_shares(program, after)
         told.joint_q, told.joint_qd = after["joint_q"], after["joint_qd"]
         told.joint_qd_before = before["joint_qd"]
         told.base, told.com = self._place(program, after)
@@ -367,7 +365,7 @@ class RobotEnv(ArticulatedEnv):
             shape = (self.num_envs, len(self.articulation.body_names), 3)
             found = self._touched[key] = program.array(shape, self.scalar)
             joints = (state["joint_q"], state["joint_qd"])
-            self.articulation.record_contact_forces(program, *joints, found)
+            self.articulation.record_contact_forces(program, *joints, found, state.parameters)
         return self._touched[key]
 
     def _place(self, program: Program, state: Arrays) -> tuple[wp.array, wp.array]:
@@ -380,23 +378,40 @@ class RobotEnv(ArticulatedEnv):
     def _record_place(self, program: Program, state: Arrays) -> tuple[wp.array, wp.array]:
         placing, n = self._placing, self.num_envs
         bodies = placing.description.bodies
-        vector = precision_of(self.scalar).vec3
-        coms = np.array([body.com for body in bodies])
+        com_in, stride = placing.record_centers(program, state.parameters)
         body_q = program.array((n, len(bodies), 7), self.scalar)
         body_qd = program.array((n, len(bodies), 6), self.scalar)
         base = program.array((n, BASE_WIDTH), self.scalar)
-        placing.record_kinematics(program, state["joint_q"], state["joint_qd"], body_q, body_qd)
-        inputs = [self._base, vector(*coms[self._base]), body_q, body_qd, base]
+        varied = state.parameters if placing is self.articulation else None
+        joints = (state["joint_q"], state["joint_qd"])
+        placing.record_kinematics(program, *joints, body_q, body_qd, varied)
+        inputs = [self._base, com_in, stride, body_q, body_qd, base]
         program.launch(task.place_base, n, inputs)
         if "bodies" not in self._needs:
             return base, wp.empty((0, 0, 0), dtype=self.scalar, device=program.device)
         com = program.array((n, len(bodies), 3), self.scalar)
-        inputs = [wp.array(coms, dtype=vector, device=program.device), body_q, com]
+        inputs = [com_in, stride, body_q, com]
         program.launch(task.place_masses, (n, len(bodies)), inputs)
         return base, com
 
-    def _record_forces(self, program: Program, state: Arrays, action: wp.array) -> wp.array:
-        """The actuators' forces (num_envs, num_actions) in a state."""
+    def _record_mass_shares(self, program: Program, state: Arrays) -> tuple[wp.array, int]:
+        """Each body's share of the robot's mass (rows, bodies), and the stride of the rows."""
+        robot = self.articulation
+        if "bodies" in self._needs and robot.columns.any_of("mass"):
+            mass, stride = robot.record_masses(program, state.parameters)
+            share = program.array(mass.shape, self.scalar)
+            total = program.array(self.num_envs, self.scalar)
+            program.launch(task.sum_masses, self.num_envs, [mass, total])
+            program.launch(task.share_masses, mass.shape, [mass, total, share])
+            return share, stride
+        masses = np.array([[body.mass for body in robot.description.bodies]])
+        shares = wp.array(masses / masses.sum(), dtype=self.scalar, device=program.device)
+        return shares, 0
+
+    def _record_forces(
+        self, program: Program, before: Arrays, state: Arrays, action: wp.array
+    ) -> wp.array:
+        """The actuators' forces (num_envs, num_actions) in a state that a step led to."""
         bodies = self._drives.bodies
         joints = [self.articulation.description.bodies[index].joint for index in bodies]
         servo = np.array([[j.servo_kp, j.servo_kd, *j.servo_range] for j in joints])
@@ -407,7 +422,8 @@ class RobotEnv(ArticulatedEnv):
         ]
         force = program.array(action.shape, self.scalar)
         inputs = [*indices, wp.array(servo, dtype=self.scalar, device=program.device)]
-        inputs += [self._record_drive(program, action), state["joint_q"], state["joint_qd"], force]
+        joint_f = self._record_drive(program, before, action)
+        inputs += [joint_f, state["joint_q"], state["joint_qd"], force]
         program.launch(robot.actuator_forces, action.shape, inputs)
         return force
 
@@ -444,14 +460,13 @@ class RobotEnv(ArticulatedEnv):
         if self.torch_task is None:
             super()._build_step()
             return
+        if self._noise is not None:
+            raise ArgumentError("observation_noise", str(self._noise), "0 beside a task in torch")
         n = self.num_envs
         p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
         self._make_memory(p)
-        state, stepped = self._state_arrays(p), self._state_arrays(p)
-        action = p.array((n, self.num_actions), self.scalar)
-        self.record_step(p, state, action, stepped)
+        physics = self._record_physics(p)
         self._program, self._sizes_at_step = p, None  # the task checks what it gives
-        physics = p.function([*state.values(), action], list(stepped.values()))
         self._step = tasks.TorchStep(self, self.torch_task, self._view, physics, self._kinematics())
 
     def _build_observe(self) -> None:
@@ -462,13 +477,14 @@ class RobotEnv(ArticulatedEnv):
             super()._build_observe()
 
     def _kinematics(self) -> TorchFunction:
-        """Poses, velocities and contact forces of all bodies, of joint_q and joint_qd."""
+        """Poses, velocities and contact forces of bodies by q, qd and the parameters in force."""
         n, robot = self.num_envs, self.articulation
         count = len(robot.body_names)
         p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
         q, qd = (p.array((n, width), self.scalar) for width in (robot.nq, robot.nv))
         body_q, body_qd = (p.array((n, count, width), self.scalar) for width in (7, 6))
         contact = p.array((n, count, 3), self.scalar)
-        robot.record_kinematics(p, q, qd, body_q, body_qd)
-        robot.record_contact_forces(p, q, qd, contact)
-        return p.function([q, qd], [body_q, body_qd, contact])
+        in_force = self.varying.arrays(p, n, self.scalar)
+        robot.record_kinematics(p, q, qd, body_q, body_qd, *in_force)
+        robot.record_contact_forces(p, q, qd, contact, *in_force)
+        return p.function([q, qd, *in_force], [body_q, body_qd, contact])

@@ -16,22 +16,36 @@ import numpy as np
 import torch
 import warp as wp
 
+from kernels.robots import delay, noise
 from kernels.robots import shared as robot
+from warp_envs.articulation.anatomy import SINGLE
 from warp_envs.articulation.articulation import Articulation
+from warp_envs.articulation.parameters import Parameter, Value, choose, robot_parameters
+from warp_envs.articulation.randomization import Draws, read_randomization
 from warp_envs.articulation.stiffness import advised_substeps
+from warp_envs.articulation.varying import Varying
+from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_integer, check_positive
-from warp_envs.declarations import DECLARED, Quantity, check_declared, check_widths
-from warp_envs.robots.actuators import find_drives
-from warp_envs.robots.anatomy import SINGLE
+from warp_envs.declarations import (
+    DECLARED,
+    UNWRITTEN,
+    Quantity,
+    check_declared,
+    check_widths,
+)
+from warp_envs.robots.actuators import find_drives, gear_parameters
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.ground import Ground
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+from warp_envs.vector_env import DRAWS, Arrays, DifferentiableVectorEnv
 
 _OF_ROBOTS = {"asset": "the path of a USD file", "gear": "a force or torque"}
 _FOUND = ("num_actions", "state_layout")
 """What an environment has to declare and a robot's finds in its file."""
+_DELAY_STREAM = 1500  # of random numbers, beyond those of starts and commands
+_NOISE_STREAM = 1501
+_LONGEST_DELAY = 100
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 
 
@@ -96,6 +110,10 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         *,
         num_envs: int,
         compiled: bool | None = None,
+        parameters: Sequence[str] = (),
+        randomize: Mapping[str, Any] | None = None,
+        action_delay: int | Sequence[int] = 0,
+        observation_noise: float | Sequence[float] = 0.0,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         **options: Any,
@@ -106,6 +124,15 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             num_envs: copies stepped together.
             compiled: True for a kernel compiled for the robot, False for the plain ones, None for
                 the faster (see `Articulation.record_step`).
+            parameters: names of what may differ from environment to environment, as
+                ``["friction", "torso.mass", "*_hip.damping"]``; see `parameters`.
+            randomize: how some of them are drawn for every episode, name -> spread, as
+                ``{friction: [0.5, 1.2], torso.mass: {scale: [0.8, 1.2]}}``; see
+                `warp_envs.articulation.randomization`. None: nothing is drawn.
+            action_delay: control steps after which an action reaches the robot, or [least, most]
+                of what is drawn for every episode; until the first does, there is none (zeros).
+            observation_noise: added to what is observed, uniform either way, new in every step: one
+                number, or one for each that is observed, in its unit.
             device: "cpu" or "cuda:0".
             dtype: torch.float32 or torch.float64.
             options: as `DifferentiableVectorEnv`.
@@ -129,9 +156,17 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         except ArgumentError as error:
             raise error.renamed("asset") if error.key == "path" else error from None
         drives = find_drives(description, self.actuated, self.gear, self.actuators)
+        more = gear_parameters(drives)
+        known = {**robot_parameters(drives.description), **more}
+        spreads = read_randomization(randomize, known)
+        varied = choose(known, parameters, "parameters")
+        names = [*varied, *(name for name in spreads if name not in varied)]
         self.articulation = Articulation.from_description(
-            drives.description, num_envs, device=device, dtype=dtype, inertia=self.inertia
+            drives.description, num_envs, device, dtype, self.inertia, names, more
         )
+        if names:
+            values = self.articulation.varied
+            self.varying = Varying(values, Draws(spreads, values) if spreads else None)
         steps = self.substeps
         if not isinstance(steps, int):
             steps = advised_substeps(self.articulation.description, self.control_step)
@@ -144,7 +179,10 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         self._driven = [self.articulation.qd_start[body] for body in drives.bodies]
         self.num_actions = len(self._driven)
         check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
-        self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state}
+        self._delay = _read_delay(action_delay)
+        self._noise = _read_noise(observation_noise)
+        own = {**self._queue(), **({} if self._noise is None else {"noise": 2})}
+        self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state, **own}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
         self.rows_per_block = math.ceil(50.0 / (0.4 + 0.01 * nv * steps))
         super().__init__(num_envs=num_envs, device=device, dtype=dtype, **options)
@@ -153,7 +191,14 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         self, program: Program, state: Arrays, action: wp.array, next_state: Arrays
     ) -> None:
         """Hold what the actions ask of the actuators over `substeps` substeps."""
-        joint_f = self._record_drive(program, action)
+        if self._delay[1]:
+            rows = [state[name] for name in self._queue()]
+            following = [next_state[name] for name in self._queue()]
+            inputs = [action, *rows, *following]
+            program.launch(delay.queue_actions, following[0].shape, inputs)
+        if self._noise is not None:
+            program.launch(noise.next_noise, self.num_envs, [state["noise"], next_state["noise"]])
+        joint_f = self._record_drive(program, state, action)
         self.articulation.record_step(
             program,
             state["joint_q"],
@@ -163,20 +208,82 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             next_state["joint_qd"],
             dt=self.control_step,
             substeps=self._substeps,
+            parameters=state.parameters,
             compiled=self.compiled,
         )
 
-    def _record_drive(self, program: Program, action: wp.array) -> wp.array:
-        """Joint forces (num_envs, nv) at an action, before what servos make of them."""
+    def record_observed(self, program: Program, state: Arrays, obs: wp.array) -> None:
+        """The observation, with its noise."""
+        if self._noise is None:
+            self.record_observation(program, state, obs)
+            return
+        spread = _per_coordinate("observation_noise", self._noise, np.ones(self.num_obs))
+        clean = program.array(obs.shape, self.scalar)
+        clean.fill_(UNWRITTEN)
+        self.record_observation(program, state, clean)
+        inputs = [wp.array(spread, dtype=self.scalar, device=program.device), state["noise"]]
+        program.launch(noise.add_noise, obs.shape, [*inputs, clean, obs])
+
+    @property
+    def driven_bodies(self) -> list[int]:
+        """The body whose joint each action drives."""
+        return list(self._drives.bodies)
+
+    @property
+    def driven_joints(self) -> list[str]:
+        """Names of these joints."""
+        return [self.articulation.joint_names[body] for body in self._drives.bodies]
+
+    def physics(self) -> TorchFunction:
+        """One control step as a function of torch tensors, without clipping or ends of episodes.
+
+        It takes the parts of `state_layout` (num_envs, n), the action (num_envs, num_actions) and,
+        if any vary, the parameters as `Parameters.rows` lays them out; it gives the parts after
+        the step. It is differentiable in all.
+        """
+        n = self.num_envs
+        p = Program(self.device, num_rows=n, num_blocks=self.num_blocks, remember=True)
+        return self._record_physics(p)
+
+    def _record_physics(self, program: Program) -> TorchFunction:
+        state, stepped = self._state_arrays(program), self._state_arrays(program)
+        action = program.array((self.num_envs, self.num_actions), self.scalar)
+        in_force = self.varying.arrays(program, self.num_envs, self.scalar)
+        state.parameters = in_force[0] if in_force else None
+        self.record_step(program, state, action, stepped)
+        return program.function([*state.values(), action, *in_force], list(stepped.values()))
+
+    def _queue(self) -> dict[str, int]:
+        """The state of actions that have not reached the robot yet."""
+        longest = self._delay[1]
+        return {"action_queue": longest * self.num_actions, "action_delay": 1} if longest else {}
+
+    def _record_drive(self, program: Program, state: Arrays, action: wp.array) -> wp.array:
+        """Joint forces (num_envs, nv) at an action in a state, before what servos make of them."""
+        if self._delay[1]:
+            late = program.array(action.shape, self.scalar)
+            rows = [state[name] for name in self._queue()]
+            program.launch(delay.delay_actions, action.shape, [action, *rows, late])
+            action = late
         nv = self.articulation.nv
         actuator = np.full(nv, -1, dtype=np.int32)
         actuator[self._driven] = np.arange(len(self._driven))
         slope, bias = np.zeros(nv), np.zeros(nv)
         slope[self._driven], bias[self._driven] = self._drives.slope, self._drives.bias
+        column = np.full(nv, -1, dtype=np.int32)
+        for dof, i, gear in zip(self._driven, count(), self._drives.gear, strict=False):
+            of = self.articulation.columns.of("gear", i)
+            if of is not None and gear is not None:
+                column[dof] = of.start
+                slope[dof], bias[dof] = slope[dof] / gear, bias[dof] / gear
         joint_f = program.array((self.num_envs, nv), self.scalar)
         inputs = [wp.array(actuator, dtype=wp.int32, device=program.device)]
         inputs += [wp.array(v, dtype=self.scalar, device=program.device) for v in (slope, bias)]
-        program.launch(robot.drive_joints, joint_f.shape, [*inputs, action, joint_f])
+        kernel = robot.drive_joints
+        if np.any(column >= 0):
+            kernel = robot.drive_joints_by_gear
+            inputs += [wp.array(column, dtype=wp.int32, device=program.device), state.parameters]
+        program.launch(kernel, joint_f.shape, [*inputs, action, joint_f])
         return joint_f
 
     def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
@@ -197,6 +304,11 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         scatter(state["joint_qd"], np.zeros(nv), spread)
         for name, width in self.extra_state.items():
             scatter(state[name], np.zeros(width), np.zeros(width))
+        if self._delay[1]:
+            inputs = [*self._delay, _DELAY_STREAM, rng, *(state[name] for name in self._queue())]
+            program.launch(delay.draw_delay, self.num_envs, inputs)
+        if self._noise is not None:
+            program.launch(noise.draw_key, self.num_envs, [_NOISE_STREAM, rng, state["noise"]])
 
     def _start_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """joint_q (nq) about which episodes start, and its spread (nq)."""
@@ -211,6 +323,40 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         if self.start_tilt and kinds[0] != "free":
             raise ArgumentError("start_tilt", repr(self.start_tilt), "0 without a free first body")
         return rest, _per_coordinate("start_q_spread", self.start_q_spread, single)
+
+    # Physical parameters ------------------------------------------------------------------------
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The robot's physical parameters by name, with shape, unit, default and range.
+
+        Those that may differ from environment to environment, as the option `parameters` or
+        `randomize` says, have `varies`.
+        """
+        return self.articulation.parameters()
+
+    def set_parameters(self, values: Mapping[str, Value]) -> None:
+        """Take new values of parameters that vary, from the next step on.
+
+        They hold until they are set again, through resets too; what is drawn for an episode takes
+        the place of a value, or goes with it, as `randomize` says. Observations, rewards and states
+        are differentiable in those that require a gradient.
+
+        Args:
+            values: name -> numbers or a tensor that broadcasts to (num_envs, *shape).
+
+        Raises:
+            ValueError: a name that does not vary, a value out of range or of the wrong shape, dtype
+                or device. Nothing has been set then.
+        """
+        self.articulation.set_parameters(values)
+
+    def get_parameters(self) -> dict[str, torch.Tensor]:
+        """The values in force of those that vary, name -> (num_envs, *shape), drawn ones too."""
+        varied = self.varying.parameters
+        if varied is None:
+            return {}
+        (rows,) = self.varying.in_force(self._memory.get(DRAWS))
+        return varied.named(rows)
 
     # What its numbers are -----------------------------------------------------------------------
 
@@ -278,6 +424,33 @@ def _load(path: Path, ground: Any) -> RobotDescription:
 
     description = load_robot(path)
     return description if ground is None else replace(description, ground=make_ground(ground))
+
+
+def _read_delay(given: int | Sequence[int]) -> tuple[int, int]:
+    """Least and most control steps of a delay."""
+    pair = given if isinstance(given, Sequence) and not isinstance(given, str) else (given, given)
+    accepted = f"a whole number from 0 to {_LONGEST_DELAY}, or [least, most]"
+    if len(pair) != 2:
+        raise ArgumentError("action_delay", repr(given), accepted)
+    try:
+        least, most = (check_integer("action_delay", x, 0, _LONGEST_DELAY) for x in pair)
+    except ArgumentError:
+        raise ArgumentError("action_delay", repr(given), accepted) from None
+    if least > most:
+        raise ArgumentError("action_delay", repr(given), accepted)
+    return least, most
+
+
+def _read_noise(given: float | Sequence[float]) -> np.ndarray | None:
+    """Spread of what is observed, one number or one for each; None: no noise."""
+    accepted = "a number of at least 0, or one for each that is observed"
+    try:
+        spread = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError("observation_noise", repr(given), accepted) from None
+    if spread.ndim > 1 or not np.all(np.isfinite(spread)) or np.any(spread < 0.0):
+        raise ArgumentError("observation_noise", repr(given), accepted)
+    return spread if np.any(spread) else None
 
 
 def _per_coordinate(

@@ -26,6 +26,7 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.checks import ArgumentError
 from warp_envs.references import is_reference, load_reference
+from warp_envs.vector_env import DRAWS
 
 if TYPE_CHECKING:
     from warp_envs.robots.any_robot import RobotEnv
@@ -229,18 +230,28 @@ class TorchStep:
             env: the environment, for its state's layout, its memory and its starts.
             task: the user's.
             view: what a task is told beside the state.
-            physics: the state's parts and the action -> the parts after the step.
-            kinematics: joint_q and joint_qd -> body_q, body_qd and contact.
+            physics: the state's parts, the action and the parameters in force, if any vary -> the
+                parts after the step.
+            kinematics: joint_q, joint_qd and these parameters -> body_q, body_qd and contact.
         """
         self._env, self._task, self._view = env, task, view
         self._physics, self._kinematics = physics, kinematics
 
     def observe(self, *parts: torch.Tensor) -> tuple[torch.Tensor]:
-        """The observation (num_envs, num_obs) of the state with these parts."""
-        return (self._task.observe(self._robot(torch.cat(parts, 1))),)
+        """The observation (num_envs, num_obs) of the state with these parts.
 
-    def __call__(self, state: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        After them come the parameters in force, if any vary.
+        """
+        count = len(self._widths)
+        rows, varied = torch.cat(parts[:count], 1), parts[count:]
+        return (self._task.observe(self._robot(rows, varied)),)
+
+    def __call__(
+        self, state: torch.Tensor, actions: torch.Tensor, *given: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         """Step from `state` (num_envs, n) by `actions` (num_envs, num_actions).
+
+        `given` are the parameters as they were set, if any vary.
 
         Returns:
             obs, reward, final_obs, terminated, truncated, diverged, reward terms (num_envs, terms)
@@ -250,8 +261,10 @@ class TorchStep:
         shut = ~torch.isfinite(actions.detach()).all(1)
         before = _Gate.apply(state, shut)
         action = _Gate.apply(actions, shut).clamp(-1.0, 1.0)
-        stepped = torch.cat(self._physics(*before.split(self._widths, 1), action), 1)
-        seen = self._robot(stepped)
+        varied = [_Gate.apply(rows, shut) for rows in env.varying.in_force(memory.get(DRAWS))]
+        parts = before.split(self._widths, 1)
+        stepped = torch.cat(self._physics(*parts, action, *varied), 1)
+        seen = self._robot(stepped, varied)
         earlier = self._parts(before)
         in_force = earlier.get("command", seen.command)
         robot = replace(seen, last_action=earlier["last_action"], command=in_force)
@@ -270,7 +283,8 @@ class TorchStep:
         final_obs = obs = raw_obs
         if bool((terminated | truncated).any()):
             done = terminated | truncated
-            final_obs, obs, stepped = self._begin_anew(state, raw_obs, stepped, diverged, done)
+            ends = (diverged, done)
+            final_obs, obs, stepped = self._begin_anew(state, raw_obs, stepped, *ends, varied)
         return obs, reward, final_obs, terminated, truncated, diverged, terms, stepped
 
     def _begin_anew(
@@ -280,13 +294,17 @@ class TorchStep:
         stepped: torch.Tensor,
         diverged: torch.Tensor,
         done: torch.Tensor,
+        varied: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Final observations, observations and states, where environments that ended start anew."""
         memory = self._env._memory
         with torch.no_grad():
-            fresh = torch.cat(self._env._start(memory["seed"], memory["reset_count"]), 1)
-            fresh_obs = self._task.observe(self._robot(fresh))
-            last_obs = self._task.observe(self._robot(state.detach()))
+            last_obs = self._task.observe(self._robot(state.detach(), varied))
+            fresh, drawn = self._env._begin()
+            if drawn is not None:
+                memory[DRAWS].copy_(torch.where(done[:, None], drawn, memory[DRAWS]))
+            renewed = self._env.varying.in_force(memory.get(DRAWS))
+            fresh_obs = self._task.observe(self._robot(fresh, renewed))
         memory["step_count"].masked_fill_(done, 0)
         memory["reset_count"] += done.to(memory["reset_count"].dtype)
         return (
@@ -302,9 +320,9 @@ class TorchStep:
     def _parts(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         return dict(zip(self._env.state_layout, rows.split(self._widths, 1), strict=True))
 
-    def _robot(self, rows: torch.Tensor) -> RobotState:
+    def _robot(self, rows: torch.Tensor, varied: Sequence[torch.Tensor]) -> RobotState:
         parts = self._parts(rows)
-        body_q, body_qd, contact = self._kinematics(parts["joint_q"], parts["joint_qd"])
+        body_q, body_qd, contact = self._kinematics(parts["joint_q"], parts["joint_qd"], *varied)
         return RobotState(
             joint_q=parts["joint_q"],
             joint_qd=parts["joint_qd"],

@@ -150,10 +150,10 @@ class RingEnv(DifferentiableVectorEnv):
             state = after
 
     def _rows_of_state(self, program: Program) -> Arrays:
-        return {
-            name: program.array((self.num_envs, width), self.scalar)
-            for name, width in self.state_layout.items()
-        }
+        rows = Arrays("state")
+        for name, width in self.state_layout.items():
+            rows[name] = program.array((self.num_envs, width), self.scalar)
+        return rows
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """What a car's own sensors tell."""

@@ -5,11 +5,11 @@ from functools import cache
 import numpy as np
 import torch
 
-from kernels.compiled.step_equations import StepEquations
 from kernels.compiled.tracer import evaluate
 from tests.kernels.articulation import robots
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.compiled import mechanism_of, record_compiled_step
+from warp_envs.articulation.columns import NOTHING
+from warp_envs.articulation.compiled import equations_of, record_compiled_step
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.usd.ground import HeightField
@@ -18,20 +18,25 @@ CONTROL_STEP = 1.0 / 60.0
 
 
 def program(
-    description, num_envs, dtype, substeps, plain=False, lanes=None, num_blocks=1, device="cpu"
-):
-    """The control step as a function of torch tensors (joint_q, joint_qd, joint_f)."""
+    description, num_envs, dtype, substeps, plain=False, lanes=None, num_blocks=1, device="cpu",
+    varied=(),
+):  # fmt: skip
+    """The control step as a function of torch tensors: joint_q, joint_qd, joint_f, what varies."""
     recorded = Program(device, num_rows=num_envs, num_blocks=num_blocks)
     nq, nv = description.nq, description.nv
     q, qd, f, next_q, next_qd = (
         recorded.array((num_envs, n), scalar_type(dtype)) for n in (nq, nv, nv, nq, nv)
     )
     step = (recorded, q, qd, f, next_q, next_qd, CONTROL_STEP, substeps)
+    columns = columns_of(description, varied)
+    p = [recorded.array((num_envs, columns.count), scalar_type(dtype))] if varied else []
     if plain:
-        Articulation(description, num_envs, device, dtype).record_step(*step, compiled=False)
+        robot = Articulation(description, num_envs, device, dtype, parameters=varied)
+        robot.record_step(*step, *p, compiled=False)
     else:
-        record_compiled_step(recorded, description, *step[1:], lanes=lanes)
-    return recorded.function([q, qd, f], [next_q, next_qd])
+        what = {"columns": columns, "parameters": p[0]} if p else {}
+        record_compiled_step(recorded, description, *step[1:], lanes=lanes, **what)
+    return recorded.function([q, qd, f, *p], [next_q, next_qd])
 
 
 def values_and_gradients(function, inputs, seeds) -> list[torch.Tensor]:
@@ -52,13 +57,14 @@ def random_inputs(description, num_envs, seed, spread=0.3, force=5.0):
     return [torch.tensor(x) for x in inputs], [torch.tensor(x) for x in seeds]
 
 
-def by_numpy(description, inputs, seeds, substeps):
+def by_numpy(description, inputs, seeds, substeps, varied=()):
     """What `values_and_gradients` gives, from the traced blocks run on numpy arrays."""
-    equations = _equations(description)
+    equations = _equations(description, columns_of(description, varied))
     columns = {"dt": [CONTROL_STEP / substeps], "qdd": [0.0] * equations.nv}
+    names = ["q", "qd", "f"] + ["p"] * (len(inputs) > 3)
     if isinstance(description.ground, HeightField):
         columns["ground"] = description.ground.table[0].reshape(-1)
-    for name, rows in zip(("q", "qd", "f"), inputs, strict=True):
+    for name, rows in zip(names, inputs, strict=True):
         columns[name] = list(rows.numpy().T)
     entry = columns["q"]
     _run(equations.enter, columns)
@@ -70,6 +76,7 @@ def by_numpy(description, inputs, seeds, substeps):
     for name, rows in zip(("adj_q", "adj_qd"), seeds, strict=True):
         columns[name] = list(rows.numpy().T)
     columns["adj_f"] = [np.zeros(len(inputs[0]))] * equations.nv
+    columns["adj_p"] = [np.zeros(len(inputs[0]))] * equations.num_parameters
     _run(equations.leave_reverse, columns)
     _run(equations.leave, columns)
     outputs = [columns["q"], columns["qd"]]
@@ -78,13 +85,18 @@ def by_numpy(description, inputs, seeds, substeps):
         _run(equations.substep_reverse, columns)
     columns["q"] = entry
     _run(equations.enter_reverse, columns)
-    outputs += [columns[name] for name in ("adj_q", "adj_qd", "adj_f")]
+    outputs += [columns[f"adj_{name}"] for name in names]
     return [torch.tensor(np.stack(rows, axis=1)) for rows in outputs]
 
 
+def columns_of(description, names):
+    """Where the numbers of the named parameters lie in a row."""
+    return Articulation(description, 1, parameters=names).columns if names else NOTHING
+
+
 @cache
-def _equations(description):
-    return StepEquations(mechanism_of(description))
+def _equations(description, varied):
+    return equations_of(description, varied)
 
 
 def _run(block, columns):

@@ -9,7 +9,8 @@ import pytest
 import torch
 import warp as wp
 
-from kernels.compiled.cpp import step_kernel, trail_width
+from kernels.compiled.cpp import trail_width
+from kernels.compiled.kernel import step_kernel
 from kernels.compiled.step_equations import StepEquations
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.control_steps import (
@@ -125,7 +126,7 @@ def test_one_robot_traced_twice_is_one_kernel():
 NAMES_A_PENDULUM = """
 import numpy as np, warp as wp
 from kernels.compiled.mechanism import Link, Mechanism
-from kernels.compiled.cpp import step_kernel
+from kernels.compiled.kernel import step_kernel
 from kernels.compiled.step_equations import StepEquations
 
 names = ["armature", "damping", "stiffness", "rest", "lower", "upper", "limit_ke"]

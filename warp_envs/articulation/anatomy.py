@@ -73,6 +73,12 @@ def _is_vertical(bodies: Sequence[Body], index: int) -> bool:
     return bool(abs(axis[2]) > 0.5)
 
 
+def has_weight(description: RobotDescription, index: int) -> bool:
+    """Whether a body is more than a means to part the coordinates of a joint."""
+    negligible = _NEGLIGIBLE * sum(body.mass for body in description.bodies)
+    return description.bodies[index].mass > negligible
+
+
 def _trunk(bodies: Sequence[Body], index: int) -> int:
     """The first body with mass on the way to a body from its tree's root, -1 if there is none."""
     negligible = _NEGLIGIBLE * sum(body.mass for body in bodies)
