@@ -5,9 +5,9 @@ import torch
 
 import warp_envs
 from gippo.experience.critic import CriticConfig
-from gippo.learner import Learner, LearnerConfig, NetworkConfig
+from gippo.learner import Learner, LearnerConfig
 from gippo.methods.gippo_adaptive import GIPPOAdaptive, GIPPOAdaptiveConfig, squashed_entropy
-from gippo.networks.perceptron import log_prob
+from gippo.networks.perceptron import ActorConfig, log_prob
 from gippo.updates.natural_step import NaturalStepConfig
 from tests.gippo.methods.test_lr_rp import GAMMA, LAMBDA, made_up_window
 from tests.gippo.policies import make_context
@@ -119,7 +119,7 @@ def test_the_entropy_of_squashed_actions_has_its_most_at_a_finite_width():
 
 def test_de_jongs_function_is_brought_below_what_single_steps_reach():
     env = warp_envs.make("dejong", num_envs=64, dim=2, seed=0)
-    network = NetworkConfig(hidden=[16])
+    network = ActorConfig([16])
     config = LearnerConfig(horizon=1, actor=network, critic=CriticConfig(hidden=[16], iterations=1))
     learner = Learner(env, config, GIPPOAdaptiveConfig(), num_epochs=80, seed=0)
     returns = [learner.train_epoch()["episode_return"] for _ in range(80)]
