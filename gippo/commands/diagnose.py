@@ -23,7 +23,8 @@ gippo diagnose: tell for how long a window an environment's gradients can be tru
 The analytical gradient of the return of the first 1, 2, 4, ... steps is compared with two estimates
 that have no bias and need no derivative, finite differences and the likelihood ratio, from the same
 states and noise: its bias and its variance show where it stops being of use. Beside that, the
-shares of GI-PPO's epochs in which each of its three criteria lowered alpha.
+shares of GI-PPO's epochs in which each of its three criteria lowered alpha, or the shares of signal
+by which gippo_adaptive steps.
 
 Usage: gippo diagnose env=NAME [key=value ...]
        gippo diagnose run_dir=FOLDER [key=value ...]     with a trained run's policy

@@ -28,6 +28,7 @@ Experiments:
   figure5              variance of the gradients beside the determinant, with alpha fixed
   figure6              alpha and its criteria on the functions in 64 dimensions
   figure7              the same on the Ant, with out-of-range ratios up to 0.5 and to 1
+  ladder               all methods, gippo_adaptive beside the best of the others, on all problems
 
 Trains what is missing, a run per core at a time, each on one thread. A run that is there already
 is used if its whole configuration and the code that makes its numbers (learner, method,
@@ -63,7 +64,7 @@ class ReproduceConfig:
     problems: list[str] | None = None
     """Some of the experiment's environments; null: all."""
     methods: list[str] | None = None
-    """Any of lr, rp, ppo, lr_rp, pe, gippo; null: the experiment's."""
+    """Any of lr, rp, ppo, lr_rp, pe, gippo, gippo_adaptive; null: the experiment's."""
     jobs: int | None = None
     """Runs at a time; null: one per core."""
     runs_dir: str = "runs/reproduce"

@@ -34,6 +34,14 @@ CRITERIA = {
     "bias_binds": "bias: the surrogate falls along them",
     "out_of_range_binds": "out-of-range ratio: no room left for PPO",
 }
+TRUST = {
+    "share_rp": "of RP is signal",
+    "share_lr": "of LR is signal",
+    "share_mixed": "of their mixture is signal",
+    "kappa_lr": "of the mixture is LR's",
+}
+"""What gippo_adaptive tells of its gradients (`gippo.updates.trust`), means over epochs."""
+_TOLD = {**CRITERIA, **TRUST}
 
 
 Shares = dict[str, float]
@@ -87,7 +95,7 @@ def _of_run(run_dir: Path) -> tuple[TrainConfig, dict, Shares, str]:
     config = load_config(run_dir)
     path = checkpoint_of(run_dir, "best")
     columns = read_metrics(run_dir)
-    shares = {name: float(np.nanmean(columns[name])) for name in CRITERIA if name in columns}
+    shares = {name: float(np.nanmean(columns[name])) for name in _TOLD if name in columns}
     return config, read(path)["learner"], shares, f"the best policy of {run_dir}"
 
 
@@ -104,7 +112,7 @@ def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
     rows = [learner.train_epoch() for _ in range(epochs)]
     shares = {
         name: float(np.mean([row[name] for row in rows]))
-        for name in CRITERIA
+        for name in _TOLD
         if rows and name in rows[0]
     }
     return learner.state_dict(), shares
@@ -167,13 +175,16 @@ def _print_growth(qualities: Sequence[GradientQuality], console: Console) -> Non
 
 def _print_shares(shares: Shares, console: Console) -> None:
     for name, share in shares.items():
-        console.print(f"{share:4.0%} of epochs lowered alpha for the {CRITERIA[name]}")
+        if name in CRITERIA:
+            console.print(f"{share:4.0%} of epochs lowered alpha for the {CRITERIA[name]}")
+        else:
+            console.print(f"{share:4.0%} {TRUST[name]}, by the halves of the windows")
 
 
 def plot_diagnosis(
     qualities: Sequence[GradientQuality], shares: Shares, path: Path, title: str
 ) -> None:
-    """Noise and bias against the window's length, and the criteria's shares."""
+    """Noise and bias against the window's length, and what the method told of its gradients."""
     panels = 3 if shares else 2
     figure = Figure(figsize=(4.6 * panels, 4.0), layout="constrained")
     axes = figure.subplots(1, panels)
@@ -208,8 +219,9 @@ def plot_diagnosis(
 
 
 def _draw_shares(axis: Axes, shares: Shares, colour: str) -> None:
-    names = [CRITERIA[name].partition(":")[0] for name in shares]
+    criteria = any(name in CRITERIA for name in shares)
+    names = [_TOLD[name].partition(":")[0] if criteria else name for name in shares]
     axis.bar(names, [100.0 * share for share in shares.values()], color=colour)
     axis.set_ylim(0.0, 100.0)
-    axis.set_ylabel("% of epochs that lowered alpha")
-    axis.set_title("criteria of GI-PPO")
+    axis.set_ylabel("% of epochs that lowered alpha" if criteria else "% (mean over epochs)")
+    axis.set_title("criteria of GI-PPO" if criteria else "trust of gippo_adaptive")

@@ -11,6 +11,7 @@ from gippo.experience.critic import CriticConfig
 from gippo.learner import Learner, LearnerConfig, NonFiniteError, _as_floats
 from gippo.methods.ahac import AHACConfig
 from gippo.methods.gippo import GIPPOConfig
+from gippo.methods.gippo_adaptive import GIPPOAdaptiveConfig
 from gippo.methods.lr import LRConfig
 from gippo.methods.lr_rp import LRRPConfig
 from gippo.methods.pe import PEConfig
@@ -31,6 +32,7 @@ METHODS = {
     "pe": PEConfig(ppo=PPOConfig(minibatch_size=8)),
     "ppo": PPOConfig(schedule="adaptive", minibatch_size=8),
     "gippo": GIPPOConfig(AlphaConfig(alpha_0=0.1), PPOConfig(minibatch_size=8)),
+    "gippo_adaptive": GIPPOAdaptiveConfig(),
     "shac": SHACConfig(),
     "ahac": AHACConfig(min_horizon=6, max_horizon=6),
     "sapo": SAPOConfig(),
@@ -166,11 +168,13 @@ def test_without_native_passes_an_epoch_is_the_same_to_rounding(method):
     native, plain = (
         small_learner(method, env=Particle(4, limit=10), native=flag) for flag in (True, False)
     )
+    # Conjugate gradients on a nearly singular matrix multiply what rounding did.
+    within = 1e-5 if method == "gippo_adaptive" else 1e-8
     for epoch in range(2):
         for own, other in zip(run(native, 1), run(plain, 1), strict=True):
             assert own.keys() == other.keys()
             for name, value in own.items():
-                expected = pytest.approx(other[name], rel=1e-8, abs=1e-9, nan_ok=True)
+                expected = pytest.approx(other[name], rel=within, abs=0.1 * within, nan_ok=True)
                 assert value == expected, (epoch, name)
 
 

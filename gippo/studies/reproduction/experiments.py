@@ -32,10 +32,12 @@ from gippo.studies.reproduction.paper import (
 from gippo.studies.reproduction.runs import Run, complete
 from gippo.studies.reproduction.tables import (
     HEADER,
+    LADDER_HEADER,
     ORDER_HEADER,
     VERDICTS,
     Cell,
     cell_rows,
+    ladder_rows,
     make_cell,
     markdown_table,
     order_rows,
@@ -210,12 +212,21 @@ def _scores(work: Reproduction) -> None:
     if orders and not shortened:
         work.show(orders, ORDER_HEADER)
         sections += ["## The paper's rankings", markdown_table(orders, ORDER_HEADER)]
+    ladder = ladder_rows(cells)
+    if ladder:
+        work.show(ladder, LADDER_HEADER)
+        sections = ["## The ladder", _LADDER_TEXT, markdown_table(ladder, LADDER_HEADER), *sections]
     if aggregates:
         work.show(aggregates, AGGREGATE_HEADER)
         sections += ["## Over all problems", _AGGREGATE_TEXT, _aggregate_table(aggregates)]
     notes = list(experiment.notes)
     work.publish(experiment.title, sections, runs=runs, shortened=shortened, notes=notes)
 
+
+_LADDER_TEXT = """\
+gippo_adaptive beside the best of the other methods, means over seeds ± their standard deviation.
+The gap is the difference over the range from the worst to the best of the others (of logarithms for
+the functions), positive where gippo_adaptive is above. Seconds are a run's, on one thread."""
 
 _AGGREGATE_TEXT = """\
 Scores are normalised per problem: 0 is the paper's worst method, 1 its best (logarithms for the

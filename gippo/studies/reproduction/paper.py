@@ -16,8 +16,11 @@ METHODS = {
     "lr_rp": "LR+RP",
     "pe": "PE",
     "gippo": "GI-PPO",
+    "gippo_adaptive": "adaptive",
 }
 """All methods, in the order of columns, with their names in tables."""
+OURS = "gippo_adaptive"
+"""The one that the ladder sets beside the best of the others."""
 SEEDS = 5
 """Of the paper, and by default."""
 
@@ -168,6 +171,16 @@ EXPERIMENTS = {
             for m in ("lr", "rp", "ppo", "lr_rp")
         ),
         (_LR_RP_NOTE,),
+    ),
+    "ladder": Experiment(
+        "All methods on all problems",
+        (*FUNCTIONS, *PHYSICS, *TRAFFIC),
+        tuple(METHODS),
+        notes=(
+            "Every method has the environment file's preset; gippo_adaptive has none but what all "
+            "share: networks, environments, epochs and the critic's rate.",
+            _LR_RP_NOTE,
+        ),
     ),
 }
 """The experiments that are runs of methods on problems, by command."""

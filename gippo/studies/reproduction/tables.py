@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from gippo.studies.reproduction.paper import METHODS, Experiment, Problem
+from gippo.studies.reproduction.paper import METHODS, OURS, Experiment, Problem
 from gippo.studies.reproduction.runs import Run
 
 NEAR = 0.05
@@ -102,14 +102,13 @@ def cell_rows(cells: Cells) -> list[list[str]]:
     """One row a cell: problem, method, seeds, mean ± std, paper, ratio, verdict."""
     rows = []
     for cell in cells.values():
-        spread = "" if math.isnan(cell.std) else f" ± {score_text(cell.std, 3)}"
         failed = f", {cell.failures} given up" if cell.failures else ""
         rows.append(
             [
                 cell.problem.title,
                 METHODS[cell.method],
                 f"{len(cell.scores)}{failed}",
-                f"{score_text(cell.mean)}{spread}",
+                _mean_text(cell),
                 "-" if cell.paper is None else score_text(cell.paper),
                 "-" if cell.ratio is None else f"{cell.ratio:.3g}",
                 cell.verdict,
@@ -159,6 +158,51 @@ def order_rows(experiment: Experiment, cells: Cells) -> list[list[str]]:
 
 
 ORDER_HEADER = ("problem", "the paper's ranking", "ours", "")
+
+
+LADDER_HEADER = (
+    *("problem", "adaptive", "best of the others", "", "gap", "steps"),
+    *("seconds", "seconds of the best"),
+)
+
+
+def ladder_rows(cells: Cells) -> list[list[str]]:
+    """One row a problem: gippo_adaptive's mean beside the best mean of the others.
+
+    The gap is what it lies below the best (+ above), as a part of the range from the worst of the
+    others to the best; of logarithms where scores vanish.
+    """
+    rows = []
+    for env, problem in {cell.problem.env: cell.problem for cell in cells.values()}.items():
+        own = cells.get((env, OURS))
+        others = [c for (e, method), c in cells.items() if e == env and method != OURS]
+        others = sorted((c for c in others if c.scores), key=lambda c: c.mean)
+        if own is None or not own.scores or not others:
+            continue
+        best = others[-1]
+        rows.append(
+            [
+                problem.title,
+                _mean_text(own),
+                _mean_text(best),
+                METHODS[best.method],
+                _gap_text(problem, own.mean, others[0].mean, best.mean),
+                score_text(max(float(run.columns["env_steps"][-1]) for run in own.runs)),
+                *(f"{np.mean([run.seconds for run in cell.runs]):.0f}" for cell in (own, best)),
+            ]
+        )
+    return rows
+
+
+def _mean_text(cell: Cell) -> str:
+    spread = "" if math.isnan(cell.std) else f" ± {score_text(cell.std, 3)}"
+    return f"{score_text(cell.mean)}{spread}"
+
+
+def _gap_text(problem: Problem, own: float, worst: float, best: float) -> str:
+    if problem.logarithmic and max(own, worst, best) < 0.0:
+        own, worst, best = (-math.log10(-value) for value in (own, worst, best))
+    return "-" if best == worst else f"{(own - best) / (best - worst):+.1%}"
 
 
 def write_scores(cells: Cells, path: Path) -> None:

@@ -84,7 +84,7 @@ def test_every_environment_file_fits_every_method(env):
 
 
 def test_every_method_may_be_chosen():
-    built_in = ["ahac", "gippo", "lr", "lr_rp", "pe", "ppo", "rp", "sapo", "shac"]
+    built_in = ["ahac", "gippo", "gippo_adaptive", "lr", "lr_rp", "pe", "ppo", "rp", "sapo", "shac"]
     assert choices("algo") == sorted(method_names()) == built_in
 
 

@@ -184,6 +184,16 @@ def test_the_command_tells_and_draws(tmp_path, capsys):
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_tells_what_gippo_adaptive_trusts(tmp_path, capsys):
+    small = ["num_windows=16", "horizons=[1,2]", "epochs=2", "learner.horizon=2"]
+    out = f"out={tmp_path / 'diagnosis.png'}"
+    assert main(["diagnose", "env=dejong", "algo=gippo_adaptive", *small, out]) == 0
+    said = capsys.readouterr().out
+    for part in ("of RP is signal", "of LR is signal", "of the mixture is LR's"):
+        assert f"% {part}, by the halves of the windows" in said
+    assert "lowered alpha" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -1,0 +1,202 @@
+"""Adaptive GI-PPO: RP and LR as one gradient, and steps as long as the data vouch for it.
+
+Each epoch both estimates of one gradient, that of RP's objective, are taken from two halves of the
+environments:
+
+    RP:  E[w dA/da dg_theta(s, eps)/dtheta]        LR:  E[w A dlog pi(a | s)/dtheta]
+
+with w proportional to (gamma lambda)^k, through which the action at step k of a sub-trajectory acts
+on the advantage of its first. The halves tell the variance of each without bias
+(`gippo.updates.trust`), and
+
+    g = (1 - kappa) g_RP + kappa g_LR,    kappa = var_RP / (var_RP + var_LR),
+
+is the best mixture (as in LR+RP), whichever of the two is of use; when chaos fills RP with noise,
+its weight is gone in the same epoch. The share of signal in g, the halves' agreement, decides how
+far to go: along the natural gradient (`gippo.updates.natural_step`) until the policy has moved by
+
+    KL = radius * num_actions * share^2.
+
+So the step's length is proportional to the share, as the best linear estimate of a signal under
+noise is (Wiener), and all units are the policy's own: nothing is left to set by problem. A bonus on
+the entropy, in units of the advantages' spread, keeps exploration up where the policy's noise is a
+small part of that spread, and gives way where it is all of it, as near a function's optimum.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch.nn.functional import softplus
+
+from gippo.distributed import Ranks
+from gippo.methods.base import Method
+from gippo.networks.adam import Schedule
+from gippo.networks.perceptron import log_prob
+from gippo.updates.natural_step import NaturalStep, NaturalStepConfig
+from gippo.updates.trust import (
+    Halves,
+    RunningShare,
+    clipped_samples,
+    inverse_variance_weight,
+    signal_share,
+)
+from gippo.updates.window import Context, Metrics, Samples, UpdateReport, Window
+from warp_envs.checks import ArgumentError, check_number, check_positive
+
+
+@dataclass
+class GIPPOAdaptiveConfig:
+    """Adaptive GI-PPO: RP and LR weighted by their noise, a natural step as long as the signal."""
+
+    radius: float = 0.03
+    """Divergence of a step along a gradient that is all signal, nats per action, at the start."""
+    final_radius: float = 1e-3
+    """The same at the end of training; falls linearly."""
+    entropy: float = 2e-3
+    """Gain in mean advantage, in its standard deviations, that one nat of the policy's entropy is
+    worth, at the start; falls linearly to zero."""
+    clip: float = 10.0
+    """A sample's dA/da is shortened to so many times the median length."""
+    natural: NaturalStepConfig = field(default_factory=NaturalStepConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_positive("radius", self.radius)
+        check_number("final_radius", self.final_radius, 0.0, self.radius, open_low=True)
+        check_number("entropy", self.entropy, 0.0)
+        check_number("clip", self.clip, 1.0)
+
+
+def _weights(window: Window, ranks: Ranks) -> torch.Tensor:
+    """(gamma lambda)^k at step k of a sub-trajectory over its mean, (B,)."""
+    assert window.gradients is not None
+    discount = window.gradients.discount.transpose(0, 1).flatten(0, 1)
+    return discount / ranks.mean(discount.mean())
+
+
+def squashed_entropy(action: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
+    """A sample of the entropy of tanh(a), less the entropy of eps (B,), from a (B, num_actions).
+
+    sum_i log sigma_i + log(1 - tanh(a_i)^2). That of a itself has no upper bound: it would drive
+    actions to the ends of their range, where the squashed ones vary least.
+    """
+    return (log_sigma + 2.0 * (math.log(2.0) - action - softplus(-2.0 * action))).sum(-1)
+
+
+class GIPPOAdaptive(Method):
+    """One natural step per epoch along the mixture of RP and LR."""
+
+    name: ClassVar[str] = "gippo_adaptive"
+    config_class: ClassVar[type] = GIPPOAdaptiveConfig
+
+    def __init__(self, context: Context, config: GIPPOAdaptiveConfig) -> None:
+        """Make the method for an actor."""
+        self._actor = context.actor
+        self._parameters = context.parameters
+        self._gae_lambda = context.gae_lambda
+        self._ranks = context.ranks
+        self._config = config
+        self._radius = Schedule("linear", config.radius, config.final_radius, context.num_epochs)
+        self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
+        self._step = NaturalStep(context, config.natural)
+        self._shares = {name: RunningShare() for name in ("rp", "lr", "mixed")}
+
+    @property
+    def gradient_lambda(self) -> float | None:
+        """The learner's lambda: both estimates are of one gradient."""
+        return self._gae_lambda
+
+    def update(self, window: Window, epoch: int) -> UpdateReport:
+        """Take one step.
+
+        Raises:
+            ArgumentError: the window is of a single sample.
+        """
+        samples = window.samples
+        assert samples.action_gradient is not None
+        weight = _weights(window, self._ranks)
+        clipped, share_clipped = clipped_samples(samples.action_gradient, self._config.clip)
+        pull = weight.unsqueeze(-1) * clipped
+        rp, lr, entropy = self._estimates(samples, pull, weight, window.rollout.reward.shape[1])
+        before = self._step.state_dict()
+        metric = self._step.look(samples, epoch)
+        kappa, noise_rp, noise_lr = inverse_variance_weight(rp, lr, metric)
+        mixed = rp.mixed(lr, kappa)
+        metrics: Metrics = {
+            "actor_loss": -window.objective,
+            "kappa_lr": kappa,
+            "noise_rp": noise_rp,
+            "noise_lr": noise_lr,
+            "clipped_samples": self._ranks.mean(share_clipped),
+        }
+        gradient = mixed.mean + self._worth(samples, epoch) * entropy.mean
+        if not bool(torch.isfinite(gradient).all() & torch.isfinite(metric).all()):
+            self._step.load_state_dict(before)
+            return UpdateReport(metrics, "the policy's gradient is not finite")
+        for name, halves in (("rp", rp), ("lr", lr), ("mixed", mixed)):
+            share = float(signal_share(halves, metric))
+            metrics[f"share_{name}"] = self._shares[name].update(share)
+        trusted = self._shares["mixed"].trusted
+        radius = self._radius.rate(epoch) * samples.action.shape[-1] * trusted**2
+        divergence, moved = self._step.step(samples, gradient, metric, radius)
+        metrics |= {
+            "actor_learning_rate": radius,
+            "kl": divergence,
+            "actor_failed": float(not moved),
+        }
+        return UpdateReport(metrics)
+
+    def _estimates(
+        self, samples: Samples, pull: torch.Tensor, weight: torch.Tensor, num_envs: int
+    ) -> tuple[Halves, Halves, Halves]:
+        """Gradients of the mean advantage, by RP and by LR, and of the mean entropy.
+
+        Args:
+            samples: each environment's steps together.
+            pull: dA/da times the weight, (B, num_actions).
+            weight: of each sample in the means, (B,).
+            num_envs: of this process. The steps of a single one are halved in time.
+        """
+        count = len(pull)
+        if count < 2:
+            given = f"{count} (num_envs=1, learner.horizon=1)"
+            raise ArgumentError("samples in a window", given, "at least 2, to tell noise by")
+        middle = num_envs // 2 * (count // num_envs) or count // 2
+        advantage = samples.advantage - self._ranks.mean(samples.advantage.mean())
+        worth = weight * advantage.to(weight.dtype)
+        found: list[torch.Tensor] = []
+        for half in (slice(0, middle), slice(middle, count)):
+            mu, log_sigma = self._actor.forward(samples.obs[half])
+            action = mu + torch.exp(log_sigma) * samples.eps[half]
+            rp = (pull[half] * action).sum(-1).mean()
+            lr = (worth[half] * log_prob(samples.action[half], mu, log_sigma)).mean()
+            entropy = (weight[half] * squashed_entropy(action, log_sigma)).mean()
+            for surrogate in (rp, lr, entropy):
+                gradients = torch.autograd.grad(
+                    surrogate, self._parameters.parameters, retain_graph=surrogate is not entropy
+                )
+                found.append(torch.cat([g.reshape(-1) for g in gradients]))
+        means = self._ranks.means(*found)
+        part = middle / count
+        rp, lr, entropy = (Halves(a, b, part) for a, b in zip(means[:3], means[3:], strict=True))
+        return rp, lr, entropy
+
+    def _worth(self, samples: Samples, epoch: int) -> torch.Tensor:
+        """What a nat of entropy is worth in mean advantage, 0-d."""
+        variance, _ = self._ranks.moments(*torch.var_mean(samples.advantage, correction=0))
+        return (self._entropy.rate(epoch) * torch.sqrt(variance)).to(samples.obs.dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the running shares and the step's state."""
+        shares = {name: share.state_dict() for name, share in self._shares.items()}
+        return {"shares": shares, "step": self._step.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        for name, share in self._shares.items():
+            share.load_state_dict(state["shares"][name])
+        self._step.load_state_dict(state["step"])

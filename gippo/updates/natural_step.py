@@ -1,0 +1,220 @@
+"""Steps of a given length, measured by how far they move the policy (Amari 1998; Kakade 2001).
+
+The length is the divergence between the policies before and after, to second order
+
+    KL = d^T F d / 2,    F = E[J^T M J],
+
+with J the derivative of the actor's output (mu, log sigma) by its parameters and M the Fisher
+matrix of a diagonal Gaussian, sigma^-2 for mu and 2 for log sigma. The direction that gains most
+for its length is F^-1 g. It is found by conjugate gradients, which need products with F alone
+(Martens 2010; Schulman et al. 2015, TRPO, appendix C). One length serves every network and every
+unit, a policy of standard deviation 1 as one of 1e-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gippo.distributed import Ranks
+from gippo.networks.perceptron import GaussianActor, kl_divergence
+from gippo.seeding import stream_seed
+from gippo.updates.window import Context, Samples
+from warp_envs.checks import check_integer, check_positive
+
+
+@dataclass
+class NaturalStepConfig:
+    """The search of the natural gradient's direction."""
+
+    iterations: int = 10
+    """Of conjugate gradients."""
+    fisher_samples: int = 256
+    """Of a window, at most, that the Fisher matrix is the mean over."""
+    damping: float = 1e-3
+    """Added to its diagonal, in nats."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a key out of range."""
+        check_integer("natural.iterations", self.iterations, 1)
+        check_integer("natural.fisher_samples", self.fisher_samples, 1)
+        check_positive("natural.damping", self.damping)
+
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+
+_STREAM = 4  # the learner has 1 and 2, PE 3
+_DIAGONAL_MEMORY = 0.9
+_TOLERANCE = 1e-4
+_SLACK = 2.0
+_HALVINGS = 10
+
+
+def conjugate_gradients(
+    product: Product, target: torch.Tensor, preconditioner: torch.Tensor, iterations: int
+) -> torch.Tensor:
+    """Solve A x = `target` about, A symmetric and positive (Hestenes & Stiefel 1952).
+
+    Args:
+        product: v -> A v, of vectors (n,).
+        target: (n,).
+        preconditioner: about the inverse of A's diagonal, (n,).
+        iterations: at most; fewer once the residual's square has fallen to 1e-4 of the first.
+    """
+    x = torch.zeros_like(target)
+    residual = target.clone()
+    scaled = preconditioner * residual
+    direction = scaled.clone()
+    power = first = residual @ scaled
+    for _ in range(iterations):
+        if not bool(power > _TOLERANCE * first):
+            break
+        along = product(direction)
+        length = power / (direction @ along)
+        x = x + length * direction
+        residual = residual - length * along
+        scaled = preconditioner * residual
+        before, power = power, residual @ scaled
+        direction = scaled + (power / before) * direction
+    return x
+
+
+class Fisher:
+    """The Fisher matrix of a policy over some states, by its products with vectors.
+
+    In double precision: with a standard deviation of 1e-6 the matrix's entries differ by 1e12.
+    """
+
+    def __init__(
+        self, actor: GaussianActor, parameters: tuple[torch.Tensor, ...], obs: torch.Tensor
+    ) -> None:
+        """Pass states (n, num_obs) through the actor once."""
+        self._parameters = [p.detach().double().requires_grad_() for p in parameters]
+        mu, log_sigma = actor.forward_with(self._parameters, obs.double())
+        self._output = torch.cat([mu, log_sigma], dim=-1)
+        precision = torch.exp(-2.0 * log_sigma.detach())
+        self._weight = torch.cat([precision, torch.full_like(precision, 2.0)], -1) / len(obs)
+        # u -> J^T u, whose derivative by u is J: forward differentiation by two backward passes
+        self._u = torch.zeros_like(self._output, requires_grad=True)
+        self._pulled = self._back(self._u, create_graph=True)
+
+    def _back(self, u: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+        """J^T u, flat."""
+        gradients = torch.autograd.grad(
+            self._output, self._parameters, u, retain_graph=True, create_graph=create_graph
+        )
+        return torch.cat([g.reshape(-1) for g in gradients])
+
+    def times(self, vector: torch.Tensor) -> torch.Tensor:
+        """F v."""
+        (pushed,) = torch.autograd.grad(self._pulled @ vector, self._u, retain_graph=True)
+        return self._back(self._weight * pushed)
+
+    def diagonal_sample(self, generator: torch.Generator) -> torch.Tensor:
+        """(J^T M^(1/2) z)^2 with z standard normal, whose mean is F's diagonal."""
+        z = torch.randn(
+            self._output.shape,
+            dtype=self._output.dtype,
+            device=self._output.device,
+            generator=generator,
+        )
+        return self._back(torch.sqrt(self._weight) * z).square()
+
+
+class NaturalStep:
+    """Takes steps of given divergence, and keeps the running diagonal of the Fisher matrix."""
+
+    def __init__(self, context: Context, config: NaturalStepConfig) -> None:
+        """Prepare steps of the context's actor."""
+        self._config = config
+        self._actor = context.actor
+        self._parameters = context.parameters
+        self._ranks: Ranks = context.ranks
+        self._seed = context.seed
+        self._diagonal: torch.Tensor | None = None
+        self._fisher: Fisher | None = None
+
+    def look(self, samples: Samples, epoch: int) -> torch.Tensor:
+        """Take the Fisher matrix at the window's states.
+
+        Returns:
+            The inverse of its running, damped diagonal, (num_parameters,), float64: the metric of
+            gradients.
+        """
+        generator = torch.Generator(samples.obs.device)
+        generator.manual_seed(stream_seed(self._seed, _STREAM, epoch))
+        count = len(samples.obs)
+        chosen = torch.randperm(count, device=samples.obs.device, generator=generator)
+        obs = samples.obs[chosen[: self._config.fisher_samples]]
+        self._fisher = Fisher(self._actor, self._parameters.parameters, obs)
+        diagonal = self._ranks.mean(self._fisher.diagonal_sample(generator))
+        if self._diagonal is not None:
+            diagonal = torch.lerp(diagonal, self._diagonal, _DIAGONAL_MEMORY)
+        self._diagonal = diagonal
+        return 1.0 / (diagonal + self._config.damping)
+
+    def step(
+        self, samples: Samples, gradient: torch.Tensor, metric: torch.Tensor, radius: float
+    ) -> tuple[float, bool]:
+        """Move the actor along F^-1 `gradient` until the divergence is `radius`.
+
+        The matrix knows the divergence to second order and over some of the states. If it exceeds
+        twice the radius over all of them, the step is halved, and undone after ten halvings.
+
+        Args:
+            samples: of the window that `look` has seen last.
+            gradient: of what is to rise, (num_parameters,).
+            metric: from `look`.
+            radius: mean over states of the divergence, nats.
+
+        Returns:
+            The divergence that there is now, and whether the actor has moved.
+        """
+        vector = self._parameters.vector
+        before = vector.clone()
+        direction = self._direction(gradient.double(), metric)
+        length = radius**0.5
+        for _ in range(_HALVINGS):
+            vector.copy_(before.double() + length * direction)
+            divergence = self._divergence(samples)
+            if divergence <= _SLACK * radius:  # not so if it is not a number
+                return divergence, True
+            length *= 0.5
+        vector.copy_(before)
+        return 0.0, False
+
+    def _direction(self, gradient: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
+        """F^-1 g, scaled to d^T F d / 2 = 1; zero for a gradient of zero."""
+        fisher, damping = self._fisher, self._config.damping
+        assert fisher is not None, "look comes first"
+
+        def product(vector: torch.Tensor) -> torch.Tensor:
+            return self._ranks.mean(fisher.times(vector)) + damping * vector
+
+        norm = torch.linalg.vector_norm(gradient)
+        if not bool(norm > 0.0):
+            return torch.zeros_like(gradient)
+        found = conjugate_gradients(product, gradient / norm, metric, self._config.iterations)
+        return found * torch.sqrt(2.0 / (found @ product(found)))
+
+    @torch.no_grad()
+    def _divergence(self, samples: Samples) -> float:
+        """KL(now || before), mean over the window's states."""
+        now = self._actor.forward(samples.obs)
+        divergence = kl_divergence(*now, samples.mu, samples.log_sigma).mean()
+        return float(self._ranks.mean(divergence))
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the diagonal, and the seed of its samples."""
+        diagonal = None if self._diagonal is None else self._diagonal.clone()
+        return {"diagonal": diagonal, "seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        diagonal = state["diagonal"]
+        device = self._parameters.vector.device
+        self._diagonal = None if diagonal is None else diagonal.to(device, copy=True)
+        self._seed = int(state["seed"])

@@ -1,0 +1,131 @@
+"""How far an estimate of the policy gradient can be trusted, told by its two halves.
+
+A window's samples fall into two halves of different environments. An estimate taken from each, a
+and b, is the same signal g with noise of its own, so that without bias
+
+    E[a . b] = |g|^2,    E[|a - b|^2] n_a n_b / n^2 = tr cov of the mean over both,
+
+whatever the estimate and without any derivative of it. The first over the halves' mean square is
+the *share* of signal: near 1 where the halves agree, 0 where they are noise. The second makes two
+estimates of one gradient into the best single one, each weighted by the other's variance. All
+products are taken in a metric, here that of the Fisher matrix, in which a length says how far a
+step along the gradient would move the policy, and not how its network is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+MEMORY = 0.95
+"""Part of the share's running mean that an epoch keeps."""
+LEAST = 0.01
+"""Of the share that is acted on: with a step of nothing no signal would ever be found."""
+TINY = 1e-300
+"""Keeps 0/0 from arising where both halves are zero."""
+
+
+@dataclass
+class Halves:
+    """One estimate of a gradient from the two halves of a window, (num_parameters,) each."""
+
+    first: torch.Tensor
+    second: torch.Tensor
+    part: float
+    """Of the window's samples that the first half has."""
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """The estimate from the whole window."""
+        return self.part * self.first + (1.0 - self.part) * self.second
+
+    def mixed(self, other: Halves, weight: torch.Tensor) -> Halves:
+        """(1 - weight) of this and `weight` (0-d) of the other."""
+        weight = weight.to(self.first.dtype)
+        first = torch.lerp(self.first, other.first, weight)
+        return Halves(first, torch.lerp(self.second, other.second, weight), self.part)
+
+
+def signal_share(halves: Halves, metric: torch.Tensor) -> torch.Tensor:
+    """The share of signal, a . b / ((|a|^2 + |b|^2) / 2), 0-d, in [-1, 1]; 0 for zeros.
+
+    Args:
+        halves: a and b.
+        metric: weight of each component in the products, (num_parameters,).
+    """
+    a, b = halves.first.double(), halves.second.double()
+    weight = metric.double()
+    square = 0.5 * ((weight * a) @ a + (weight * b) @ b)
+    return ((weight * a) @ b) / (square + TINY)
+
+
+def noise(halves: Halves, metric: torch.Tensor) -> torch.Tensor:
+    """The variance of the whole window's estimate: trace of its covariance in a metric, 0-d."""
+    difference = (halves.first - halves.second).double()
+    variance = (metric.double() * difference) @ difference
+    return halves.part * (1.0 - halves.part) * variance
+
+
+def inverse_variance_weight(
+    ours: Halves, theirs: Halves, metric: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The weight of `theirs` in the best mixture of two estimates of one gradient.
+
+    kappa = var(ours) / (var(ours) + var(theirs)) minimises the variance of
+    (1 - kappa) ours + kappa theirs for independent errors. 1/2 where neither has any.
+
+    Returns:
+        kappa and the two variances, 0-d.
+    """
+    own, other = noise(ours, metric), noise(theirs, metric)
+    total = own + other
+    return torch.where(total > 0.0, own / (total + TINY), 0.5), own, other
+
+
+class RunningShare:
+    """The mean of `signal_share` over about the last twenty epochs."""
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+        """None before the first."""
+
+    def update(self, share: float) -> float:
+        """Take in an epoch's share.
+
+        Returns:
+            The mean so far.
+        """
+        old = share if self.value is None else self.value
+        self.value = MEMORY * old + (1.0 - MEMORY) * share
+        return self.value
+
+    @property
+    def trusted(self) -> float:
+        """The mean as far as it can be one: in [`LEAST`, 1]."""
+        return min(max(self.value or 0.0, LEAST), 1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The mean."""
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.value = None if state["value"] is None else float(state["value"])
+
+
+def clipped_samples(samples: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples (n, k) none of which is longer than `limit` times the median of all lengths.
+
+    A chaotic system gives a few samples of any length, which would be all of the mean.
+
+    Returns:
+        The samples, shortened where they are longer, and the share of those that are, 0-d.
+    """
+    length = torch.linalg.vector_norm(samples, dim=-1, keepdim=True)
+    most = limit * length.median()
+    # Where half of the samples are zero the median tells nothing.
+    longer = (length > most) & (most > 0.0)
+    shortened = samples * (most / length.clamp(min=torch.finfo(samples.dtype).tiny))
+    return torch.where(longer, shortened, samples), longer.to(samples.dtype).mean()

@@ -1,0 +1,169 @@
+import math
+
+import pytest
+import torch
+
+import warp_envs
+from gippo.experience.critic import CriticConfig
+from gippo.learner import Learner, LearnerConfig
+from gippo.methods.gippo_adaptive import GIPPOAdaptive, GIPPOAdaptiveConfig, squashed_entropy
+from gippo.networks.perceptron import ActorConfig, log_prob
+from gippo.updates.natural_step import NaturalStepConfig
+from tests.gippo.methods.test_lr_rp import GAMMA, LAMBDA, made_up_window
+from tests.gippo.policies import make_context
+from tests.gippo.test_learner import small_config
+from tests.gippo.toy import Particle
+
+
+def spied_update(window, context, config):
+    """What an update hands to the natural step."""
+    method = GIPPOAdaptive(context, config)
+    seen = []
+    step = method._step.step
+
+    def spy(samples, gradient, metric, radius):
+        seen.append((gradient, radius))
+        return step(samples, gradient, metric, radius)
+
+    method._step.step = spy
+    report = method.update(window, 0)
+    assert report.problem is None
+    (given,) = seen
+    return *given, report.metrics
+
+
+def test_the_gradient_and_the_radius_from_the_formulas():
+    context = make_context()
+    window = made_up_window(context.actor, num_envs=5, horizon=4)
+    config = GIPPOAdaptiveConfig(entropy=0.0, clip=1e6)
+    gradient, radius, metrics = spied_update(window, context, config)
+
+    method = make_context()  # as the actor was
+    rollout, gradients = window.rollout, window.gradients
+    weight = (GAMMA * LAMBDA) ** torch.arange(4, dtype=torch.float64)
+    weight = (weight / weight.mean()).unsqueeze(1)
+    advantage = window.advantage - window.advantage.mean()
+    halves = []
+    for own in (slice(0, 2), slice(2, 5)):
+        mu, log_sigma = method.actor.forward(rollout.obs[:, own])
+        action = mu + log_sigma.exp() * rollout.eps[:, own]
+        rp = (weight * (gradients.of_own[:, own] * action).sum(-1)).mean()
+        score = log_prob(rollout.action[:, own], mu, log_sigma)
+        lr = (weight * advantage[:, own] * score).mean()
+        parameters = method.parameters.parameters
+        halves.append(
+            [
+                torch.cat(
+                    [g.flatten() for g in torch.autograd.grad(x, parameters, retain_graph=True)]
+                )
+                for x in (rp, lr)
+            ]
+        )
+    (rp_1, lr_1), (rp_2, lr_2) = halves
+    kappa = metrics["kappa_lr"]
+    assert 0.0 < kappa < 1.0
+    assert kappa == pytest.approx(
+        (metrics["noise_rp"] / (metrics["noise_rp"] + metrics["noise_lr"])).item()
+    )
+    rp, lr = 0.4 * rp_1 + 0.6 * rp_2, 0.4 * lr_1 + 0.6 * lr_2
+    torch.testing.assert_close(gradient, (1 - kappa) * rp + kappa * lr)
+    share = min(max(metrics["share_mixed"], 0.01), 1.0)
+    assert radius == pytest.approx(0.03 * 2 * share**2)
+
+
+def test_rp_and_lr_estimate_one_gradient():
+    """Of E[b . a + c |a|^2], with both estimators' noise averaged away."""
+    context = make_context()
+    window = made_up_window(context.actor, num_envs=4000, horizon=1)
+    action, slope = window.rollout.action, torch.tensor([1.0, -0.5], dtype=torch.float64)
+    window.advantage = (action @ slope) - 0.3 * action.square().sum(-1)
+    window.gradients.of_own = slope - 0.6 * action
+    *_, metrics = spied_update(window, context, GIPPOAdaptiveConfig(clip=1e6))
+    method = GIPPOAdaptive(make_context(), GIPPOAdaptiveConfig())
+    samples = window.samples
+    ones = torch.ones(4000, dtype=torch.float64)
+    rp, lr, _ = method._estimates(samples, samples.action_gradient, ones, 4000)
+    assert (rp.mean - lr.mean).norm() < 0.2 * rp.mean.norm()
+    assert metrics["share_rp"] > 0.9
+    assert metrics["noise_rp"] < metrics["noise_lr"]
+    assert metrics["kappa_lr"] < 0.5
+
+
+def test_gradients_that_explode_lose_their_weight_in_the_same_epoch():
+    context = make_context()
+    window = made_up_window(context.actor, num_envs=64, horizon=4)
+    calm = spied_update(window, make_context(), GIPPOAdaptiveConfig())[2]["kappa_lr"]
+    noise = torch.randn(
+        window.gradients.of_own.shape, generator=torch.Generator().manual_seed(5)
+    ).double()
+    window.gradients.of_own = 1e4 * noise
+    del window.samples
+    wild = spied_update(window, context, GIPPOAdaptiveConfig())[2]["kappa_lr"]
+    assert calm < 0.9
+    assert wild > 0.999
+
+
+def test_the_entropy_of_squashed_actions_has_its_most_at_a_finite_width():
+    a = torch.tensor([[0.3, -40.0]], dtype=torch.float64)
+    expected = math.log(0.5) + math.log(1 - math.tanh(0.3) ** 2) + math.log(2.0)
+    expected += 2.0 * (math.log(2.0) - 40.0)  # log(1 - tanh(a)^2) for large |a|
+    given = squashed_entropy(a, torch.tensor([[0.5, 2.0]], dtype=torch.float64).log())
+    assert given.item() == pytest.approx(expected)
+    eps = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0)).double()
+    means = [
+        squashed_entropy(s * eps, torch.full_like(eps, math.log(s))).mean().item()
+        for s in (0.3, 0.9, 3.0)
+    ]
+    assert means[1] > max(means[0], means[2])
+
+
+def test_de_jongs_function_is_brought_below_what_single_steps_reach():
+    env = warp_envs.make("dejong", num_envs=64, dim=2, seed=0)
+    network = ActorConfig([16])
+    config = LearnerConfig(horizon=1, actor=network, critic=CriticConfig(hidden=[16], iterations=1))
+    learner = Learner(env, config, GIPPOAdaptiveConfig(), num_epochs=80, seed=0)
+    returns = [learner.train_epoch()["episode_return"] for _ in range(80)]
+    assert returns[0] < -1.0
+    assert returns[-1] > -1e-4
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing_and_is_told():
+    context = make_context()
+    window = made_up_window(context.actor)
+    window.gradients.of_own[0, 0] = math.nan
+    before = context.parameters.vector.clone()
+    report = GIPPOAdaptive(context, GIPPOAdaptiveConfig()).update(window, 0)
+    assert report.problem == "the policy's gradient is not finite"
+    assert torch.equal(context.parameters.vector, before)
+
+
+def test_a_single_environment_is_halved_in_time_and_a_single_sample_refused():
+    learner = Learner(Particle(1), small_config(), GIPPOAdaptiveConfig(), num_epochs=5, seed=0)
+    assert 0.0 <= learner.train_epoch()["kappa_lr"] <= 1.0
+    config = small_config(horizon=1)
+    learner = Learner(Particle(1), config, GIPPOAdaptiveConfig(), num_epochs=5, seed=0)
+    with pytest.raises(ValueError, match=r"samples in a window: 1 .* given, at least 2"):
+        learner.train_epoch()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radius": 0.0}, "radius: 0.0 given"),
+        ({"radius": 0.01, "final_radius": 0.02}, "final_radius: 0.02 given"),
+        ({"entropy": -1.0}, "entropy: -1.0 given"),
+        ({"clip": 0.5}, "clip: 0.5 given"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GIPPOAdaptiveConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"iterations": 0}, {"fisher_samples": 0}, {"damping": 0.0}, {"damping": math.nan}]
+)
+def test_settings_of_the_natural_step_out_of_range_are_refused(options):
+    (key,) = options
+    with pytest.raises(ValueError, match=rf"natural\.{key}: "):
+        NaturalStepConfig(**options)

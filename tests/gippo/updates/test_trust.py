@@ -1,0 +1,138 @@
+import math
+
+import pytest
+import torch
+
+from gippo.updates.trust import (
+    LEAST,
+    Halves,
+    RunningShare,
+    clipped_samples,
+    inverse_variance_weight,
+    noise,
+    signal_share,
+)
+
+
+def randn(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def synthetic(count, part, signal, deviation, seed=0, batch=60):
+    """Halves of `count` windows of `batch` samples, signal + deviation * standard normal each."""
+    n_1 = round(part * batch)
+    for k in range(count):
+        first, second = randn(2, len(signal), seed=seed + k)
+        yield Halves(
+            signal + deviation / math.sqrt(n_1) * first,
+            signal + deviation / math.sqrt(batch - n_1) * second,
+            n_1 / batch,
+        )
+
+
+@pytest.mark.parametrize("part", [0.5, 0.2])
+def test_the_noise_of_a_mean_is_estimated_without_bias(part):
+    metric = torch.linspace(0.5, 2.0, 40, dtype=torch.float64)
+    deviation = torch.linspace(1.0, 3.0, 40, dtype=torch.float64)
+    signal = randn(40, seed=9)
+    windows = list(synthetic(400, part, signal, deviation))
+    told = torch.stack([noise(halves, metric) for halves in windows]).mean()
+    expected = (metric * deviation**2).sum() / 60
+    assert told.item() == pytest.approx(expected.item(), rel=0.03)
+    errors = torch.stack([halves.mean - signal for halves in windows])
+    actual = (metric * errors.square()).sum(1).mean()
+    assert told.item() == pytest.approx(actual.item(), rel=0.06)
+
+
+def test_the_product_of_the_halves_is_the_signals_square_without_bias():
+    signal = randn(40, seed=9)
+    metric = torch.linspace(0.5, 2.0, 40, dtype=torch.float64)
+    products = [metric * h.first @ h.second for h in synthetic(2000, 0.5, signal, 5.0)]
+    expected = (metric * signal**2).sum()
+    error = torch.stack(products).std() / math.sqrt(2000)
+    assert abs(torch.stack(products).mean() - expected) < 4 * error
+    assert error < 0.05 * expected
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 0.5])
+def test_the_running_share_is_the_signals_part_of_a_halfs_square(strength):
+    """|g|^2 / (|g|^2 + tr cov of a half)."""
+    signal = strength * torch.ones(500, dtype=torch.float64)
+    expected = strength**2 / (strength**2 + 1.0 / 30)
+    running = RunningShare()
+    told = []
+    for halves in synthetic(120, 0.5, signal, 1.0):
+        running.update(signal_share(halves, torch.ones(500)).item())
+        told.append(running.value)
+    assert told[-1] == pytest.approx(expected, abs=0.05)
+
+
+def test_alike_halves_are_all_signal_opposite_ones_none_and_zero_is_no_number_problem():
+    a, ones = randn(7), torch.ones(7)
+    assert signal_share(Halves(a, a, 0.5), ones).item() == pytest.approx(1.0)
+    assert signal_share(Halves(a, -a, 0.5), ones).item() == pytest.approx(-1.0)
+    zero = torch.zeros(7)
+    assert signal_share(Halves(zero, zero, 0.5), ones).item() == 0.0
+    kappa, *_ = inverse_variance_weight(Halves(zero, zero, 0.5), Halves(zero, zero, 0.5), ones)
+    assert kappa.item() == 0.5
+
+
+def test_tiny_single_precision_halves_do_not_vanish():
+    a = torch.full((5,), 1e-25)
+    assert signal_share(Halves(a, a, 0.5), torch.ones(5)).item() == pytest.approx(1.0)
+
+
+def test_what_is_trusted_lies_between_a_hundredth_and_one():
+    running = RunningShare()
+    assert running.trusted == LEAST
+    assert running.update(-0.5) == -0.5
+    assert running.trusted == LEAST
+    assert running.update(0.5) == pytest.approx(0.95 * -0.5 + 0.05 * 0.5)
+    other = RunningShare()
+    other.load_state_dict(running.state_dict())
+    assert other.update(0.2) == running.update(0.2)
+
+
+def test_the_mixture_has_the_least_variance():
+    signal, metric = randn(200, seed=3), torch.ones(200)
+    ours = list(synthetic(30, 0.5, signal, 1.0))
+    theirs = list(synthetic(30, 0.5, signal, 2.0, seed=1000))
+    kappas, errors = [], {-0.1: 0.0, 0.0: 0.0, 0.1: 0.0}
+    for one, other in zip(ours, theirs, strict=True):
+        kappa, own, foreign = inverse_variance_weight(one, other, metric)
+        assert kappa.item() == pytest.approx((own / (own + foreign)).item())
+        kappas.append(kappa.item())
+        for shift in errors:
+            mixed = one.mixed(other, kappa + shift)
+            errors[shift] += (mixed.mean - signal).square().sum().item()
+    assert sum(kappas) / 30 == pytest.approx(1 / 5, abs=0.02)  # 1 / (1 + 2^2)
+    assert errors[0.0] < min(errors[-0.1], errors[0.1])
+
+
+def test_mixed_halves_by_hand():
+    one = Halves(torch.tensor([1.0]), torch.tensor([3.0]), 0.25)
+    other = Halves(torch.tensor([5.0]), torch.tensor([-1.0]), 0.25)
+    mixed = one.mixed(other, torch.tensor(0.5, dtype=torch.float64))
+    assert (mixed.first.item(), mixed.second.item()) == (3.0, 1.0)
+    assert mixed.mean.item() == pytest.approx(0.25 * 3.0 + 0.75 * 1.0)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e100])
+def test_an_outlier_of_any_size_moves_the_mean_no_further(size):
+    samples = randn(101, 2)
+    samples = samples / samples.norm(dim=1, keepdim=True)
+    clean = clipped_samples(samples, 10.0)
+    assert torch.equal(clean[0], samples)
+    assert clean[1].item() == 0.0
+    samples[7] *= size
+    clipped, share = clipped_samples(samples, 10.0)
+    assert share.item() == pytest.approx(1 / 101)
+    assert clipped[7].norm().item() == pytest.approx(10.0)
+    assert torch.equal(clipped[8:], samples[8:])
+
+
+def test_samples_most_of_which_are_zero_are_left_alone():
+    samples = torch.zeros(9, 2)
+    samples[0] = 5.0
+    assert torch.equal(clipped_samples(samples, 10.0)[0], samples)
