@@ -184,7 +184,9 @@ def _value(module: str, name: str) -> Any:
 def _run(module: str, name: str, statement: ast.stmt) -> Any:
     """Run one statement of a module, with what it names, and return what it defined."""
     known = _definitions(module)
-    named = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} - {name}
+    # A field may be called as something that its module imports: what is assigned is not needed.
+    nodes = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+    named = {node.id for node in nodes if isinstance(node.ctx, ast.Load)} - {name}
     # Annotations are never evaluated there: a part's class is also named by its default's factory.
     needed = {n for n in named if n in known and not _only_annotates(statement, n)}
     namespace: dict[str, Any] = {n: _value(module, n) for n in sorted(needed)}
@@ -206,9 +208,8 @@ def _only_annotates(statement: ast.stmt, name: str) -> bool:
     ]
     annotations += [n.returns for n in ast.walk(statement) if isinstance(n, ast.FunctionDef)]
     inside = {id(n) for a in annotations if a is not None for n in ast.walk(a)}
-    return all(
-        id(n) in inside for n in ast.walk(statement) if isinstance(n, ast.Name) and n.id == name
-    )
+    nodes = (n for n in ast.walk(statement) if isinstance(n, ast.Name) and n.id == name)
+    return all(id(n) in inside for n in nodes if isinstance(n.ctx, ast.Load))
 
 
 def _resolve_annotations(cls: type, namespace: dict[str, Any]) -> None:

@@ -40,8 +40,10 @@ def file_of(asset: str | os.PathLike[str]) -> Path:
     """The file that an asset names; ``package:path`` is one in an installed Python package.
 
     Raises:
-        ValueError: no such package.
+        ValueError: no such package, or no path.
     """
+    if not isinstance(asset, str | os.PathLike):
+        raise ArgumentError("asset", repr(asset), "the path of a robot's file")
     found = _IN_PACKAGE.fullmatch(os.fspath(asset))
     if found is None or Path(asset).exists():
         return Path(asset)

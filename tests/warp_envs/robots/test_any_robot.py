@@ -43,7 +43,7 @@ def test_observation_is_the_joint_state_and_reward_progress_less_effort():
         ({"asset": HOPPER, "gear": float("nan")}, "gear: nan given"),
         ({"asset": HOPPER, "substeps": 0}, "substeps: 0 given"),
         ({"asset": HOPPER, "compiled": "yes"}, "compiled: 'yes' given"),
-        ({"asset": 7}, "asset: 7 given, the path of a USD file accepted"),
+        ({"asset": 7}, "asset: 7 given, the path of a robot's file accepted"),
         ({"asset": HOPPER, "legs": 2}, "legs: no option of 'robot' given"),
     ],
 )
