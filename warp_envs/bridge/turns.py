@@ -33,16 +33,27 @@ def capturing() -> Iterator[None]:
                 _changed.notify_all()
 
 
-@contextmanager
-def launching() -> Iterator[None]:
-    """Launch on any thread while no graph is captured."""
-    global _launches
-    with _changed:
-        _changed.wait_for(lambda: _captures == 0)
-        _launches += 1
-    try:
-        yield
-    finally:
+class _Launching:
+    """Every step of a rollout comes by here: no generator, and no word where nobody waits."""
+
+    def __enter__(self) -> None:
+        global _launches
+        with _changed:
+            while _captures:
+                _changed.wait()
+            _launches += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _launches
         with _changed:
             _launches -= 1
-            _changed.notify_all()
+            if _captures and not _launches:
+                _changed.notify_all()
+
+
+_LAUNCHING = _Launching()
+
+
+def launching() -> _Launching:
+    """Launch on any thread while no graph is captured: a context."""
+    return _LAUNCHING
