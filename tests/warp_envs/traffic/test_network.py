@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from warp_envs.checks import ArgumentError
 from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
 from warp_envs.traffic.network_records import TrajectoryRecorder
 from warp_envs.traffic.network_sim import TrafficNetwork
@@ -238,6 +239,10 @@ def test_those_who_must_change_lanes_do_and_others_make_room():
     without.run(500)
     assert without.departed[0, 1] < 50  # they stand at the end of their lane
     assert (without.lane == 0).sum() > 30
+    lanes = [without.lane_index(*lane) for lane in (("a",), ("a", 1), ("b",))]
+    assert lanes == [0, 1, 2]
+    with pytest.raises(ArgumentError, match="lane: 1 given"):
+        without.lane_index("b", 1)
 
 
 # Flows, loops, trips ------------------------------------------------------------------------------
