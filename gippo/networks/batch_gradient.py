@@ -109,16 +109,24 @@ class BatchGradient:
         """
         twin = twin_of(loss)
         if self._native and twin is not None:
-            results = [native.descent(batch.parts, twin, settings) for native in self._native]
-            *others, gradients = zip(*results, strict=True)
-            mean, output = _side_by_side(*others)
-            gradient = gradients[0] if len(results) == 1 else torch.cat(gradients) / len(results)
+            mean, output, gradient = self._native_descent(batch, twin, settings)
         else:
             output = self._mlp.forward(batch.inputs)
             mean = loss(output, *batch.columns, *settings).mean()
             gradient = self._parameters.gradient(mean)
-        mean, gradient = self._ranks.means(mean.detach(), gradient)
-        return mean, output.detach(), gradient
+            mean, output = mean.detach(), output.detach()
+        mean, gradient = self._ranks.means(mean, gradient)
+        return mean, output, gradient
+
+    def _native_descent(
+        self, batch: Batch, twin: str, settings: Sequence[Setting]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        first, *others = self._native
+        if not others:
+            return first.descent(batch.parts, twin, settings)
+        results = [native.descent(batch.parts, twin, settings) for native in self._native]
+        means, outputs, gradients = zip(*results, strict=True)
+        return (*_side_by_side(means, outputs), torch.cat(gradients) / len(results))
 
 
 def _side_by_side(

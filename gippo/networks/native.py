@@ -546,7 +546,7 @@ class _Batch:
 class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, function: NativeFunction, version: int, x: torch.Tensor) -> torch.Tensor:
-        batch = function.batch(len(x), version)
+        batch = function.batch(x.shape[0], version)
         ctx.function, ctx.version = function, version
         ctx.save_for_backward(x)
         batch.inputs.copy_(x)
@@ -557,7 +557,7 @@ class _Apply(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, seed: torch.Tensor) -> tuple[None, None, torch.Tensor]:
         (x,) = ctx.saved_tensors
-        batch = ctx.function.batch(len(x), ctx.version)
+        batch = ctx.function.batch(x.shape[0], ctx.version)
         batch.inputs.copy_(x)
         batch.seed.copy_(seed)
         batch.run(BACKWARD)

@@ -262,6 +262,8 @@ class GaussianMlp(Mlp):
         bias = biases[-1].detach().clone()
         layers = [*weights, *biases[:-1], bias[: len(weights[-1])]]
         function = self._native.freeze([*layers, *self.norm_weights, *self.norm_biases])
+        if self._bounds is None and len(bias) == len(weights[-1]):
+            return function
         return lambda x: self._completed(function(x), bias)
 
     def _head(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ epoch begins.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -169,18 +170,17 @@ class RateControl:
 
     def _judge(self, trial: Trial) -> tuple[Verdict, str | None]:
         """The verdict, and what was not finite."""
-        vector = self._optimizer.parameters.vector
-        finite = [torch.isfinite(x).all() for x in (trial.before, vector, trial.after)]
-        finite += [torch.isfinite(x).all() for x in trial.outputs]
-        improved = trial.after <= trial.before
-        # The attempt's only wait for the device
-        improved, *finite = torch.stack([improved, *finite]).tolist()
-        if not all(finite):
-            return self._problem(trial, *finite[:3])
-        return (Verdict.IMPROVED if improved else Verdict.WORSE), None
+        told = (trial.before, trial.after, self._optimizer.parameters.vector, *trial.outputs)
+        # The attempt's only wait for the device. A sum is finite only if all its numbers are.
+        before, after, *sums = torch.stack([x.sum() for x in told]).tolist()
+        if not all(map(math.isfinite, (before, after, *sums))):
+            finite = [bool(torch.isfinite(x).all()) for x in told]
+            if not all(finite):
+                return self._problem(trial, *finite[:3])
+        return (Verdict.IMPROVED if after <= before else Verdict.WORSE), None
 
     def _problem(
-        self, trial: Trial, before: bool, parameters: bool, after: bool
+        self, trial: Trial, before: bool, after: bool, parameters: bool
     ) -> tuple[Verdict, str]:
         """The verdict on an attempt and the first that is not finite, given what is."""
         what = self._what

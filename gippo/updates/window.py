@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,14 +148,15 @@ def nonfinite_input(window: Window) -> str | None:
 
 def nonfinite_update(report: UpdateReport, parameters: ParameterVector) -> str | None:
     """What is not finite of a report's losses and of the parameters after it."""
-    losses = [name for name in report.metrics if name.endswith("loss")]
-    values = [torch.as_tensor(report.metrics[name]).to(parameters.vector) for name in losses]
-    values.append(parameters.vector.sum())  # finite if they are, and not too large
-    *finite, sound = torch.isfinite(torch.stack([value.detach() for value in values])).tolist()
-    for name, good in zip(losses, finite, strict=True):
-        if not good:
-            return f"the method's {name} is {float(report.metrics[name])}"
-    name = None if sound else parameters.nonfinite()
+    names = [name for name in report.metrics if name.endswith("loss")]
+    losses = [torch.as_tensor(report.metrics[name]).detach() for name in names]
+    # A sum of all is finite only if each is; the device is waited for once.
+    if math.isfinite(sum(losses, parameters.vector.sum())):
+        return None
+    for name, loss in zip(names, losses, strict=True):
+        if not math.isfinite(loss):
+            return f"the method's {name} is {loss.item()}"
+    name = parameters.nonfinite()
     return None if name is None else f"the parameter {name!r} is not finite after the update"
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _one_capture = threading.Lock()
-_changed = threading.Condition()
+_counting = threading.Lock()
+"""Of the two numbers; entered by itself, as every launch does, a condition costs a microsecond."""
+_changed = threading.Condition(_counting)
 _launches = 0
 _captures = 0
 """Under way or waiting for the launches under way to end."""
@@ -38,14 +40,14 @@ class _Launching:
 
     def __enter__(self) -> None:
         global _launches
-        with _changed:
+        with _counting:
             while _captures:
                 _changed.wait()
             _launches += 1
 
     def __exit__(self, *_: object) -> None:
         global _launches
-        with _changed:
+        with _counting:
             _launches -= 1
             if _captures and not _launches:
                 _changed.notify_all()
