@@ -38,9 +38,9 @@ class Call(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *seeds: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Copy the inputs in, zero and seed the gradients, replay the adjoints, copy them out."""
-        slot = ctx.slot
-        slot.begin((*ctx.saved_tensors, *seeds))
-        _copy_in(slot, ctx.saved_tensors)
+        slot, tensors = ctx.slot, ctx.saved_tensors
+        slot.begin((*tensors, *seeds))
+        _copy_in(slot, tensors)
         torch._foreach_zero_(slot.inner_gradients)
         _seed(slot, seeds)
         slot.backward()
