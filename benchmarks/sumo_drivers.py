@@ -2,10 +2,10 @@
 
     python benchmarks/sumo_drivers.py tests/data/sumo_drivers.npz [fcd.xml]
 
-It needs eclipse-sumo and libsumo (`pip install eclipse-sumo libsumo numpy`). On each of five lanes a
+It needs eclipse-sumo and libsumo (`pip install eclipse-sumo libsumo numpy`). On each of five roads a
 car whose speed is prescribed leads four drivers for two minutes: it cruises faster than any of them
-wants to go, brakes, follows in stop and go, stands and starts. Nobody changes lanes. Written are
-positions (front bumpers) and speeds as in SUMO's own FCD output, six decimals, and the drivers'
+wants to go, brakes, follows in stop and go, stands and starts. Roads have one lane, as
+SUMO's drivers also brake for changes of lane that they do not make. Written are positions (front bumpers) and speeds as in SUMO's own FCD output, six decimals, and the drivers'
 numbers; the FCD output itself where a second file is named.
 """
 
@@ -19,18 +19,18 @@ import libsumo
 import numpy as np
 
 STEP, DURATION = 0.2, 120.0  # [s]
-LANES, FOLLOWERS = 5, 4
+ROADS, FOLLOWERS = 5, 4
 RANGES = {"v0": (22.0, 30.0), "T": (0.8, 2.0), "a": (0.8, 2.0), "b": (1.0, 2.5), "s0": (1.5, 4.0)}
 SUMO_NAMES = {"v0": "maxSpeed", "T": "tau", "a": "accel", "b": "decel", "s0": "minGap"}
 FIXED = 'carFollowModel="IDM" length="5" delta="4" emergencyDecel="9" speedFactor="1" speedDev="0"'
 HOLDS = [(33.0, 25.0), (8.0, 8.0), (20.0, 10.0), (0.0, 8.0), (5.0, 10.0), (28.0, 12.0), (15.0, 8.0)]
-"""Speeds [m/s] the leader goes to and then holds [s]; each lane begins with another one."""
+"""Speeds [m/s] the leader goes to and then holds [s]; each road begins with another one."""
 
 
 def main() -> None:
     target = Path(sys.argv[1])
     rng = np.random.default_rng(0)
-    true = {name: rng.uniform(*ends, (LANES, FOLLOWERS)) for name, ends in RANGES.items()}
+    true = {name: rng.uniform(*ends, (ROADS, FOLLOWERS)) for name, ends in RANGES.items()}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         fcd = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "fcd.xml"
@@ -42,32 +42,43 @@ def main() -> None:
 
 def write_road(folder: Path) -> None:
     (folder / "nod.xml").write_text(
-        '<nodes><node id="0" x="0" y="0"/><node id="1" x="6000" y="0"/></nodes>'
+        "<nodes>"
+        + "".join(
+            f'<node id="{end}{k}" x="{x}" y="{50 * k}"/>'
+            for k in range(ROADS)
+            for end, x in (("from", 0), ("to", 6000))
+        )
+        + "</nodes>"
     )
     (folder / "edg.xml").write_text(
-        f'<edges><edge id="road" from="0" to="1" numLanes="{LANES}" speed="50"/></edges>'
+        "<edges>"
+        + "".join(
+            f'<edge id="road{k}" from="from{k}" to="to{k}" numLanes="1" speed="50"/>'
+            for k in range(ROADS)
+        )
+        + "</edges>"
     )
-    files = [f"--{kind}-files={folder / name}" for kind, name in (("node", "nod.xml"),)]
-    files += [f"--edge-files={folder / 'edg.xml'}", f"--output-file={folder / 'net.xml'}"]
+    files = [f"--node-files={folder / 'nod.xml'}", f"--edge-files={folder / 'edg.xml'}"]
+    files.append(f"--output-file={folder / 'net.xml'}")
     subprocess.run(["netconvert", *files, "--no-warnings"], check=True)
 
 
 def routes(true: dict[str, np.ndarray]) -> str:
     """Types, and vehicles that stand 8 m behind each other at first."""
     lines = [f'<vType id="leader" {FIXED} accel="3" decel="4.5" maxSpeed="40"/>']
-    for lane in range(LANES):
+    for road in range(ROADS):
         for k in range(FOLLOWERS):
             numbers = " ".join(
-                f'{SUMO_NAMES[n]}="{values[lane, k]:.6f}"' for n, values in true.items()
+                f'{SUMO_NAMES[n]}="{values[road, k]:.6f}"' for n, values in true.items()
             )
-            lines.append(f'<vType id="driver{lane}.{k}" {FIXED} {numbers}/>')
-    lines.append('<route id="along" edges="road"/>')
-    for lane in range(LANES):
-        names = [f"leader{lane}", *(f"driver{lane}.{k}" for k in range(FOLLOWERS))]
+            lines.append(f'<vType id="driver{road}.{k}" {FIXED} {numbers}/>')
+    lines += [f'<route id="road{k}" edges="road{k}"/>' for k in range(ROADS)]
+    for road in range(ROADS):
+        names = [f"leader{road}", *(f"driver{road}.{k}" for k in range(FOLLOWERS))]
         for k, name in enumerate(names):
             kind = "leader" if k == 0 else name
             lines.append(
-                f'<vehicle id="{name}" type="{kind}" route="along" depart="0" departLane="{lane}" '
+                f'<vehicle id="{name}" type="{kind}" route="road{road}" depart="0" '
                 f'departPos="{60 - 13 * k}" departSpeed="0" insertionChecks="none"/>'
             )
     return f"<routes>{''.join(lines)}</routes>\n"
@@ -79,22 +90,20 @@ def drive(folder: Path, fcd: Path) -> None:
     options += [str(folder / "drivers.rou.xml"), "--step-length", str(STEP), "--precision", "6"]
     options += ["--fcd-output", str(fcd), "--no-step-log", "--no-warnings"]
     libsumo.start(["sumo", *options])
-    speed, held, at = np.zeros(LANES), np.zeros(LANES), np.arange(LANES)
+    speed, held, at = np.zeros(ROADS), np.zeros(ROADS), np.arange(ROADS)
     for step in range(round(DURATION / STEP) + 1):
         libsumo.simulationStep()
         if step == 0:
-            for name in libsumo.vehicle.getIDList():
-                libsumo.vehicle.setLaneChangeMode(name, 0)
-            for lane in range(LANES):
-                libsumo.vehicle.setSpeedMode(f"leader{lane}", 0)
-        for lane in range(LANES):
-            goal, hold = HOLDS[at[lane] % len(HOLDS)]
-            speed[lane] += np.clip(goal - speed[lane], -2.5 * STEP, 2.0 * STEP)
-            if speed[lane] == goal:
-                held[lane] += STEP
-            if held[lane] >= hold:
-                held[lane], at[lane] = 0.0, at[lane] + 1
-            libsumo.vehicle.setSpeed(f"leader{lane}", speed[lane])
+            for road in range(ROADS):
+                libsumo.vehicle.setSpeedMode(f"leader{road}", 0)
+        for road in range(ROADS):
+            goal, hold = HOLDS[at[road] % len(HOLDS)]
+            speed[road] += np.clip(goal - speed[road], -2.5 * STEP, 2.0 * STEP)
+            if speed[road] == goal:
+                held[road] += STEP
+            if held[road] >= hold:
+                held[road], at[road] = 0.0, at[road] + 1
+            libsumo.vehicle.setSpeed(f"leader{road}", speed[road])
     libsumo.close()
 
 
@@ -106,7 +115,11 @@ def write(target: Path, fcd: Path, true: dict[str, np.ndarray]) -> None:
         for vehicle in step:
             row = [float(vehicle.get(name)) for name in ("pos", "speed")]
             found[vehicle.get("id")].append([float(step.get("time")), *row])
-    names = [n for lane in range(LANES) for n in (f"leader{lane}", *[f"driver{lane}.{k}" for k in range(FOLLOWERS)])]
+    names = [
+        name
+        for road in range(ROADS)
+        for name in (f"leader{road}", *(f"driver{road}.{k}" for k in range(FOLLOWERS)))
+    ]
     arrays = np.array([found[name] for name in names])
     numbers = {f"true_{name}": np.round(values, 6).ravel() for name, values in true.items()}
     np.savez_compressed(
