@@ -24,8 +24,9 @@ from gippo.studies.calibration import (
 )
 from gippo.studies.least_squares import Bounded
 from gippo.studies.trajectories import Stretch, read_trajectories, stretches
-from warp_envs.checks import ArgumentError, check_positive, near_matches
+from warp_envs.checks import ArgumentError, check_choice, check_positive, near_matches
 from warp_envs.traffic.models import default_numbers, find_model
+from warp_envs.traffic.simulator import DRIVING, INTEGRATORS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,6 +96,8 @@ def _driving(options: Mapping[str, Any]) -> Driving:
         numbers[number.name] = float(value)
     step = options.get("dt", 0.1)
     check_positive("env.dt", step)
+    check_choice("env.driving", options.get("driving", "plain"), DRIVING)
+    check_choice("env.integrator", options.get("integrator", "euler"), INTEGRATORS)
     chosen = {name: options.get(name, default) for name, default in _OPTIONS.items()}
     return Driving(model, chosen, float(step), numbers)
 
@@ -166,6 +169,7 @@ def _joined(parts: Sequence[Calibrated]) -> Calibrated:
 def _tell(found: Calibrated, bounded: Bounded, console: Console) -> None:
     heads = [f"{item.name} [{item.unit}]" for item in bounded.items]
     table = Table("driver", *heads, "gap's error [m]")
+    table.columns[0].no_wrap = True
     for k, name in enumerate(found.drivers[:_MOST_ROWS]):
         cells = [
             _cell(*numbers)
@@ -262,4 +266,5 @@ def _draw(
         "grey: measured; blue: simulated, window by window; shaded: held out", fontsize="medium"
     )
     panels[-1].set_xlabel("time [s]")
+    figure.align_ylabels(panels)
     figure.savefig(path, dpi=150)
