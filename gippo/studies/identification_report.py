@@ -14,7 +14,13 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from gippo.errors import UserError
-from gippo.studies.identification import Bounded, Fitted, Identified, Shooting, identify
+from gippo.studies.identification import (
+    Fitted,
+    Identified,
+    Shooting,
+    bounded_parameters,
+    identify,
+)
 from gippo.studies.recordings import Recording, read_recording
 from warp_envs.registry import make
 from warp_envs.robots.base import ArticulatedEnv
@@ -63,7 +69,7 @@ def identify_robot(
         )
         for rows, starts in parts
     )
-    bounded = Bounded(fitted_to.env, settings.bounds or {})
+    bounded = bounded_parameters(fitted_to.env, settings.bounds or {})
     found = identify(fitted_to, held_out, bounded, settings.iterations, seed)
     _tell(found, console)
     for note in write_layer(fitted_to.env, found.fitted, out):
@@ -126,7 +132,7 @@ def _tell(found: Identified, console: Console) -> None:
         f"held-out windows: error {found.before:.4g} of what was measured varies with the file's "
         f"numbers, {found.after:.4g} with those found",
         f"{agree} of {len(found.losses)} starts found this; {forward} simulations of the windows, "
-        f"{backward} backward passes",
+        f"{backward} passes backward through their steps",
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)

@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from warp_envs.traffic.drivers import read_drivers
+    from warp_envs.traffic.following import Following
     from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
     from warp_envs.traffic.network_records import TrajectoryRecorder
     from warp_envs.traffic.network_sim import TrafficNetwork
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "Flow",
+    "Following",
     "Loop",
     "Mobil",
     "Network",
@@ -24,12 +27,14 @@ __all__ = [
     "TrafficNetwork",
     "TrafficSim",
     "TrajectoryRecorder",
+    "read_drivers",
     "read_sumo",
 ]
 
 _MODULES = {
     "Connection": "network",
     "Flow": "network",
+    "Following": "following",
     "Loop": "network",
     "Mobil": "simulator",
     "Network": "network",
@@ -37,6 +42,7 @@ _MODULES = {
     "TrafficNetwork": "network_sim",
     "TrafficSim": "simulator",
     "TrajectoryRecorder": "network_records",
+    "read_drivers": "drivers",
     "read_sumo": "sumo",
 }
 

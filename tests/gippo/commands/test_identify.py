@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gippo.cli import main
-from gippo.studies.identification import Bounded, Shooting, identify
+from gippo.studies.identification import Shooting, bounded_parameters, identify
 from gippo.studies.identification_report import recorded_columns
 from gippo.studies.recordings import read_recording
 from warp_envs import Articulation, make
@@ -78,7 +78,7 @@ def test_numbers_of_an_arm_are_recovered_from_mujocos_motion(arm):
     folder, _ = arm
     recording = read_recording(folder / "run.npz", columns_of(folder))
     fitted_to, held_out = shot(folder, recording)
-    found = identify(fitted_to, held_out, Bounded(fitted_to.env, {}))
+    found = identify(fitted_to, held_out, bounded_parameters(fitted_to.env, {}))
     for item in found.fitted:
         assert item.value == pytest.approx(TRUE[NAMES[item.name]], rel=0.01)
     assert found.after < 0.02 * found.before
@@ -97,7 +97,7 @@ def test_standard_errors_are_those_of_noisy_recordings(arm):
         np.savez(folder / "noisy.npz", **noisy)
         recording = read_recording(folder / "noisy.npz", columns_of(folder))
         fitted_to, held_out = shot(folder, recording, starts=1)
-        found = identify(fitted_to, held_out, Bounded(fitted_to.env, {}))
+        found = identify(fitted_to, held_out, bounded_parameters(fitted_to.env, {}))
         scaled += [(f.value - TRUE[NAMES[f.name]]) / f.error for f in found.fitted]
     assert np.abs(scaled).max() < 3.5
     assert 0.3 < np.sqrt(np.mean(np.square(scaled))) < 2.0  # of nine, about one
@@ -109,7 +109,7 @@ def test_what_a_motion_does_not_tell_has_no_finite_error(arm):
     np.savez(folder / "still.npz", **{**still, "action": 0.0 * arrays["action"]})
     recording = read_recording(folder / "still.npz", columns_of(folder))
     fitted_to, held_out = shot(folder, recording, starts=1)
-    found = identify(fitted_to, held_out, Bounded(fitted_to.env, {}), iterations=3)
+    found = identify(fitted_to, held_out, bounded_parameters(fitted_to.env, {}), iterations=3)
     assert all(np.isinf(item.error) for item in found.fitted)
 
 
