@@ -77,28 +77,44 @@ def find_cells(
     cell_out[env, v] = cell
 
 
+@wp.kernel(enable_backward=False)
+def count(
+    # In:
+    cell_in: wp.array2d(dtype=wp.int32),
+    count_scale: Any,
+    # Out:
+    count_out: wp.array2d(dtype=wp.int32),  # [num_envs, 2 num_cells]
+    obs_out: wp.array2d(dtype=Any),  # [num_envs, >= 2 num_cells]
+):
+    """One thread a cell and kind: how many there are."""
+    env, cell = wp.tid()
+    found = wp.int32(0)
+    for v in range(cell_in.shape[1]):
+        if cell_in[env, v] == cell:
+            found += 1
+    count_out[env, cell] = found
+    obs_out[env, cell] = type(count_scale)(found) / count_scale
+
+
 @wp.kernel
 def observe(
     # In:
     speed_in: wp.array2d(dtype=Any),
     cell_in: wp.array2d(dtype=wp.int32),
-    count_scale: Any,
+    count_in: wp.array2d(dtype=wp.int32),  # [num_envs, 2 num_cells]
     speed_scale: Any,  # [m/s]
     # Out:
-    obs_out: wp.array2d(dtype=Any),  # [num_envs, >= 4 cells]: counts and mean speeds, by kind
+    obs_out: wp.array2d(dtype=Any),  # [num_envs, >= 4 num_cells]
 ):
-    """One thread a cell and kind: how many there are and how fast, 0 without any."""
+    """One thread a cell and kind: the mean speed, 0 of nobody; after the counts."""
     env, cell = wp.tid()
-    one = type(count_scale)(1.0)
-    kinds = obs_out.shape[1] // 4 * 2
-    count = type(count_scale)(0.0)
-    total = type(count_scale)(0.0)
+    one = type(speed_scale)(1.0)
+    total = type(speed_scale)(0.0)
     for v in range(speed_in.shape[1]):
-        if cell_in[env, v] == cell:
-            count += one
-            total += speed_in[env, v]
-    obs_out[env, cell] = count / count_scale
-    obs_out[env, kinds + cell] = total / (wp.max(count, one) * speed_scale)
+        there = wp.where(cell_in[env, v] == cell, one, type(speed_scale)(0.0))
+        total += there * speed_in[env, v]
+    among = type(speed_scale)(wp.max(count_in[env, cell], 1))
+    obs_out[env, count_in.shape[1] + cell] = total / (among * speed_scale)
 
 
 @wp.func
@@ -114,8 +130,8 @@ def flow_through(
     total = type(length)(0.0)
     for v in range(speed.shape[1]):
         index = as_integer(lane[env, v])
-        if index >= first_lane and index < end_lane:
-            total += speed[env, v]
+        inside = index >= first_lane and index < end_lane
+        total += wp.where(inside, type(length)(1.0), type(length)(0.0)) * speed[env, v]
     return type(length)(3600.0) * total / length
 
 

@@ -153,45 +153,95 @@ def observe(
         obs_out[env, at + 4] = one
 
 
-@wp.kernel
-def reward(
+@wp.kernel(enable_backward=False)
+def count_vehicles(
     # In:
-    x_in: wp.array2d(dtype=Any),  # of the new state
+    lane_in: wp.array2d(dtype=Any),
+    # Out:
+    count_out: wp.array(dtype=Any),  # [num_envs]
+):
+    """On the roads."""
+    env = wp.tid()
+    count = wp.int32(0)
+    for i in range(lane_in.shape[1]):
+        if as_integer(lane_in[env, i]) >= 0:
+            count += 1
+    count_out[env] = count_out.dtype(count)
+
+
+@wp.kernel
+def spread(
+    # In:
+    speed_in: wp.array2d(dtype=Any),
+    lane_in: wp.array2d(dtype=Any),
+    target: Any,  # [m/s]
+    # Out:
+    squares_out: wp.array(dtype=Any),  # [num_envs] [m^2/s^2]
+):
+    """The sum of (v - target)^2: what is made of it is another kernel's, see `reward`."""
+    env = wp.tid()
+    zero = type(target)(0.0)
+    one = type(target)(1.0)
+    squares = type(target)(0.0)
+    for i in range(speed_in.shape[1]):
+        there = wp.where(as_integer(lane_in[env, i]) >= 0, one, zero)
+        off = speed_in[env, i] - target
+        squares += there * off * off
+    squares_out[env] = squares
+
+
+@wp.kernel
+def headways(
+    # In:
+    x_in: wp.array2d(dtype=Any),
     speed_in: wp.array2d(dtype=Any),
     lane_in: wp.array2d(dtype=Any),
     seen_in: wp.array3d(dtype=wp.int32),
     path_start: wp.array(dtype=Any),
     length: Any,
-    target: Any,  # [m/s]
     least_headway: Any,  # [s]
+    # Out:
+    short_out: wp.array2d(dtype=Any),  # [num_envs, actions] [s]
+):
+    """One thread an action: min(0, gap / v - least_headway), 0 at rest or without a leader."""
+    env, k = wp.tid()
+    zero = type(length)(0.0)
+    own = seen_in[env, k, 0]
+    ahead = seen_in[env, k, 1]
+    short_out[env, k] = zero
+    if own >= 0 and ahead >= 0:
+        speed = speed_in[env, own]
+        if speed > zero:
+            gap = gap_between(env, own, ahead, x_in, lane_in, path_start, length)
+            short_out[env, k] = wp.min(wp.max(gap, zero) / speed - least_headway, zero)
+
+
+@wp.kernel
+def reward(
+    # In:
+    count_in: wp.array(dtype=Any),  # [num_envs]
+    squares_in: wp.array(dtype=Any),
+    short_in: wp.array2d(dtype=Any),
+    target: Any,  # [m/s]
     headway_weight: Any,  # [1/s]
     # Out:
     reward_terms_out: wp.array2d(dtype=Any),  # [num_envs, 2]
 ):
-    """Nearness of all speeds to the target, and time headways too short."""
+    """Nearness of all speeds to the target, and time headways too short.
+
+    Warp's adjoint does not run a loop over an array's length again: only linear functions of a sum
+    made by one are right in the same kernel.
+    """
     env = wp.tid()
     zero = type(target)(0.0)
     one = type(target)(1.0)
-    count = type(target)(0.0)
-    squares = type(target)(0.0)
-    for i in range(speed_in.shape[1]):
-        if as_integer(lane_in[env, i]) >= 0:
-            off = speed_in[env, i] - target
-            squares += off * off
-            count += one
-    near = type(target)(0.0)
-    if count > zero:
+    if count_in[env] > zero:
         # The root has no derivative where everybody has the target.
-        least = type(target)(1.0e-6)
-        near = wp.max(one - wp.sqrt(wp.max(squares / count, least)) / target, zero)
+        mean = wp.max(squares_in[env] / count_in[env], type(target)(1.0e-6))
+        reward_terms_out[env, 0] = wp.max(one - wp.sqrt(mean) / target, zero)
+    else:
+        reward_terms_out[env, 0] = zero
     short = type(target)(0.0)
-    for k in range(seen_in.shape[1]):
-        own = seen_in[env, k, 0]
-        ahead = seen_in[env, k, 1]
-        if own >= 0 and ahead >= 0:
-            speed = speed_in[env, own]
-            if speed > zero:
-                gap = gap_between(env, own, ahead, x_in, lane_in, path_start, length)
-                short += wp.min(wp.max(gap, zero) / speed - least_headway, zero)
-    reward_terms_out[env, 0] = near
+    for k in range(short_in.shape[1]):
+        short += short_in[env, k]
     reward_terms_out[env, 1] = headway_weight * short

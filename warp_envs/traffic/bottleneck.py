@@ -58,7 +58,7 @@ class BottleneckEnv(NetworkEnv):
     def __init__(
         self,
         *,
-        flow_rate: float = 2000.0,
+        flow_rate: float = 2400.0,
         share: float = 0.1,
         max_acceleration: float = 3.0,
         num_vehicles: int = 250,
@@ -69,7 +69,8 @@ class BottleneckEnv(NetworkEnv):
         """Make bottlenecks.
 
         Args:
-            flow_rate: that arrives, over all lanes [vehicles/h].
+            flow_rate: that arrives, over all lanes [vehicles/h]. Flow's is 2000, which these
+                zippers let through.
             share: of the vehicles that is autonomous.
             max_acceleration: of a car that takes up a speed, and its braking [m/s^2].
             num_vehicles: slots of each network.
@@ -152,9 +153,11 @@ class BottleneckEnv(NetworkEnv):
         inputs = [state["x"], state["lane"], state["flow"]]
         inputs += [self.autonomous_flow, self.num_cells, *tables, cell]
         program.launch(bottleneck.find_cells, shape, inputs)
-        scales = [self.scalar(COUNT_SCALE), self.scalar(SPEED_SCALE)]
         kinds = (self.num_envs, 2 * self.num_cells)
-        program.launch(bottleneck.observe, kinds, [state["speed"], cell, *scales, obs])
+        count = program.array(kinds, wp.int32, requires_grad=False)
+        program.launch(bottleneck.count, kinds, [cell, self.scalar(COUNT_SCALE), count, obs])
+        inputs = [state["speed"], cell, count, self.scalar(SPEED_SCALE), obs]
+        program.launch(bottleneck.observe, kinds, inputs)
         self._record_outflow(program, state, 4 * self.num_cells, obs)
 
     def record_outcome(

@@ -172,10 +172,19 @@ class MergeEnv(NetworkEnv):
         terminated: wp.array,
     ) -> None:
         """Everybody's speed, and headways; nothing terminates."""
+        n, scalar = self.num_envs, self.scalar
+        count = program.array(n, scalar, requires_grad=False)
+        squares, short = program.array(n, scalar), program.array((n, self.num_controlled), scalar)
+        target = scalar(self.target_speed)
+        program.launch(merge.count_vehicles, n, [next_state["lane"], count])
+        inputs = [next_state["speed"], next_state["lane"], target, squares]
+        program.launch(merge.spread, n, inputs)
         inputs = [next_state[name] for name in ("x", "speed", "lane")]
-        numbers = [FLOW_IDM["length"], self.target_speed, LEAST_HEADWAY, HEADWAY_WEIGHT]
-        inputs += [self._seen, self._path_start(), *map(self.scalar, numbers), reward_terms]
-        program.launch(merge.reward, self.num_envs, inputs)
+        numbers = [scalar(FLOW_IDM["length"]), scalar(LEAST_HEADWAY)]
+        inputs += [self._seen, self._path_start(), *numbers, short]
+        program.launch(merge.headways, short.shape, inputs)
+        inputs = [count, squares, short, target, scalar(HEADWAY_WEIGHT), reward_terms]
+        program.launch(merge.reward, n, inputs)
 
     def _path_start(self) -> wp.array:
         """Of each lane along the main road [m], -1 off it."""
@@ -202,8 +211,8 @@ class MergeEnv(NetworkEnv):
         at = INFLOW_LENGTH + self.main_length
         slope = math.sqrt(0.5)
         corner = [at - MERGE_LENGTH * slope, -MERGE_LENGTH * slope]
-        far = [at - (MERGE_LENGTH + INFLOW_LENGTH) * slope] * 1
-        far = [far[0], -(MERGE_LENGTH + INFLOW_LENGTH) * slope]
+        both = (MERGE_LENGTH + INFLOW_LENGTH) * slope
+        far = [at - both, -both]
         return np.array(
             [
                 [[0.0, 0.0], [INFLOW_LENGTH, 0.0]],

@@ -211,10 +211,6 @@ class NetworkEnv(DifferentiableVectorEnv):
         ]
         program.launch(rows_kernels.start_empty, self.num_envs, inputs)
 
-    def human_flow(self) -> dict[str, float]:
-        """Numbers of the drivers."""
-        return FLOW_IDM
-
     # What figures and a recorder read -----------------------------------------------------------
 
     @property

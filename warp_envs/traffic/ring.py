@@ -191,9 +191,9 @@ class RingEnv(DifferentiableVectorEnv):
     human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Own speed, the leader's [m/s] and the gap [m], (n,), of observations (n, 3)."""
-        speed, difference = SPEED_SCALE * obs[:, 0], SPEED_SCALE * obs[:, 1]
-        gap = self.max_ring_length * obs[:, 2] - HUMAN_IDM["length"]
+        """Own speed, the leader's [m/s] and the gap [m], (n, 1), of observations (n, 3)."""
+        speed, difference = SPEED_SCALE * obs[:, :1], SPEED_SCALE * obs[:, 1:2]
+        gap = self.max_ring_length * obs[:, 2:] - HUMAN_IDM["length"]
         return speed, speed + difference, gap
 
     def equilibrium_speed(self) -> torch.Tensor:
