@@ -189,6 +189,7 @@ class BottleneckEnv(NetworkEnv):
         return torch.full(shape, action, dtype=self.dtype, device=self._state.device)
 
     num_lanes = 4
+    view_center = (520.0, 0.0)  # [m], before the first zipper
 
     def lane_lines(self) -> np.ndarray:
         """Along x, the lanes of each road about the middle."""

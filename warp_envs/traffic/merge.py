@@ -206,6 +206,11 @@ class MergeEnv(NetworkEnv):
         speed = SPEED_LIMIT * seen[..., 0]
         return speed, speed + SPEED_LIMIT * seen[..., 1], self._distance_scale * seen[..., 2]
 
+    @property
+    def view_center(self) -> tuple[float, float]:
+        """Where a recording looks [m]: before the merge."""
+        return INFLOW_LENGTH + self.main_length - 60.0, 0.0
+
     def lane_lines(self) -> np.ndarray:
         """The motorway along x, the ramp at 45 degrees."""
         at = INFLOW_LENGTH + self.main_length
