@@ -33,6 +33,8 @@ _ENVS: dict[str, str | type[DifferentiableVectorEnv]] = {
     "anymal": "warp_envs.robots.anymal:AnymalEnv",
     "pace_car": "warp_envs.traffic.pace_car:PaceCarEnv",
     "ring": "warp_envs.traffic.ring:RingEnv",
+    "merge": "warp_envs.traffic.merge:MergeEnv",
+    "bottleneck": "warp_envs.traffic.bottleneck:BottleneckEnv",
     "robot": "warp_envs.robots.any_robot:RobotEnv",
 }
 """Name -> "module:Class", imported when one is made, or the class itself."""
@@ -42,6 +44,8 @@ _EPISODE_STEPS: Mapping[str, int] = {
     "ackley": 1,
     "cartpole": 240,
     "ring": 3000,
+    "merge": 750,
+    "bottleneck": 1500,
 }
 """What Gymnasium is told of built-in environments, whose classes are not imported for it."""
 _DEFAULT_EPISODE_STEPS = 1000

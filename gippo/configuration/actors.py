@@ -15,8 +15,9 @@ from gippo.errors import UserError
 from warp_envs.checks import ArgumentError
 
 KEYS = """\
-  policy=NAME lets a policy made by hand act in the run's place: idm, follower_stopper,
-  pi_saturation (of env=ring), or module:Class of one's own; policy.KEY=value sets its options.
+  policy=NAME lets a policy made by hand act in the run's place: idm, follower_stopper
+  (of env=ring and merge), pi_saturation (ring), speed_limit (bottleneck), or module:Class of one's
+  own; policy.KEY=value sets its options.
 
   env.KEY=value changes an option of the run's environment (env.asset, env.substeps, ...), and
   env=NAME takes another one, which must have as many observations and actions; with a policy made

@@ -22,6 +22,7 @@ POLICIES: Mapping[str, str] = {
     "idm": "warp_envs.traffic.controllers:HumanDriver",
     "follower_stopper": "warp_envs.traffic.controllers:FollowerStopper",
     "pi_saturation": "warp_envs.traffic.controllers:PISaturation",
+    "speed_limit": "warp_envs.traffic.controllers:SpeedLimit",
 }
 """Name -> "module:Class" of what acts without training."""
 

@@ -168,6 +168,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         hold_in: wp.array(dtype=Any),
         zone: Any,  # before a merge [m]
         integrator: wp.int32,
+        fail_safe: wp.bool,  # who is commanded goes no faster than its driver would
         part: Any,
         dt: Any,
         # Out:
@@ -217,6 +218,8 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
             next_speed = wp.max(speed + command * dt, zero)
             if wp.isnan(command):
                 next_speed = bounded_speed(speed, planned, driver, dt)
+            elif fail_safe:
+                next_speed = wp.min(next_speed, bounded_speed(speed, planned, driver, dt))
             mean_speed = speed
             if integrator == SEMI_IMPLICIT:
                 mean_speed = next_speed

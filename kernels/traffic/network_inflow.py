@@ -136,8 +136,8 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         free = wp.int32(first_free)
         end = lane_start_in[network, num_lanes + 1]
         now = wp.float64(clock_in[network]) * seconds
-        for k in range(first_free, end):
-            inserted_out[order_in[k]] = False
+        for k in range(network * per_network, end):
+            inserted_out[k] = False
         for f in range(flow_route.shape[0]):
             due = number_due(now, flow_begin[f], flow_end[f], rate_in[network, f])
             waiting = departed[network, f] < due

@@ -20,7 +20,14 @@ from gymnasium.wrappers.vector import ArrayConversion, RecordEpisodeStatistics
 
 ROOT = Path(__file__).parents[2]
 CHECKED = ["dejong", "cartpole", "pace_car"]  # an episode of one step, a robot, traffic
-LIMITS = {"dejong": 1, "ackley": 1, "cartpole": 240, "ring": 3000}
+LIMITS = {
+    "dejong": 1,
+    "ackley": 1,
+    "cartpole": 240,
+    "ring": 3000,
+    "merge": 750,
+    "bottleneck": 1500,
+}
 
 
 def make(env_id, num_envs=3, **options):

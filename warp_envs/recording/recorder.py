@@ -26,6 +26,7 @@ import torch
 from pxr import Sdf, UsdUtils
 
 from warp_envs.checks import ArgumentError, check_positive
+from warp_envs.recording.road import LaneRoads, Road
 from warp_envs.recording.scenes import RobotScene, Scene, TrafficScene
 
 SUFFIXES = (".usdc", ".usda", ".usdz")
@@ -86,6 +87,9 @@ class TrafficSource(Protocol):
         lane_width: [m].
         vehicle_lengths: of the vehicles of a road [m], shape (num_vehicles,).
         num_autonomous: how many of them, the first, are autonomous (drawn in another colour).
+
+    Where lanes lie otherwise, ``lane_lines()`` tells: starts and ends of
+    straight pieces [m], (pieces, 2, 2), and ``view_center`` of long roads where to look [m].
     """
 
     num_envs: int
@@ -376,7 +380,11 @@ def _scene(env: Any, indices: Sequence[int], folder: Path) -> Scene | None:
         return RobotScene(env.asset_path, env.body_paths, indices, folder, posable, ground)
     if isinstance(env, TrafficSource):
         lengths = np.asarray(env.vehicle_lengths, dtype=np.float64)
-        return TrafficScene(env.num_lanes, env.lane_width, lengths, env.num_autonomous, indices)
+        lines = getattr(env, "lane_lines", None)
+        width = env.lane_width
+        count, center = env.num_lanes, getattr(env, "view_center", None)
+        road = Road(count, width) if lines is None else LaneRoads(lines(), count, width, center)
+        return TrafficScene(road, lengths, env.num_autonomous, indices)
     return None
 
 

@@ -28,7 +28,10 @@ _PAINT = {
     "autonomous_car": Look((0.90, 0.30, 0.05), 0.3, 0.1),
 }
 
+_ASPHALT, _MARKING = Look((0.10, 0.10, 0.11), 0.85), Look((0.90, 0.90, 0.86), 0.6)
+
 _SHOULDER = 1.0  # asphalt beyond the outer lanes [m]
+_SEEN = 100.0  # of roads that are looked at in part, to every side [m]
 _VERGE = 40.0  # road beyond where the cars were [m]
 _LINE_WIDTH = 0.15
 _DASH, _DASH_PERIOD = 3.0, 12.0
@@ -122,10 +125,10 @@ class Road:
         lower, upper = self.edges
         box = Box(np.array([start, lower, -0.2]), np.array([end, upper, 0.0]))
         asphalt = add_box(stage, road.GetPath().AppendChild("asphalt"), box)
-        bind(asphalt.GetPrim(), add_look(stage, "asphalt", Look((0.10, 0.10, 0.11), 0.85)))
+        bind(asphalt.GetPrim(), add_look(stage, "asphalt", _ASPHALT))
         markings = road.GetPath().AppendChild("markings")
         add_rectangles(stage, markings, self._markings(start, end), 0.012)
-        paint = add_look(stage, "marking", Look((0.90, 0.90, 0.86), 0.6))
+        paint = add_look(stage, "marking", _MARKING)
         bind(stage.GetPrimAtPath(markings), paint)
 
     def _markings(self, start: float, end: float) -> np.ndarray:
@@ -136,6 +139,96 @@ class Road:
         dashes = np.arange(start, end, _DASH_PERIOD) + 0.5 * (_DASH_PERIOD - _DASH)
         broken = [(x, y - half, x + _DASH, y + half) for y in borders[1:-1] for x in dashes]
         return np.array(solid + broken)
+
+
+class LaneRoads:
+    """Lanes that lie anywhere, in straight pieces."""
+
+    def __init__(
+        self,
+        lines: np.ndarray,
+        num_lanes: int,
+        lane_width: float,
+        center: tuple[float, float] | None = None,
+    ) -> None:
+        """Make the roads.
+
+        Args:
+            lines: pieces of lanes from start to end (pieces, 2, 2) [m].
+            num_lanes: that they are called to have.
+            lane_width: of each piece [m].
+            center: of what is looked at, 100 m to all sides [m]; None: all of it.
+        """
+        self.lines = np.asarray(lines, dtype=np.float64)
+        self.num_lanes, self.lane_width, self.center = num_lanes, lane_width, center
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Least and greatest y of the asphalt [m]."""
+        reach = 0.5 * self.lane_width + _SHOULDER
+        return self.lines[..., 1].min() - reach, self.lines[..., 1].max() + reach
+
+    @property
+    def box(self) -> Box:
+        """Around what is looked at."""
+        points = self.lines.reshape(-1, 2)
+        if self.center is not None:
+            points = np.clip(points, np.array(self.center) - _SEEN, np.array(self.center) + _SEEN)
+        return Box(np.append(points.min(axis=0), 0.0), np.append(points.max(axis=0), CAR_HEIGHT))
+
+    def write(self, stage: Usd.Stage, path: Sdf.Path, first: float, last: float) -> None:
+        """Write asphalt and markings; all of the roads, wherever the cars were."""
+        road = UsdGeom.Xform.Define(stage, path)
+        lines, half = self.lines, 0.5 * self.lane_width
+        asphalt = road.GetPath().AppendChild("asphalt")
+        _add_stripes(stage, asphalt, lines, half + _SHOULDER, 0.0)
+        bind(stage.GetPrimAtPath(asphalt), add_look(stage, "asphalt", _ASPHALT))
+        borders = np.concatenate(_sides(lines, half))
+        middles = borders.mean(axis=1)
+        near = np.linalg.norm(middles[:, None] - middles[None], axis=-1) < 0.5
+        shared = near.sum(axis=1) > 1
+        painted = [*borders[~shared], *_dashed(borders[shared])]
+        markings = road.GetPath().AppendChild("markings")
+        _add_stripes(stage, markings, np.array(painted), 0.5 * _LINE_WIDTH, 0.012)
+        bind(stage.GetPrimAtPath(markings), add_look(stage, "marking", _MARKING))
+
+
+def _sides(lines: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """The left and the right side of stripes about lines (n, 2, 2); mitred where one goes on."""
+    along = lines[:, 1] - lines[:, 0]
+    along = along / np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    aside = np.stack([across, across], axis=1)
+    joined = np.linalg.norm(lines[:, None, 1] - lines[None, :, 0], axis=-1) < 1e-6
+    for here, place in ((0, joined.T), (1, joined)):
+        for i in np.flatnonzero(place.any(axis=1)):
+            bisector = across[i] + across[int(place[i].argmax())]
+            aside[i, here] = 2.0 * bisector / (bisector @ bisector)
+    return lines + reach * aside, lines - reach * aside
+
+
+def _dashed(lines: np.ndarray) -> list[np.ndarray]:
+    """Dashes along lines (n, 2, 2)."""
+    dashes = []
+    for start, end in lines:
+        length = np.linalg.norm(end - start)
+        at = np.arange(0.5 * (_DASH_PERIOD - _DASH), length - _DASH, _DASH_PERIOD) / length
+        step = (end - start) * _DASH / length
+        dashes += [np.array([p, p + step]) for p in start + at[:, None] * (end - start)]
+    return dashes
+
+
+def _add_stripes(
+    stage: Usd.Stage, path: Sdf.Path, lines: np.ndarray, half_width: float, z: float
+) -> None:
+    """A Mesh of level stripes about lines (n, 2, 2), facing up."""
+    left, right = _sides(lines, half_width)
+    corners = [right[:, 0], right[:, 1], left[:, 1], left[:, 0]]
+    flat = np.stack(corners, axis=1).reshape(-1, 2)
+    points = np.column_stack([flat, np.full(len(flat), z)]).astype(np.float32)
+    mesh = add_mesh(stage, path, points, np.full(len(lines), 4), np.arange(len(points)))
+    mesh.CreateNormalsAttr([(0.0, 0.0, 1.0)])
+    mesh.SetNormalsInterpolation(UsdGeom.Tokens.constant)
 
 
 class CarWriter:

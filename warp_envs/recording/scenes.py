@@ -16,6 +16,7 @@ from warp_envs.recording.road import (
     CAR_HEIGHT,
     MAX_SINGLE_CARS,
     CarWriter,
+    LaneRoads,
     Road,
     add_cars,
     declare_env,
@@ -271,15 +272,14 @@ class TrafficScene(Scene):
 
     def __init__(
         self,
-        num_lanes: int,
-        lane_width: float,
+        road: Road | LaneRoads,
         lengths: np.ndarray,
         num_autonomous: int,
         indices: Sequence[int],
     ) -> None:
-        """Roads of one kind, see `Road` and `CarWriter`."""
+        """Roads of one kind, see `CarWriter`."""
         super().__init__(indices)
-        self.road = Road(num_lanes, lane_width)
+        self.road = road
         self.lengths, self.num_autonomous = lengths, num_autonomous
 
     def snapshot(self, env: Any) -> torch.Tensor:
@@ -291,13 +291,22 @@ class TrafficScene(Scene):
         return super().first_bad_frame(np.nan_to_num(poses, nan=0.0, posinf=np.inf, neginf=-np.inf))
 
     def observe(self, poses: np.ndarray) -> np.ndarray:
-        """The mean of the vehicles there, in the road's middle, is the centre."""
+        """The mean of the vehicles there, in the road's middle, is the centre.
+
+        Of lanes that lie anywhere it is their middle: all of them are seen.
+        """
         posed = poses.reshape(*poses.shape[:2], -1, 3)[..., :2]
         there = ~np.isnan(posed).any(axis=-1, keepdims=True)
         count = np.maximum(there.sum(axis=(1, 2)), 1)[:, 0]
         center = np.zeros((len(posed), 3))
         center[:, 0] = np.where(there, posed, 0.0)[..., 0].sum(axis=(1, 2)) / count
         center[:, 1] = 0.5 * sum(self.road.edges)
+        if isinstance(self.road, LaneRoads):
+            box = self.road.box
+            center[:, 0] = 0.5 * (box.lower[0] + box.upper[0])
+            still = [np.tile(c, (len(posed), posed.shape[1], 1)) for c in (box.lower, box.upper)]
+            self.extents.add(*still, center)
+            return center
         far = 0.5 * self.lengths.max()
         road = np.tile(center[:, None, None, :2], (1, *posed.shape[1:3], 1))
         lower = np.where(there, posed - far, road).min(axis=2)

@@ -6,26 +6,28 @@ have ended. These read an environment's observation through its ``read_leader``.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
-from warp_envs.checks import ArgumentError, check_positive
+from warp_envs.checks import ArgumentError, check_number, check_positive
 from warp_envs.traffic.car_following import acceleration
 
 
 @runtime_checkable
 class FollowingEnv(Protocol):
-    """An environment whose policy accelerates one car behind another.
+    """An environment whose policy accelerates cars behind others, an action each.
 
     Attributes:
         num_envs: copies.
+        num_actions: cars.
         control_step: [s].
         max_acceleration: what an action of 1 asks for [m/s^2].
         human_driver: numbers of the IDM of the humans around.
     """
 
     num_envs: int
+    num_actions: int
     max_acceleration: float
     human_driver: dict[str, float]
 
@@ -33,11 +35,7 @@ class FollowingEnv(Protocol):
     def control_step(self) -> float: ...  # noqa: D102
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Own speed, the leader's speed [m/s] and the gap [m], (n,), of observations."""
-        ...
-
-    def equilibrium_speed(self) -> torch.Tensor:
-        """(num_envs,), the speed of even traffic [m/s], in double precision."""
+        """Own speed, the leader's [m/s] and the gap [m], (n, num_actions), of observations."""
         ...
 
 
@@ -56,10 +54,10 @@ class Controller:
         self.env = env
 
     def __call__(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
-        """Actions (n, 1) for observations (n, num_obs); nothing is random."""
+        """Actions (n, num_actions) for observations (n, num_obs); nothing is random."""
         speed, leader_speed, gap = self.env.read_leader(obs)
         wanted = self.acceleration(speed, leader_speed, gap)
-        return (wanted / self.env.max_acceleration).clamp(-1.0, 1.0)[:, None].to(obs.dtype)
+        return (wanted / self.env.max_acceleration).clamp(-1.0, 1.0).to(obs.dtype)
 
     def reset(self, ended: torch.Tensor | None = None) -> None:
         """Begin anew where `ended` (num_envs,), bool, is True; everywhere if None."""
@@ -67,7 +65,7 @@ class Controller:
     def acceleration(
         self, speed: torch.Tensor, leader_speed: torch.Tensor, gap: torch.Tensor
     ) -> torch.Tensor:
-        """What is asked for [m/s^2], (n,)."""
+        """What is asked for [m/s^2], (n, num_actions)."""
         raise NotImplementedError
 
 
@@ -107,7 +105,8 @@ class FollowerStopper(Controller):
         Args:
             env: a `FollowingEnv`.
             desired_speed: U [m/s]; None: `equilibrium_share` of each copy's equilibrium speed,
-                which somebody who sees the whole road must tell the car, as in the experiments.
+                which somebody who sees the whole road must tell the car, as in the experiments; an
+                environment without an ``equilibrium_speed()`` needs the number.
             equilibrium_share: asked for more, it loses the densest rings.
 
         Raises:
@@ -116,6 +115,9 @@ class FollowerStopper(Controller):
         super().__init__(env)
         if desired_speed is not None:
             check_positive("policy.desired_speed", desired_speed)
+        elif not hasattr(env, "equilibrium_speed"):
+            accepted = f"a speed [m/s]: {getattr(env, 'name', 'the environment')} has no equilibrium"
+            raise ArgumentError("policy.desired_speed", "nothing", accepted)
         check_positive("policy.equilibrium_share", equilibrium_share)
         self.given_speed, self.share = desired_speed, equilibrium_share
         self.reset()
@@ -123,15 +125,17 @@ class FollowerStopper(Controller):
     def reset(self, ended: torch.Tensor | None = None) -> None:
         """Ask for the equilibrium speeds of new episodes."""
         if ended is None or (self.given_speed is None and bool(ended.any())):
-            speed = self.env.equilibrium_speed()
             given = self.given_speed
-            self._desired = self.share * speed if given is None else torch.full_like(speed, given)
+            if given is not None:
+                self._desired = torch.full((self.env.num_envs, 1), given, dtype=torch.float64)
+            else:
+                self._desired = self.share * cast("Any", self.env).equilibrium_speed()[:, None]
 
     def acceleration(
         self, speed: torch.Tensor, leader_speed: torch.Tensor, gap: torch.Tensor
     ) -> torch.Tensor:
         """To reach the commanded speed within a step."""
-        desired = self._desired.to(speed.dtype)
+        desired = self._desired.to(speed)
         closing = (leader_speed - speed).clamp(max=0.0)
         x = [
             at + closing.square() / (2.0 * braking)
@@ -164,17 +168,23 @@ class PISaturation(Controller):
     TIME, SAFE_GAP, BAND = 2.0, 4.0, 2.0  # [s], [m], [m]
 
     def __init__(self, env: Any) -> None:
-        """Control the cars of `env`, a `FollowingEnv`."""
+        """Control the cars of `env`.
+
+        Raises:
+            ArgumentError: no `FollowingEnv`, or one of several cars, which change places in its
+                observations and so have no memory.
+        """
         super().__init__(env)
+        if env.num_actions != 1:
+            raise ArgumentError("policy", f"PISaturation of {env.num_actions} cars", "one car")
         self._length = max(1, round(self.MEMORY / env.control_step))
         self.reset()
 
     def reset(self, ended: torch.Tensor | None = None) -> None:
         """Forget the speeds of episodes that ended."""
         if ended is None:
-            device = self.env.equilibrium_speed().device
-            shape = (self._length, self.env.num_envs)
-            self._speeds = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
+            shape = (self._length, self.env.num_envs, 1)
+            self._speeds = torch.full(shape, torch.nan, dtype=torch.float64)
             self._command = self._speeds[0].clone()
             self._at = 0
         else:
@@ -186,6 +196,7 @@ class PISaturation(Controller):
     ) -> torch.Tensor:
         """To reach the commanded speed within a step."""
         speed, leader_speed, gap = (value.double() for value in (speed, leader_speed, gap))
+        self._speeds, self._command = self._speeds.to(speed.device), self._command.to(speed.device)
         self._speeds[self._at] = speed
         self._at = (self._at + 1) % self._length
         last = torch.where(self._command.isnan(), speed, self._command)
@@ -197,3 +208,28 @@ class PISaturation(Controller):
         wanted = alpha * target + (1.0 - alpha) * leader_speed
         self._command = beta * wanted + (1.0 - beta) * last
         return (self._command - speed) / self.env.control_step
+
+
+class SpeedLimit:
+    """One speed for everybody: a constant variable speed limit, of an environment that has one."""
+
+    def __init__(self, env: Any, *, desired_speed: float | None = None) -> None:
+        """Command the cars of `env`.
+
+        Args:
+            env: it, with ``speed_limit`` [m/s] and ``speed_actions(speed)``.
+            desired_speed: [m/s], up to the limit of the road; None: that limit.
+
+        Raises:
+            ArgumentError: no such environment, or a speed out of range.
+        """
+        if not hasattr(env, "speed_actions"):
+            name = getattr(env, "name", type(env).__name__)
+            raise ArgumentError("policy", f"SpeedLimit of {name!r}", "one of its own")
+        speed = env.speed_limit if desired_speed is None else desired_speed
+        check_number("policy.desired_speed", speed, 0.0, env.speed_limit)
+        self._actions = env.speed_actions(speed)
+
+    def __call__(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
+        """The same actions (n, num_actions) at any time."""
+        return self._actions

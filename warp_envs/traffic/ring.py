@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import warp as wp
 
@@ -191,9 +192,9 @@ class RingEnv(DifferentiableVectorEnv):
     human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Own speed, the leader's [m/s] and the gap [m], (n,), of observations (n, 3)."""
-        speed, difference = SPEED_SCALE * obs[:, 0], SPEED_SCALE * obs[:, 1]
-        gap = self.max_ring_length * obs[:, 2] - HUMAN_IDM["length"]
+        """Own speed, the leader's [m/s] and the gap [m], (n, 1), of observations (n, 3)."""
+        speed, difference = SPEED_SCALE * obs[:, :1], SPEED_SCALE * obs[:, 1:2]
+        gap = self.max_ring_length * obs[:, 2:] - HUMAN_IDM["length"]
         return speed, speed + difference, gap
 
     def equilibrium_speed(self) -> torch.Tensor:
@@ -206,7 +207,11 @@ class RingEnv(DifferentiableVectorEnv):
     # What a recorder reads ----------------------------------------------------------------------
 
     num_lanes = 1
-    lane_width = 4.0
+
+    @property
+    def lane_width(self) -> float:
+        """Of the circular road as drawn, on which rings of all lengths lie [m]."""
+        return 4.0 + (self.max_ring_length - self.min_ring_length) / math.tau
 
     @property
     def num_autonomous(self) -> int:
@@ -223,7 +228,20 @@ class RingEnv(DifferentiableVectorEnv):
         """Of the cars [m]."""
         return [HUMAN_IDM["length"]] * (self.num_vehicles + 1)
 
+    def lane_lines(self) -> np.ndarray:
+        """The road as drawn, a circle in straight pieces: starts and ends [m], (pieces, 2, 2)."""
+        angle = np.linspace(0.0, math.tau, 97)
+        radius = 0.5 * (self.min_ring_length + self.max_ring_length) / math.tau
+        points = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return np.stack([points[:-1], points[1:]], axis=1)
+
     def vehicle_poses(self) -> torch.Tensor:
-        """x, y [m] and heading [rad] of every car, (num_envs, num_vehicles + 1, 3)."""
-        x = self._split_state()["x"].detach()
-        return torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=-1)
+        """x, y [m] and heading [rad] of every car, (num_envs, num_vehicles + 1, 3).
+
+        On a circle of the ring's length about the origin, counter-clockwise.
+        """
+        state = self._split_state()
+        radius = state["ring_length"].detach() / math.tau
+        angle = state["x"].detach() / radius
+        place = [radius * angle.cos(), radius * angle.sin()]
+        return torch.stack([*place, angle + 0.5 * math.pi], dim=-1)

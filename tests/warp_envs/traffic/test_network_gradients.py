@@ -130,3 +130,19 @@ def test_no_nan_at_rest_at_zero_gap_and_at_the_end_of_a_lane():
         total = state["x"].sum() + state["speed"].sum()
         gradients = torch.autograd.grad(total, (x, speed))
         assert all(torch.isfinite(value).all() for value in (total, *gradients))
+
+
+def test_vehicles_that_came_by_a_flow_keep_their_gradient():
+    road = Network([Segment("a", 400.0)], [], {"r": ["a"]}, [Flow("cars", "r", 1200.0)])
+    traffic = TrafficNetwork(road, 1, 10, dtype=torch.float64, dt=0.5)
+    traffic.run(25)
+    state = traffic.get_state()
+    there = state["lane"] >= 0
+    assert there.sum() >= 4
+    x, speed = (state[name].requires_grad_() for name in ("x", "speed"))
+    traffic.set_state({"x": x, "speed": speed})
+    after = traffic.run(2)
+    (through_x,) = torch.autograd.grad(after["x"].sum(), x, retain_graph=True)
+    (through_speed,) = torch.autograd.grad(after["x"].sum(), speed)
+    assert ((through_x > 0.5) == there)[0, : int(there.sum())].all()
+    assert (through_speed[there] > 0.5).all()
