@@ -19,6 +19,7 @@ from gippo.runs.policy import Policy
 from warp_envs.checks import ArgumentError, near_matches
 from warp_envs.references import load_reference
 
+
 class Acting(Protocol):
     """What chooses actions; one with a ``reset(ended)`` is told which episodes have ended."""
 
@@ -118,9 +119,7 @@ def make_acting(
     config = actor.config
     where = device or (config.device if config else "cpu")
     if actor.policy is not None:
-        acting = named(
-            actor.policy, actor.options, checkpoint=checkpoint, device=device, seed=seed
-        )
+        acting = named(actor.policy, actor.options, checkpoint=checkpoint, device=device, seed=seed)
     else:
         assert config is not None and actor.run_dir is not None
         acting = trained(config, actor.run_dir, checkpoint, device=device, seed=seed)
