@@ -184,7 +184,7 @@ def test_a_rank_trains_by_nccl_and_resumes(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
     common = ["env=cartpole", "device=cuda", "env.num_envs=16", f"run_dir={run}", "num_epochs=2"]
-    command += ["-m", "gippo", "train", *common, "rollout.num_envs=0", "tensorboard=false"]
+    command += ["-m", "gippo", "train", *common, "rollout.num_envs=0", "logger=[]"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2

@@ -45,7 +45,12 @@ def test_the_wheel_holds_code_configurations_and_assets_and_nothing_else(wheel):
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"kernels", "warp_envs", "gippo", f"gippo-{version()}.dist-info"}
     packed = {name for name in names if not name.endswith(".py")}
-    for source, target in (("configs", "gippo/configs"), ("assets", "warp_envs/assets")):
+    sources = {
+        "configs": "gippo/configs",
+        "assets": "warp_envs/assets",
+        "results/policies": "gippo/policies",
+    }
+    for source, target in sources.items():
         files = (ROOT / source).rglob("*")
         wanted = {f"{target}/{f.relative_to(ROOT / source)}" for f in files if f.is_file()}
         assert wanted
@@ -60,6 +65,8 @@ def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
     result = python("-m", "gippo", *arguments, "rollout.num_steps=3", path=[site], cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "curve.png").exists()
+    listed = python("-m", "gippo", "list", "policies", path=[site], cwd=tmp_path).stdout
+    assert f"{site / 'gippo' / 'policies'}: ant" in listed
     where = python("-c", "import gippo; print(gippo.__file__)", path=[site], cwd=tmp_path)
     assert where.stdout.startswith(str(site))
 

@@ -30,7 +30,7 @@ standard deviation and 95 % confidence interval (Student's t), the lengths, each
 over an episode, and how many episodes ended because the simulation was no longer finite.
 
 Usage: gippo evaluate RUN [key=value ...]
-       gippo evaluate policy=NAME env=NAME [key=value ...]
+       gippo evaluate policy=NAME [env=NAME] [key=value ...]
 
 RUN is a run's folder.
 
@@ -43,6 +43,7 @@ Examples:
   gippo evaluate runs/first
   gippo evaluate runs/first num_episodes=1000 deterministic=false out=first.json
   gippo evaluate runs/ant env=ant_dflex
+  gippo evaluate policy=ant
   gippo evaluate policy=follower_stopper env=ring policy.desired_speed=4
   gippo evaluate runs/robot env.asset=heavier.usda out=-"""
 

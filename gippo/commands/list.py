@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gippo.configuration.compose import choices, configure
+from gippo.configuration.policies import BY_HAND, policies_dir, trained_policies
 from gippo.configuration.run_config import CONFIG_FILE, TrainConfig, load_config
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
@@ -17,9 +18,10 @@ from gippo.terminal.progress import make_console, number
 from warp_envs.checks import near_matches
 
 HELP = """\
-gippo list: environments, methods and experiments to choose from, and the runs under a folder.
+gippo list: environments, methods, experiments and policies to choose from, and the runs under a
+folder.
 
-Usage: gippo list [envs|methods|experiments|FOLDER ...] [key=value ...]
+Usage: gippo list [envs|methods|experiments|policies|FOLDER ...] [key=value ...]
 
 Without a name, all of them, and the runs under runs/. A run's state is "finished", "stopped" (it
 goes on with resume=true, or is under way), "begun" (no epoch yet) or "damaged".
@@ -35,6 +37,7 @@ Examples:
 METRICS_FILE = "metrics.jsonl"  # gippo.runs.metrics' own, whose module imports torch
 _SORTS = ("name", "best")
 _GROUPS = {"envs": "env", "methods": "algo", "experiments": "experiment"}
+_NAMES = (*_GROUPS, "policies")
 RUNS = "runs"
 
 
@@ -69,16 +72,20 @@ def run(arguments: Sequence[str]) -> int:
     """List what the arguments name."""
     named = [text for text in arguments if "=" not in text or Path(text).exists()]
     settings = configure("list", ListConfig, [text for text in arguments if text not in named])
-    default = [*_GROUPS, *([RUNS] if Path(RUNS).is_dir() else [])]
+    default = [*_NAMES, *([RUNS] if Path(RUNS).is_dir() else [])]
     for name in named:
-        if name not in _GROUPS and not Path(name).is_dir():
-            accepted = f"{', '.join(_GROUPS)} or a folder"
-            hint = near_matches(name, _GROUPS)
+        if name not in _NAMES and not Path(name).is_dir():
+            accepted = f"{', '.join(_NAMES)} or a folder"
+            hint = near_matches(name, _NAMES)
             raise UserError(f"{name!r} given, {accepted} accepted{hint}")
     console = make_console()
     for name in named or default:
         if name in _GROUPS:
             console.print(f"{name}: {', '.join(choices(_GROUPS[name]))}")
+        elif name == "policies":
+            trained = ", ".join(trained_policies())
+            console.print(f"policies: {', '.join(BY_HAND)} by hand, of env=ring; trained, in")
+            console.print(f"{policies_dir()}: {trained}", soft_wrap=True)
         else:
             found = sorted(_runs(Path(name)), key=lambda run: run.folder)
             if settings.sort == "best":

@@ -29,7 +29,7 @@ HELP = """\
 gippo play: let a policy act, print its returns, and record the motion as USD.
 
 Usage: gippo play RUN [key=value ...]
-       gippo play policy=NAME env=NAME [key=value ...]
+       gippo play policy=NAME [env=NAME] [key=value ...]
 
 RUN is a run's folder; run_dir=RUN says the same.
 
@@ -44,6 +44,7 @@ body, the functions, print their returns only.
 Examples:
   gippo play runs/first
   gippo play runs/first num_envs=64 num_steps=1000 deterministic=false out=crowd.usdc
+  gippo play policy=ant out=ant.usdc
   gippo play policy=pi_saturation env=ring num_envs=4 num_steps=2000 out=ring.usdc"""
 
 

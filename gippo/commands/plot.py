@@ -32,7 +32,7 @@ pace_car.
 
 Usage: gippo plot RUN ... [key=value ...]
        gippo plot kind=space_time|fundamental RUN [key=value ...]
-       gippo plot kind=space_time|fundamental policy=NAME env=NAME [key=value ...]
+       gippo plot kind=space_time|fundamental policy=NAME [env=NAME] [key=value ...]
 
 RUN is a run's folder, one with runs below it, or a pattern of either;
 run_dirs=[RUN,...] says the same.

@@ -10,18 +10,20 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gippo.configuration.compose import configure, parse
+from gippo.configuration.policies import check_policy, trained_policies
 from gippo.configuration.run_config import TrainConfig, load_config
 from gippo.errors import UserError
 from warp_envs.checks import ArgumentError
 
 KEYS = """\
-  policy=NAME lets a policy made by hand act in the run's place: idm, follower_stopper
-  (of env=ring and merge), pi_saturation (ring), speed_limit (bottleneck), or module:Class of one's
-  own; policy.KEY=value sets its options.
+  policy=NAME lets another act in the run's place: a trained policy that comes with gippo (gippo
+  list policies), which brings its environment and needs no run; one made by hand, idm,
+  follower_stopper (of env=ring and merge), pi_saturation (ring), speed_limit (bottleneck); or
+  module:Class of one's own, whose options policy.KEY=value sets.
 
-  env.KEY=value changes an option of the run's environment (env.asset, env.substeps, ...), and
-  env=NAME takes another one, which must have as many observations and actions; with a policy made
-  by hand env=NAME needs no run."""
+  env.KEY=value changes an option of the environment (env.asset, env.substeps, ...), and env=NAME
+  takes another one, which must have as many observations and actions; with a policy made by hand
+  env=NAME needs no run."""
 """What the keys that `read_actor` takes are, for a command's help."""
 
 
@@ -32,11 +34,11 @@ class Actor:
     run_dir: Path | None
     """The run whose policy acts or whose environment is taken; None without a run."""
     config: TrainConfig | None
-    """The run's."""
+    """The run's, or the one that a trained policy comes with."""
     env: dict[str, Any]
     """id, num_envs and options of the environment."""
     policy: str | None
-    """Name of a policy made by hand; None for the run's."""
+    """Name of a policy; None for the run's."""
     options: dict[str, Any]
     """Of that policy."""
 
@@ -56,6 +58,7 @@ def read_actor(command: str, arguments: Sequence[str]) -> tuple[Actor, list[str]
 
     Raises:
         UserError: not one run where one is needed, no such run, or an unknown option.
+        ArgumentError: no such policy.
     """
     runs = [text for text in arguments if "=" not in text or Path(text).exists()]
     rest = [text for text in arguments if text not in runs]
@@ -70,12 +73,15 @@ def read_actor(command: str, arguments: Sequence[str]) -> tuple[Actor, list[str]
         raise UserError(str(ArgumentError("policy", repr(policy), "a name or module:Class")))
     if policy is None and chosen:
         raise UserError(f"{next(iter(chosen))}: given without policy=NAME, whose option it is")
-    named = any(text.startswith("env=") for text in changes)
-    if len(runs) > 1 or (not runs and (policy is None or not named)):
+    if policy is not None:
+        check_policy(policy)
+    folders = [*map(Path, runs), *filter(None, [trained_policies().get(policy or "")])]
+    named = policy is not None and any(text.startswith("env=") for text in changes)
+    if len(runs) > 1 or not (folders or named):
         told = " ".join(runs) or "nothing"
         without = ", or policy=NAME env=NAME without a run" if not runs else ""
         raise UserError(f"{told} given; one run's folder expected: gippo {command} RUN{without}")
-    config = load_config(Path(runs[0])) if runs else None
+    config = load_config(folders[0]) if folders else None
     env = _environment(config, changes)
     options = {key.removeprefix("policy."): _plain(value) for key, value in chosen.items()}
     rest = [text for text in rest if not _is_of(text, "policy", "env", "run_dir")]

@@ -35,6 +35,8 @@ from warp_envs.checks import ArgumentError, check_choice, near_matches
 from warp_envs.registry import env_ids, env_options, is_reference
 
 GROUPS = ("env", "algo", "experiment")
+GONE = {"tensorboard": "logger=[] writes none of its events"}
+"""Keys of earlier releases, and what takes their place."""
 NUM_ENVS, NUM_EPOCHS = 64, 500
 """Of an environment without a configuration file."""
 
@@ -354,7 +356,8 @@ def check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
         if key.startswith("env.presets"):
             raise UserError(f"{key}: presets are for files; set the key itself, as algo.X=value")
         if key not in known:
-            listed = near_matches(key, known) or f"; there are {_siblings(key, known)}"
+            listed = f"; {GONE[key]}" if key in GONE else near_matches(key, known)
+            listed = listed or f"; there are {_siblings(key, known)}"
             raise UserError(f"{key}: no such key{listed}")
 
 

@@ -88,10 +88,8 @@ class TrainConfig:
     """Epochs between checkpoints."""
     keep_last: int = 2
     """Checkpoints kept, beside the best policy's."""
-    tensorboard: bool = True
-    """Write TensorBoard events; false: not even if logger names it."""
     logger: list[str] = field(default_factory=lambda: ["tensorboard"])
-    """Where metrics go beside metrics.jsonl: any of tensorboard, csv, wandb, mlflow."""
+    """Where metrics go beside metrics.jsonl: any of tensorboard, csv, wandb, mlflow; or []."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
@@ -237,7 +235,8 @@ def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
     Args:
         run_dir: the run's folder.
         to_train: with the method's settings as its class has them. Otherwise a method from outside
-            of gippo need not be there: its settings are left as the file has them.
+            of gippo need not be there, and settings that the method has no more do not matter: its
+            settings are left as the file has them.
 
     Raises:
         UserError: there is none, or it does not fit this release.
@@ -251,6 +250,7 @@ def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
         loaded = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{path}: not a mapping")
+        _bring_up_to_date(loaded)
         schema = OmegaConf.structured(TrainConfig)
         schema.algo = OmegaConf.structured(_schema_of_run(loaded, to_train))
         merged = OmegaConf.merge(schema, loaded)
@@ -275,6 +275,17 @@ def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
     return config
 
 
+def _bring_up_to_date(loaded: DictConfig) -> None:
+    """Say in a run's configuration in today's keys what it says in those of earlier releases.
+
+    What it does not say, as the release that it was begun by had no such key, has its default.
+    """
+    if "tensorboard" in loaded:  # false: not even where logger, if there was that, named it
+        names = loaded.get("logger", ["tensorboard"])
+        loaded.logger = [name for name in names if loaded.tensorboard or name != "tensorboard"]
+        del loaded["tensorboard"]
+
+
 def _schema_of_run(loaded: DictConfig, to_train: bool) -> type:
     """What a run's algo section holds: the method's settings, or those that the file has.
 
@@ -282,11 +293,23 @@ def _schema_of_run(loaded: DictConfig, to_train: bool) -> type:
         ArgumentError: a method that has to be there is not.
     """
     name = OmegaConf.select(loaded, "algo.name")
-    if to_train or not isinstance(name, str) or is_built_in(name):
+    if to_train or not isinstance(name, str):
+        return algo_schema(name)
+    if is_built_in(name) and set(keys_of(_plain(loaded.algo))) <= set(_known(algo_schema(name))):
         return algo_schema(name)
     keys = [key for key in map(str, loaded.algo) if key != "name"]
     fields = [(key, Any, field(default=None)) for key in keys]
     return dataclasses.make_dataclass("algo", [("name", str, field(default=name)), *fields])
+
+
+def _plain(section: DictConfig) -> dict[Any, Any]:
+    plain = OmegaConf.to_container(section)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _known(schema: type) -> Iterator[str]:
+    return keys_of(_plain(OmegaConf.structured(schema)))
 
 
 def _check_plain(path: Path) -> None:

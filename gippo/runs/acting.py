@@ -1,30 +1,23 @@
-"""Whoever acts in an environment: a run's policy, or one made by hand, which has a name."""
+"""Whoever acts in an environment: a run's policy, or one that has a name."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 
 from gippo.configuration.actors import Actor
-from gippo.configuration.run_config import TrainConfig
+from gippo.configuration.policies import BY_HAND, check_policy, trained_policies
+from gippo.configuration.run_config import TrainConfig, load_config
 from gippo.environment import make_env
 from gippo.errors import UserError
 from gippo.runs.checkpoint import checkpoint_of, read
 from gippo.runs.policy import Policy
-from warp_envs.checks import ArgumentError, check_choice, near_matches
-from warp_envs.references import is_reference, load_reference
-
-POLICIES: Mapping[str, str] = {
-    "idm": "warp_envs.traffic.controllers:HumanDriver",
-    "follower_stopper": "warp_envs.traffic.controllers:FollowerStopper",
-    "pi_saturation": "warp_envs.traffic.controllers:PISaturation",
-    "speed_limit": "warp_envs.traffic.controllers:SpeedLimit",
-}
-"""Name -> "module:Class" of what acts without training."""
+from warp_envs.checks import ArgumentError, near_matches
+from warp_envs.references import load_reference
 
 
 class Acting(Protocol):
@@ -64,28 +57,38 @@ def trained(
     return acting
 
 
-def named(name: str, options: Mapping[str, Any]) -> MakeActing:
-    """A policy made by hand, ``Class(env, **options)``.
+def named(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    checkpoint: str = "best",
+    device: str | None = None,
+    seed: int = 0,
+) -> MakeActing:
+    """A policy that comes with gippo, or one made by hand, ``Class(env, **options)``.
 
     Args:
-        name: one of `POLICIES`, or ``module:Class`` of one's own.
-        options: keyword arguments of its own.
+        name: one of `gippo.configuration.policies`, or ``module:Class`` of one's own.
+        options: keyword arguments of one made by hand.
+        checkpoint: a run's matter: "best" alone is accepted.
+        device: of a trained one, instead of its run's.
+        seed: of its exploration, when that is asked for.
 
     Raises:
-        ArgumentError: there is none of the name, or it has no such option.
+        ArgumentError: there is none of the name, it has no such option, or a checkpoint is named.
     """
-    if not is_reference(name):
-        check_choice("policy", name, POLICIES)
-    cls = load_reference("policy", POLICIES.get(name, name))
+    check_policy(name)
+    if checkpoint != "best":
+        raise ArgumentError("checkpoint", repr(checkpoint), "none (a policy is named)")
+    folder = trained_policies().get(name)
+    if folder is not None:
+        _check_options(options, [])
+        return trained(load_config(folder), folder, "best", device=device, seed=seed)
+    cls = load_reference("policy", BY_HAND.get(name, name))
     if not callable(cls):
         raise ArgumentError("policy", repr(name), "a class that is made with an environment")
     parameters = inspect.signature(cls).parameters.values()
-    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    for option in options:
-        if option not in known:
-            accepted = f"one of {known}" if known else "none"
-            hint = near_matches(option, known)
-            raise ArgumentError(f"policy.{option}", "no option", accepted, hint)
+    _check_options(options, [p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
 
     def acting(env: Any) -> Acting:
         try:
@@ -94,6 +97,14 @@ def named(name: str, options: Mapping[str, Any]) -> MakeActing:
             raise UserError(str(error)) from error
 
     return acting
+
+
+def _check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
+    for option in options:
+        if option not in known:
+            accepted = f"one of {list(known)}" if known else "none"
+            hint = near_matches(option, known)
+            raise ArgumentError(f"policy.{option}", "no option", accepted, hint)
 
 
 def make_acting(
@@ -108,7 +119,7 @@ def make_acting(
     config = actor.config
     where = device or (config.device if config else "cpu")
     if actor.policy is not None:
-        acting = named(actor.policy, actor.options)
+        acting = named(actor.policy, actor.options, checkpoint=checkpoint, device=device, seed=seed)
     else:
         assert config is not None and actor.run_dir is not None
         acting = trained(config, actor.run_dir, checkpoint, device=device, seed=seed)

@@ -37,7 +37,6 @@ _INCIDENTAL = (
     "best_by",
     "checkpoint_every",
     "keep_last",
-    "tensorboard",
     "logger",
     "rollout",
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from gippo.configuration.policies import check_policy, trained_policies
 from gippo.configuration.run_config import TrainConfig, folder_of, load_config
 from gippo.environment import make_env
 from gippo.runs.acting import Acting, MakeActing, begin_anew, named, trained
@@ -69,16 +70,16 @@ def evaluate(
     of steps, short episodes would weigh more.
 
     Args:
-        run_dir: the run's folder; None, where `policy` and `env` are given.
+        run_dir: the run's folder; None where `policy` is given, with `env` if made by hand.
         num_episodes: how many.
         deterministic: act by the policy's mean instead of sampling.
         checkpoint: "best", "newest" or a file's path.
         seed: of initial states and, if asked for, exploration.
         device: instead of the run's.
         env: id and options of another environment for the policy, instead of the run's.
-        policy: of a policy made by hand, its name (`gippo.runs.acting.POLICIES`) or
-            ``module:Class``, which acts in place of the run's.
-        policy_options: its options.
+        policy: name of a policy that acts in place of the run's: a trained one that comes with
+            gippo (``gippo list policies``), one made by hand, or ``module:Class``.
+        policy_options: of one made by hand.
 
     Raises:
         UserError: no run there, a checkpoint that is damaged, or a policy that does not fit.
@@ -87,16 +88,20 @@ def evaluate(
     check_integer("num_episodes", num_episodes, 1)
     check_integer("seed", seed, 0, 2**31 - 1)
     check_flag("deterministic", deterministic)
+    if policy is not None:
+        check_policy(policy)
     config = None
-    if run_dir is not None or policy is None or env is None:
-        config = load_config(folder_of(run_dir))  # which refuses None
+    folder = trained_policies().get(policy or "") if run_dir is None else folder_of(run_dir)
+    if folder is not None or policy is None or env is None:
+        config = load_config(folder_of(folder))  # which refuses None
     settings = env if env is not None or config is None else config.env
     where = device or (config.device if config else "cpu")
     if policy is not None:
-        acting = named(policy, policy_options or {})
+        options = policy_options or {}
+        acting = named(policy, options, checkpoint=checkpoint, device=device, seed=seed)
     else:
-        assert config is not None
-        acting = trained(config, folder_of(run_dir), checkpoint, device=device, seed=seed)
+        assert config is not None and folder is not None
+        acting = trained(config, folder, checkpoint, device=device, seed=seed)
     parts = []
     for first in range(0, num_episodes, AT_ONCE):
         count = min(AT_ONCE, num_episodes - first)

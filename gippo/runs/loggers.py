@@ -95,10 +95,7 @@ def loggers_of(config: TrainConfig, run_dir: Path) -> list[MakeLogger]:
         "mlflow": partial(MlflowLogger, config=config),
     }
     assert list(kinds) == list(LOGGERS)
-    names = [
-        n for n in LOGGERS if n in config.logger and (n != "tensorboard" or config.tensorboard)
-    ]
-    return [partial(kinds[name], run_dir) for name in names]
+    return [partial(kinds[name], run_dir) for name in LOGGERS if name in config.logger]
 
 
 class TensorBoardLogger(Logger):

@@ -53,6 +53,7 @@ class Trainer:
         keep_last: int,
         loggers: Sequence[MakeLogger] = (),
         settings: Mapping[str, str] | None = None,
+        defaults: Mapping[str, str] | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
         evaluate_every: int = 0,
         best_by: str = "training",
@@ -68,6 +69,7 @@ class Trainer:
             loggers: what begins each logger beside metrics.jsonl.
             settings: dotted key -> value of all that the numbers depend on. Kept in each
                 checkpoint: one made with others is not gone on from.
+            defaults: of settings, for a checkpoint that was made before there was the key.
             evaluate: evaluates the learner's policy, without an effect on its training.
             evaluate_every: epochs between that, which the last epoch ends with, too; 0: never.
             best_by: what the best policy has most of, "training" or "evaluation".
@@ -78,6 +80,9 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self._loggers = loggers
         self._settings = json.dumps(dict(settings or {}))
+        self._defaults = dict(defaults or {})
+        self.new_settings: list[str] = []
+        """Those that the checkpoint gone on from was made without, and that have their defaults."""
         self._evaluate = evaluate
         self._evaluate_every = evaluate_every
         self._best_by = best_by
@@ -125,9 +130,13 @@ class Trainer:
             problem = f"state.learner.epoch: {checkpoint['learner']['epoch']} given"
         if problem is not None:
             raise UserError(f"it does not fit this run ({problem})")
-        problem = unsound(checkpoint, "state") or _changed(given, self._settings)
-        if problem is not None:
-            raise UserError(f"it cannot be gone on from ({problem})")
+        try:
+            problem = unsound(checkpoint, "state")
+            if problem is not None:
+                raise UserError(problem)
+            self.new_settings = new_settings(given, self._settings, self._defaults)
+        except UserError as error:
+            raise UserError(f"it cannot be gone on from ({error})") from error
         try:
             self.learner.load_state_dict(checkpoint["learner"])
         except (ValueError, RuntimeError) as error:
@@ -214,17 +223,29 @@ class Trainer:
         self.checkpoints.save(self._checkpoint())
 
 
-def _changed(before: str, now: str) -> str | None:
-    """The first setting that is another than a checkpoint was made with."""
+def new_settings(before: str, now: str, defaults: Mapping[str, str]) -> list[str]:
+    """The settings that a checkpoint was made without, which have their defaults since.
+
+    Args:
+        before: the checkpoint's settings, in JSON.
+        now: the run's.
+        defaults: of settings, what they are where nobody says anything.
+
+    Raises:
+        UserError: the first setting that is another than the checkpoint was made with.
+    """
     if before == now:
-        return None
+        return []
     try:
         old = dict(json.loads(before))
     except (ValueError, TypeError, RecursionError):
-        return "state.settings are damaged"
+        raise UserError("state.settings are damaged") from None
     new = dict(json.loads(now))
     for key in dict.fromkeys([*new, *old]):
-        was, says = old.get(key), new.get(key)
+        was, says = old.get(key, defaults.get(key)), new.get(key)
         if was != says:
-            return f"{key}: trained with {was}, the run's configuration now says {says}"
-    return None
+            default = "" if key in old else ", its default"
+            raise UserError(
+                f"{key}: trained with {was}{default}, the run's configuration now says {says}"
+            )
+    return [key for key in new if key not in old]

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -54,7 +53,7 @@ from gippo.runs.origin import (
 )
 from gippo.runs.plots import Columns, Limits, plot_run
 from gippo.runs.recording import play_policy, warning_of
-from gippo.runs.trainer import Trainer
+from gippo.runs.trainer import Trainer, new_settings
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
 from warp_envs.checks import ArgumentError
@@ -77,7 +76,6 @@ RESUMABLE = (
     "evaluate_episodes",
     "checkpoint_every",
     "keep_last",
-    "tensorboard",
     "logger",
     "rollout",
     "run_dir",
@@ -166,6 +164,7 @@ def _lead(
                 keep_last=config.keep_last,
                 loggers=loggers_of(config, run_dir),
                 settings=_settings(config, run_dir),
+                defaults=_defaults(config),
                 evaluate=evaluate,
                 evaluate_every=config.evaluate_every,
                 best_by=config.best_by,
@@ -173,6 +172,12 @@ def _lead(
             if config.resume:
                 for line in trainer.resume():
                     console.print(f"{line}; the one before it is used")
+                if trainer.new_settings:
+                    console.print(
+                        f"begun before there was {', '.join(trainer.new_settings)}: goes on with "
+                        "the default",
+                        soft_wrap=True,
+                    )
                 if origin is not None and trainer.epoch == 0:
                     start_from(learner, origin)
                 note_more_epochs(config, run_dir, trainer.epoch)
@@ -233,7 +238,12 @@ def score_if_finished(config: TrainConfig, run_dir: Path) -> float | None:
 def _as_trained(config: TrainConfig, run_dir: Path) -> bool:
     """Whether the newest checkpoint is of the run's settings as they are now."""
     newest = next(iter(CheckpointFolder(run_dir / CHECKPOINTS, keep_last=1).epochs().values()))
-    return read(newest).get("settings") == json.dumps(_settings(config, run_dir))
+    settings = json.dumps(_settings(config, run_dir))
+    try:
+        new_settings(str(read(newest).get("settings")), settings, _defaults(config))
+    except UserError:
+        return False
+    return True
 
 
 def _in_the_way(run_dir: Path) -> bool:
@@ -308,14 +318,24 @@ def _keep_inputs(config: TrainConfig, run_dir: Path, origin: Path | None) -> lis
     return [told(change)]
 
 
-def _settings(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def _settings(config: TrainConfig, run_dir: Path) -> dict[str, str]:
     """Dotted key -> value of all that a run's numbers up to any epoch depend on."""
-    values = stored(config, run_dir)
+    return _dotted(stored(config, run_dir))
+
+
+def _defaults(config: TrainConfig) -> dict[str, str]:
+    """The same of a run of this method about which nothing is said; nothing of its environment."""
+    values = OmegaConf.structured(TrainConfig)
+    values.algo = OmegaConf.structured(type(config.algo))
+    return _dotted(values)
+
+
+def _dotted(values: DictConfig) -> dict[str, str]:
     plain = OmegaConf.to_container(values)
     assert isinstance(plain, dict)
     free = (*RESUMABLE, "num_epochs", "from_run", "best_by")
     kept = {name: value for name, value in plain.items() if name not in free}
-    found = ((key, OmegaConf.select(values, key)) for key in keys_of(kept))
+    found = ((key, OmegaConf.select(values, key)) for key in keys_of(kept) if key != "env")
     return {key: str(value) for key, value in found if not OmegaConf.is_dict(value)}
 
 

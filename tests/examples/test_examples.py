@@ -130,7 +130,7 @@ def train_from_the_folder(monkeypatch, run_dir, *settings, status=0):
     """What `gippo train` does in the folder of the examples."""
     monkeypatch.chdir(EXAMPLES)
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    usual = ["rollout.num_envs=0", "tensorboard=false", "num_threads=1", f"run_dir={run_dir}"]
+    usual = ["rollout.num_envs=0", "logger=[]", "num_threads=1", f"run_dir={run_dir}"]
     assert main(["train", *settings, *usual]) == status
     return read_metrics(run_dir)
 

@@ -53,7 +53,7 @@ def test_classes_are_taken_where_another_process_would_find_them(tmp_path):
 
     with pytest.raises(UserError, match=r"a module that is imported accepted; warp_envs.register"):
         gippo.train(env=Local)
-    small = {"env.num_envs": 4, "learner.horizon": 1, "tensorboard": False}
+    small = {"env.num_envs": 4, "learner.horizon": 1, "logger": []}
     run = gippo.train(
         small,
         env=Spring,

@@ -24,7 +24,7 @@ SMALL = (
     "env.num_envs=4",
     "learner.actor.hidden=[4]",
     "learner.critic.hidden=[4]",
-    "tensorboard=false",
+    "logger=[]",
 )
 
 

@@ -30,7 +30,7 @@ SMALL = [
     "num_epochs=2",
     "num_threads=1",
     "rollout.num_envs=0",
-    "tensorboard=false",
+    "logger=[]",
 ]
 RUNTIME = ("wall_time",)
 

@@ -39,7 +39,7 @@ TINY = (
     "learner.critic.iterations=1",
     "num_epochs=3",
     "num_threads=1",
-    "tensorboard=false",
+    "logger=[]",
 )
 
 

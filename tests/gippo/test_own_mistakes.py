@@ -46,7 +46,7 @@ class Bad(Good):
 ENV = "class Bad(CartpoleEnv):\n"
 SMALL = [
     *(
-        "tensorboard=false",
+        "logger=[]",
         "env.num_envs=4",
         "learner.actor.hidden=[4]",
         "learner.critic.hidden=[4]",

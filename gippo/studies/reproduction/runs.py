@@ -32,7 +32,7 @@ from gippo.runs.metrics import read_metrics
 from gippo.studies.reproduction.code_version import code_version, digest_of_sources
 
 FAILURE_FILE = "failure.txt"
-HOW = ("num_threads=1", "learner.parallel_updates=false", "tensorboard=false", "rollout.num_envs=0")
+HOW = ("num_threads=1", "learner.parallel_updates=false", "logger=[]", "rollout.num_envs=0")
 """How a run is made, beside what it is: on one core, leaving nothing but its numbers."""
 _GIVEN_UP = "times in a row"
 """In the last line of a run that met too many numbers that are not finite."""
@@ -42,7 +42,7 @@ _INCIDENTAL = (
     "num_threads",
     "checkpoint_every",
     "keep_last",
-    "tensorboard",
+    "logger",
     "rollout",
 )
 """Keys that change no number."""

@@ -12,7 +12,7 @@ SMALL = ("env.num_envs=4", "learner.actor.hidden=[4]", "learner.critic.hidden=[4
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluate") / "runs" / "one"
-    command = ["train", "env=dejong", "env.dim=2", *SMALL, "tensorboard=false", "num_epochs=3"]
+    command = ["train", "env=dejong", "env.dim=2", *SMALL, "logger=[]", "num_epochs=3"]
     assert main([*command, f"run_dir={path}"]) == 0
     return path
 

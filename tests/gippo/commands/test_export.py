@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "run_policy.py"
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "run"
-    small = ("env.num_envs=4", "learner.actor.hidden=[8,4]", "tensorboard=false", "num_epochs=3")
+    small = ("env.num_envs=4", "learner.actor.hidden=[8,4]", "logger=[]", "num_epochs=3")
     assert main(["train", "env=cartpole", *small, "rollout.num_envs=0", f"run_dir={path}"]) == 0
     return path
 

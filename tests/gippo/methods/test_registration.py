@@ -47,7 +47,7 @@ class ValleyEnv(DeJongEnv):
         \"\"\"
         super().__init__(dim=dim, **options)
 """
-SMALL = ["num_epochs=2", "tensorboard=false", "env.num_envs=4", "learner.critic.hidden=[4]"]
+SMALL = ["num_epochs=2", "logger=[]", "env.num_envs=4", "learner.critic.hidden=[4]"]
 
 
 @dataclass

@@ -14,7 +14,7 @@ from tests.gippo.runs.test_trainer import Walk, rows
 
 SMALL = (
     *("env=cartpole", "env.num_envs=4", "learner.horizon=8"),
-    *("learner.actor.hidden=[4]", "learner.critic.hidden=[4]", "tensorboard=false"),
+    *("learner.actor.hidden=[4]", "learner.critic.hidden=[4]", "logger=[]"),
     *("num_epochs=7", "rollout.num_envs=0"),
 )
 

@@ -18,7 +18,7 @@ SMALL = (
     "learner.horizon=2",
     "learner.actor.hidden=[4]",
     "learner.critic.hidden=[4]",
-    "tensorboard=false",
+    "logger=[]",
     "rollout.num_envs=0",
 )
 PARTS = '#usda 1.0\n(\n    subLayers = [@./parts/cartpole.usda@]\n    defaultPrim = "cartpole"\n)\n'

@@ -23,7 +23,7 @@ LONG = ("env=cartpole", "num_epochs=200")
 
 
 def start(run_dir: Path, *overrides: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "gippo", "train", "num_threads=1", "tensorboard=false"]
+    command = [sys.executable, "-m", "gippo", "train", "num_threads=1", "logger=[]"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.Popen(
         [*command, f"run_dir={run_dir}", *overrides],

@@ -17,7 +17,7 @@ from gippo.runs.trainer import Trainer
 
 SMALL = (
     *("env=dejong", "env.num_envs=4", "env.dim=2", "learner.horizon=4", "seed=3"),
-    *("learner.actor.hidden=[4]", "learner.critic.hidden=[4]", "tensorboard=false"),
+    *("learner.actor.hidden=[4]", "learner.critic.hidden=[4]", "logger=[]"),
 )
 
 

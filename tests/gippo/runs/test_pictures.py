@@ -13,7 +13,7 @@ SMALL = [
     "learner.actor.hidden=[4]",
     "learner.critic.hidden=[4]",
     "num_epochs=1",
-    "tensorboard=false",
+    "logger=[]",
 ]
 VISUALS = """
     def Mesh "empty" {}

@@ -147,6 +147,20 @@ def test_a_checkpoint_made_with_other_settings_is_not_gone_on_from(tmp_path):
     assert trainer(tmp_path, settings={"seed": "1", "learner.horizon": "32"}).resume() == []
 
 
+def test_a_setting_that_a_checkpoint_knows_nothing_of_has_its_default(tmp_path):
+    first = trainer(tmp_path, settings={"seed": "1"})
+    first.train(stop=lambda: first.epoch >= 7)
+    defaults = {"seed": "0", "learner.order": "2"}
+    second = trainer(tmp_path, settings={"seed": "1", "learner.order": "2"}, defaults=defaults)
+    assert second.resume() == [] and second.new_settings == ["learner.order"]
+    third = trainer(tmp_path, settings={"seed": "1", "learner.order": "3"}, defaults=defaults)
+    with pytest.raises(UserError, match=r"learner\.order: trained with 2, its default, .* says 3"):
+        third.resume()
+    fourth = trainer(tmp_path, settings={"seed": "1", "env.dim": "2"}, defaults=defaults)
+    with pytest.raises(UserError, match=r"env\.dim: trained with None"):
+        fourth.resume()
+
+
 def everything(folder) -> dict:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
