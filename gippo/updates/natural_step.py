@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from gippo.distributed import Ranks
-from gippo.networks.perceptron import GaussianActor, kl_divergence
+from gippo.networks.perceptron import GaussianActor, Tangent, kl_divergence
 from gippo.seeding import stream_seed
 from gippo.updates.window import Context, Samples
 from warp_envs.checks import check_integer, check_positive
@@ -97,21 +97,19 @@ class Fisher:
         self._output = torch.cat([mu, log_sigma], dim=-1)
         precision = torch.exp(-2.0 * log_sigma.detach())
         self._weight = torch.cat([precision, torch.full_like(precision, 2.0)], -1) / len(obs)
-        # u -> J^T u, whose derivative by u is J: forward differentiation by two backward passes
-        self._u = torch.zeros_like(self._output, requires_grad=True)
-        self._pulled = self._back(self._u, create_graph=True)
+        self._tangent = Tangent(actor.mlp, self._parameters, obs.double())
+        self._sizes = [p.numel() for p in parameters]
 
-    def _back(self, u: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+    def _back(self, u: torch.Tensor) -> torch.Tensor:
         """J^T u, flat."""
-        gradients = torch.autograd.grad(
-            self._output, self._parameters, u, retain_graph=True, create_graph=create_graph
-        )
+        gradients = torch.autograd.grad(self._output, self._parameters, u, retain_graph=True)
         return torch.cat([g.reshape(-1) for g in gradients])
 
     def times(self, vector: torch.Tensor) -> torch.Tensor:
         """F v."""
-        (pushed,) = torch.autograd.grad(self._pulled @ vector, self._u, retain_graph=True)
-        return self._back(self._weight * pushed)
+        parts = vector.split(self._sizes)
+        changes = [part.view(p.shape) for part, p in zip(parts, self._parameters, strict=True)]
+        return self._back(self._weight * self._tangent.times(changes))
 
     def diagonal_sample(self, generator: torch.Generator) -> torch.Tensor:
         """(J^T M^(1/2) z)^2 with z standard normal, whose mean is F's diagonal."""
