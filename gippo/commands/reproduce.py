@@ -47,7 +47,8 @@ the figure; scores and curves as csv; the configuration of every setting; enviro
 Examples:
   gippo reproduce table1
   gippo reproduce figure3 problems=[cartpole] methods=[gippo,ppo] seeds=3
-  gippo reproduce table1 --seeds 1 --budget 200"""
+  gippo reproduce table1 --seeds 1 --budget 200
+  gippo reproduce ladder seeds=3 first_seed=3 problems=[cartpole,dejong64]"""
 
 NAMES = (*sorted([*EXPERIMENTS, "figure1", "table2", "figure5", "figure6", "figure7"]),)
 
@@ -57,8 +58,10 @@ class ReproduceConfig:
     """What to run, and how."""
 
     seeds: int | None = None
-    """Runs of each setting, with seeds 0, 1, ...; null: five as in the paper, one for figures 5 to
-    7, which show single runs."""
+    """Runs of each setting, with seeds first_seed, first_seed + 1, ...; null: five as in the paper,
+    one for figures 5 to 7, which show single runs."""
+    first_seed: int = 0
+    """The first of them: seeds that nothing was tuned on begin behind those that it was."""
     budget: int | None = None
     """Epochs of a run at most (table2: epochs timed); its results say that they are shortened."""
     problems: list[str] | None = None
@@ -81,6 +84,7 @@ class ReproduceConfig:
         for name in ("seeds", "budget", "jobs"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
+        check_integer("first_seed", self.first_seed, 0)
         for method in self.methods or []:
             if method not in METHODS:
                 raise ArgumentError(

@@ -121,7 +121,8 @@ class GIPPOAdaptive(Method):
         weight = _weights(window, self._ranks)
         clipped, share_clipped = clipped_samples(samples.action_gradient, self._config.clip)
         pull = weight.unsqueeze(-1) * clipped
-        rp, lr, entropy = self._estimates(samples, pull, weight, window.rollout.reward.shape[1])
+        worth = self._worth(samples, epoch)
+        rp, lr = self._estimates(samples, pull, weight, worth, window.rollout.reward.shape[1])
         before = self._step.state_dict()
         metric = self._step.look(samples, epoch)
         kappa, noise_rp, noise_lr = inverse_variance_weight(rp, lr, metric)
@@ -133,7 +134,7 @@ class GIPPOAdaptive(Method):
             "noise_lr": noise_lr,
             "clipped_samples": self._ranks.mean(share_clipped),
         }
-        gradient = mixed.mean + self._worth(samples, epoch) * entropy.mean
+        gradient = mixed.mean
         if not bool(torch.isfinite(gradient).all() & torch.isfinite(metric).all()):
             self._step.load_state_dict(before)
             return UpdateReport(metrics, "the policy's gradient is not finite")
@@ -142,7 +143,7 @@ class GIPPOAdaptive(Method):
             metrics[f"share_{name}"] = self._shares[name].update(share)
         trusted = self._shares["mixed"].trusted
         radius = self._radius.rate(epoch) * samples.action.shape[-1] * trusted**2
-        divergence, moved = self._step.step(samples, gradient, metric, radius)
+        divergence, moved = self._step.step(gradient, metric, radius)
         metrics |= {
             "actor_learning_rate": radius,
             "kl": divergence,
@@ -151,14 +152,20 @@ class GIPPOAdaptive(Method):
         return UpdateReport(metrics)
 
     def _estimates(
-        self, samples: Samples, pull: torch.Tensor, weight: torch.Tensor, num_envs: int
-    ) -> tuple[Halves, Halves, Halves]:
-        """Gradients of the mean advantage, by RP and by LR, and of the mean entropy.
+        self,
+        samples: Samples,
+        pull: torch.Tensor,
+        weight: torch.Tensor,
+        worth: torch.Tensor,
+        num_envs: int,
+    ) -> tuple[Halves, Halves]:
+        """Gradients by RP and by LR, of the mean advantage with the entropy's bonus.
 
         Args:
             samples: each environment's steps together.
             pull: dA/da times the weight, (B, num_actions).
             weight: of each sample in the means, (B,).
+            worth: of a nat of entropy, 0-d.
             num_envs: of this process. The steps of a single one are halved in time.
         """
         count = len(pull)
@@ -167,23 +174,24 @@ class GIPPOAdaptive(Method):
             raise ArgumentError("samples in a window", given, "at least 2, to tell noise by")
         middle = num_envs // 2 * (count // num_envs) or count // 2
         advantage = samples.advantage - self._ranks.mean(samples.advantage.mean())
-        worth = weight * advantage.to(weight.dtype)
+        gain = weight * advantage.to(weight.dtype)
         found: list[torch.Tensor] = []
         for half in (slice(0, middle), slice(middle, count)):
             mu, log_sigma = self._actor.forward(samples.obs[half])
             action = mu + torch.exp(log_sigma) * samples.eps[half]
+            bonus = worth * (weight[half] * squashed_entropy(action, log_sigma)).mean()
             rp = (pull[half] * action).sum(-1).mean()
-            lr = (worth[half] * log_prob(samples.action[half], mu, log_sigma)).mean()
-            entropy = (weight[half] * squashed_entropy(action, log_sigma)).mean()
-            for surrogate in (rp, lr, entropy):
+            lr = (gain[half] * log_prob(samples.action[half], mu, log_sigma)).mean()
+            for surrogate in (rp, lr):
                 gradients = torch.autograd.grad(
-                    surrogate, self._parameters.parameters, retain_graph=surrogate is not entropy
+                    surrogate + bonus,
+                    self._parameters.parameters,
+                    retain_graph=surrogate is rp,
                 )
                 found.append(torch.cat([g.reshape(-1) for g in gradients]))
-        means = self._ranks.means(*found)
+        rp_1, lr_1, rp_2, lr_2 = self._ranks.means(*found)
         part = middle / count
-        rp, lr, entropy = (Halves(a, b, part) for a, b in zip(means[:3], means[3:], strict=True))
-        return rp, lr, entropy
+        return Halves(rp_1, rp_2, part), Halves(lr_1, lr_2, part)
 
     def _worth(self, samples: Samples, epoch: int) -> torch.Tensor:
         """What a nat of entropy is worth in mean advantage, 0-d."""

@@ -13,6 +13,7 @@ unit, a policy of standard deviation 1 as one of 1e-8.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from gippo.distributed import Ranks
-from gippo.networks.perceptron import GaussianActor, kl_divergence
+from gippo.networks.perceptron import GaussianActor, Tangent, kl_divergence
 from gippo.seeding import stream_seed
 from gippo.updates.window import Context, Samples
 from warp_envs.checks import check_integer, check_positive
@@ -32,15 +33,18 @@ class NaturalStepConfig:
 
     iterations: int = 10
     """Of conjugate gradients."""
-    fisher_samples: int = 256
-    """Of a window, at most, that the Fisher matrix is the mean over."""
+    states: int = 256
+    """That the divergence is the mean over."""
+    memory: int = 8
+    """Windows that they are of, about: so many epochs until all have been replaced."""
     damping: float = 1e-3
     """Added to its diagonal, in nats."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("natural.iterations", self.iterations, 1)
-        check_integer("natural.fisher_samples", self.fisher_samples, 1)
+        check_integer("natural.states", self.states, 1)
+        check_integer("natural.memory", self.memory, 1)
         check_positive("natural.damping", self.damping)
 
 
@@ -97,21 +101,19 @@ class Fisher:
         self._output = torch.cat([mu, log_sigma], dim=-1)
         precision = torch.exp(-2.0 * log_sigma.detach())
         self._weight = torch.cat([precision, torch.full_like(precision, 2.0)], -1) / len(obs)
-        # u -> J^T u, whose derivative by u is J: forward differentiation by two backward passes
-        self._u = torch.zeros_like(self._output, requires_grad=True)
-        self._pulled = self._back(self._u, create_graph=True)
+        self._tangent = Tangent(actor.mlp, self._parameters, obs.double())
+        self._sizes = [p.numel() for p in parameters]
 
-    def _back(self, u: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+    def _back(self, u: torch.Tensor) -> torch.Tensor:
         """J^T u, flat."""
-        gradients = torch.autograd.grad(
-            self._output, self._parameters, u, retain_graph=True, create_graph=create_graph
-        )
+        gradients = torch.autograd.grad(self._output, self._parameters, u, retain_graph=True)
         return torch.cat([g.reshape(-1) for g in gradients])
 
     def times(self, vector: torch.Tensor) -> torch.Tensor:
         """F v."""
-        (pushed,) = torch.autograd.grad(self._pulled @ vector, self._u, retain_graph=True)
-        return self._back(self._weight * pushed)
+        parts = vector.split(self._sizes)
+        changes = [part.view(p.shape) for part, p in zip(parts, self._parameters, strict=True)]
+        return self._back(self._weight * self._tangent.times(changes))
 
     def diagonal_sample(self, generator: torch.Generator) -> torch.Tensor:
         """(J^T M^(1/2) z)^2 with z standard normal, whose mean is F's diagonal."""
@@ -125,7 +127,11 @@ class Fisher:
 
 
 class NaturalStep:
-    """Takes steps of given divergence, and keeps the running diagonal of the Fisher matrix."""
+    """Takes steps of given divergence over states of the last windows.
+
+    Where environments are at one time of their episodes, a window sees one part of what the policy
+    does, and a step that is short there can undo all of the rest.
+    """
 
     def __init__(self, context: Context, config: NaturalStepConfig) -> None:
         """Prepare steps of the context's actor."""
@@ -135,10 +141,11 @@ class NaturalStep:
         self._ranks: Ranks = context.ranks
         self._seed = context.seed
         self._diagonal: torch.Tensor | None = None
+        self._states: torch.Tensor | None = None
         self._fisher: Fisher | None = None
 
     def look(self, samples: Samples, epoch: int) -> torch.Tensor:
-        """Take the Fisher matrix at the window's states.
+        """Take some of the window's states in, and the Fisher matrix at all that are kept.
 
         Returns:
             The inverse of its running, damped diagonal, (num_parameters,), float64: the metric of
@@ -146,26 +153,35 @@ class NaturalStep:
         """
         generator = torch.Generator(samples.obs.device)
         generator.manual_seed(stream_seed(self._seed, _STREAM, epoch))
-        count = len(samples.obs)
-        chosen = torch.randperm(count, device=samples.obs.device, generator=generator)
-        obs = samples.obs[chosen[: self._config.fisher_samples]]
-        self._fisher = Fisher(self._actor, self._parameters.parameters, obs)
-        diagonal = self._ranks.mean(self._fisher.diagonal_sample(generator))
+        states = self._states = self._renewed(samples.obs, generator)
+        self._fisher = Fisher(self._actor, self._parameters.parameters, states)
+        diagonal = self._fisher.diagonal_sample(generator)
         if self._diagonal is not None:
             diagonal = torch.lerp(diagonal, self._diagonal, _DIAGONAL_MEMORY)
         self._diagonal = diagonal
         return 1.0 / (diagonal + self._config.damping)
 
+    def _renewed(self, obs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The states kept (n, num_obs), the oldest of them replaced by some of a window's.
+
+        The same in all processes.
+        """
+        old, config = self._states, self._config
+        number = config.states if old is None else math.ceil(config.states / config.memory)
+        chosen = torch.randperm(len(obs), device=obs.device, generator=generator)
+        own = obs[chosen[: math.ceil(number / self._ranks.size)]]
+        new = self._ranks.joined(own)[:number]
+        return new if old is None else torch.cat([old, new])[-config.states :]
+
     def step(
-        self, samples: Samples, gradient: torch.Tensor, metric: torch.Tensor, radius: float
+        self, gradient: torch.Tensor, metric: torch.Tensor, radius: float
     ) -> tuple[float, bool]:
         """Move the actor along F^-1 `gradient` until the divergence is `radius`.
 
-        The matrix knows the divergence to second order and over some of the states. If it exceeds
-        twice the radius over all of them, the step is halved, and undone after ten halvings.
+        The matrix knows the divergence to second order. If it exceeds twice the radius, the step is
+        halved, and undone after ten halvings.
 
         Args:
-            samples: of the window that `look` has seen last.
             gradient: of what is to rise, (num_parameters,).
             metric: from `look`.
             radius: mean over states of the divergence, nats.
@@ -173,13 +189,15 @@ class NaturalStep:
         Returns:
             The divergence that there is now, and whether the actor has moved.
         """
+        assert self._states is not None, "look comes first"
         vector = self._parameters.vector
         before = vector.clone()
+        policy = self._policy(self._states)
         direction = self._direction(gradient.double(), metric)
         length = radius**0.5
         for _ in range(_HALVINGS):
             vector.copy_(before.double() + length * direction)
-            divergence = self._divergence(samples)
+            divergence = float(kl_divergence(*self._policy(self._states), *policy).mean())
             if divergence <= _SLACK * radius:  # not so if it is not a number
                 return divergence, True
             length *= 0.5
@@ -192,7 +210,7 @@ class NaturalStep:
         assert fisher is not None, "look comes first"
 
         def product(vector: torch.Tensor) -> torch.Tensor:
-            return self._ranks.mean(fisher.times(vector)) + damping * vector
+            return fisher.times(vector) + damping * vector
 
         norm = torch.linalg.vector_norm(gradient)
         if not bool(norm > 0.0):
@@ -201,20 +219,20 @@ class NaturalStep:
         return found * torch.sqrt(2.0 / (found @ product(found)))
 
     @torch.no_grad()
-    def _divergence(self, samples: Samples) -> float:
-        """KL(now || before), mean over the window's states."""
-        now = self._actor.forward(samples.obs)
-        divergence = kl_divergence(*now, samples.mu, samples.log_sigma).mean()
-        return float(self._ranks.mean(divergence))
+    def _policy(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._actor.forward(obs)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the diagonal, and the seed of its samples."""
-        diagonal = None if self._diagonal is None else self._diagonal.clone()
-        return {"diagonal": diagonal, "seed": self._seed}
+        """A copy of the diagonal and the states, and the seed of what is drawn."""
+        kept = {"diagonal": self._diagonal, "states": self._states}
+        copies = {name: None if x is None else x.clone() for name, x in kept.items()}
+        return {**copies, "seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        diagonal = state["diagonal"]
         device = self._parameters.vector.device
-        self._diagonal = None if diagonal is None else diagonal.to(device, copy=True)
+        self._diagonal, self._states = (
+            None if state[name] is None else state[name].to(device, copy=True)
+            for name in ("diagonal", "states")
+        )
         self._seed = int(state["seed"])

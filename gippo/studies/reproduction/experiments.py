@@ -40,6 +40,7 @@ from gippo.studies.reproduction.tables import (
     ladder_rows,
     make_cell,
     markdown_table,
+    missing_text,
     order_rows,
     rich_table,
     write_scores,
@@ -60,6 +61,7 @@ class Settings(Protocol):
     """What to run and how, as `gippo reproduce` has it."""
 
     seeds: int | None
+    first_seed: int
     budget: int | None
     problems: list[str] | None
     methods: list[str] | None
@@ -122,7 +124,7 @@ class Reproduction:
         s = self.settings
         return [
             Run(env, method, seed, Path(s.runs_dir), variant, s.budget, s.device, s.any_code)
-            for seed in range(s.seeds or seeds)
+            for seed in range(s.first_seed, s.first_seed + (s.seeds or seeds))
         ]
 
     def complete(self, runs: Sequence[Run]) -> None:
@@ -187,6 +189,7 @@ def _scores(work: Reproduction) -> None:
         for method in METHODS
         if method in methods
     }
+    missing = missing_text(experiment, planned)
     runs = [run for group in planned.values() for run in group]
     work.complete(runs)
     cells: dict[tuple[str, str], Cell] = {
@@ -195,7 +198,7 @@ def _scores(work: Reproduction) -> None:
     }
     folder = work.folder()
     write_scores(cells, folder / "runs.csv")
-    plot_learning_curves(experiment, cells, folder / "curves.png")
+    plot_learning_curves(experiment, cells, folder / "curves.png", missing)
     rows, orders, aggregates = (
         cell_rows(cells),
         order_rows(experiment, cells),
@@ -209,6 +212,7 @@ def _scores(work: Reproduction) -> None:
         "four seeds, and on a logarithmic axis, the bands span the runs."
     )
     sections = [markdown_table(rows), legend, "![Learning curves](curves.png)", bands]
+    sections += [missing] if missing else []
     if orders and not shortened:
         work.show(orders, ORDER_HEADER)
         sections += ["## The paper's rankings", markdown_table(orders, ORDER_HEADER)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,16 +39,29 @@ def shortened_text(runs: Sequence[Run]) -> str:
     return "SHORTENED: " + ", ".join(f"{done} of {full} epochs" for done, full in sorted(cut))
 
 
-def plot_learning_curves(experiment: Experiment, cells: Cells, path: Path) -> None:
-    """One panel a problem, one curve a method; what is drawn goes beside it as csv."""
+def plot_learning_curves(
+    experiment: Experiment, cells: Cells, path: Path, missing: str = ""
+) -> None:
+    """One panel a problem, one curve a method; what is drawn goes beside it as csv.
+
+    Args:
+        experiment: which problems there are.
+        cells: what was run.
+        path: of the picture.
+        missing: what of the experiment was not run; below the title.
+    """
     panels = [p for p in experiment.problems if any(c.problem is p for c in cells.values())]
     figure, axes = _grid(len(panels))
     rows: list[list[object]] = []
     for problem, axis in zip(panels, axes, strict=True):
         own = [cell for cell in cells.values() if cell.problem is problem]
         curves = [curve for curve in map(_curve, own) if curve is not None]
-        note = shortened_text([run for cell in own for run in cell.runs])
-        title = f"{problem.title}\n{note}" if note else problem.title
+        silent = [METHODS[cell.method] for cell in own if _curve(cell) is None]
+        notes = [
+            shortened_text([run for cell in own for run in cell.runs]),
+            f"no episode ended: {', '.join(silent)}" if silent and curves else "",
+        ]
+        title = "\n".join([problem.title, *filter(None, notes)])
         if not curves:
             axis.set_title(f"{title}\nno episode has ended")
             continue
@@ -55,7 +69,8 @@ def plot_learning_curves(experiment: Experiment, cells: Cells, path: Path) -> No
         for curve in curves:
             part = [row for row in drawn if row[0] == curve.label]
             rows += [[problem.env, *row] for row in part[:: max(1, len(part) // _CSV_POINTS)]]
-    figure.suptitle(experiment.title)
+    width = 60 * round(figure.get_figwidth() / 5.2)
+    figure.suptitle("\n".join([experiment.title, *textwrap.wrap(missing, width)]))
     shared_legend(figure)
     save_figure(figure, path)
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,6 +192,14 @@ def ladder_rows(cells: Cells) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def missing_text(experiment: Experiment, asked: Iterable[tuple[str, str]]) -> str:
+    """What of an experiment was not asked for, by environment and method; empty if nothing."""
+    envs, methods = (set(names) for names in zip(*asked, strict=True))
+    left = [p.title for p in experiment.problems if p.env not in envs]
+    left += [METHODS[m] for m in experiment.methods if m not in methods]
+    return f"Not run here: {'; '.join(left)}." if left else ""
 
 
 def _mean_text(cell: Cell) -> str:

@@ -21,9 +21,9 @@ def spied_update(window, context, config):
     seen = []
     step = method._step.step
 
-    def spy(samples, gradient, metric, radius):
+    def spy(gradient, metric, radius):
         seen.append((gradient, radius))
-        return step(samples, gradient, metric, radius)
+        return step(gradient, metric, radius)
 
     method._step.step = spy
     report = method.update(window, 0)
@@ -82,7 +82,7 @@ def test_rp_and_lr_estimate_one_gradient():
     method = GIPPOAdaptive(make_context(), GIPPOAdaptiveConfig())
     samples = window.samples
     ones = torch.ones(4000, dtype=torch.float64)
-    rp, lr, _ = method._estimates(samples, samples.action_gradient, ones, 4000)
+    rp, lr = method._estimates(samples, samples.action_gradient, ones, torch.tensor(0.0), 4000)
     assert (rp.mean - lr.mean).norm() < 0.2 * rp.mean.norm()
     assert metrics["share_rp"] > 0.9
     assert metrics["noise_rp"] < metrics["noise_lr"]
@@ -161,7 +161,7 @@ def test_settings_out_of_range_are_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"iterations": 0}, {"fisher_samples": 0}, {"damping": 0.0}, {"damping": math.nan}]
+    "options", [{"iterations": 0}, {"states": 0}, {"memory": 0}, {"damping": 0.0}, {"damping": math.nan}]
 )
 def test_settings_of_the_natural_step_out_of_range_are_refused(options):
     (key,) = options

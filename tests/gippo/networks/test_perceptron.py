@@ -7,6 +7,7 @@ from gippo.networks.adam import ParameterVector
 from gippo.networks.perceptron import (
     ActorConfig,
     GaussianActor,
+    Tangent,
     ValueNetwork,
     combined,
     kl_divergence,
@@ -169,3 +170,34 @@ def test_the_squashed_entropy_is_minus_torchs_log_density():
     torch.testing.assert_close(*gradients)
     far = squashed_entropy(torch.tensor([80.0]), torch.tensor([0.0]), torch.tensor([0.0]))
     assert far.item() == pytest.approx(2 * math.log(2) - 160 + 0.5 * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu", "silu", "tanh"])
+@pytest.mark.parametrize("layer_norm", ["after", "before"])
+@pytest.mark.parametrize(
+    "output",
+    [
+        {},
+        {"log_sigma": "state_independent"},
+        {"log_sigma_bounds": [-0.3, 0.1]},
+        {"log_sigma": "state_independent", "log_sigma_bounds": [-2.0, 0.0]},
+    ],
+)
+def test_the_tangent_is_the_outputs_derivative(activation, layer_norm, output):
+    draws = generator()
+    form = {"activation": activation, "layer_norm": layer_norm, **output}
+    actor = GaussianActor(5, [8, 7], 3, generator=draws, dtype=torch.float64, **form)
+    parameters = [p.detach() for p in actor.parameters()]
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=draws, dtype=torch.float64)
+
+    x, changes, h = randn(9, 5), [randn(*p.shape) for p in parameters], 1e-6
+    ends = [
+        actor.mlp.forward_with(
+            [p + sign * h * d for p, d in zip(parameters, changes, strict=True)], x
+        )
+        for sign in (1.0, -1.0)
+    ]
+    found = Tangent(actor.mlp, parameters, x).times(changes)
+    torch.testing.assert_close(found, (ends[0] - ends[1]) / (2.0 * h), rtol=1e-6, atol=1e-6)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -78,7 +79,7 @@ def test_a_step_diverges_by_the_radius_whatever_the_gradients_unit(radius):
         samples = make_samples(context.actor)
         metric = step.look(samples, 0)
         gradient = unit * some_gradient(context, samples)
-        divergence, moved = step.step(samples, gradient, metric, radius)
+        divergence, moved = step.step(gradient, metric, radius)
         assert moved
         assert 0.3 * radius < divergence < 2.0 * radius  # of second order, and damped
         ends.append(context.parameters.vector.clone())
@@ -99,7 +100,7 @@ def test_steps_on_a_quadratic_go_down_to_a_precision_of_the_policys_own():
         loss = ((mu - 0.7).square() + torch.exp(2.0 * log_sigma)).sum(-1).mean()
         losses.append(loss.item())
         gradient = context.parameters.gradient(-loss)
-        assert step.step(samples, gradient, metric, 0.1)[1]
+        assert step.step(gradient, metric, 0.1)[1]
     assert losses[20] < 0.5 * losses[0]
     assert losses[-1] < 1e-2 * losses[20]
 
@@ -110,14 +111,16 @@ def test_a_step_that_diverges_too_far_is_halved_and_one_without_end_undone():
     metric = step.look(samples, 0)
     gradient = randn(len(metric), seed=4)
     before = context.parameters.vector.clone()
-    divergence, moved = step.step(samples, gradient, metric, 50.0)
+    divergence, moved = step.step(gradient, metric, 50.0)
     assert moved
     assert divergence <= 100.0
     context.parameters.vector.copy_(before)
-    assert step.step(samples, gradient * math.nan, metric, 0.01) == (0.0, True)
+    assert step.step(gradient * math.nan, metric, 0.01) == (0.0, True)
     assert torch.equal(context.parameters.vector, before)
-    samples.mu = samples.mu + 1e6  # a policy that no step of this length comes near
-    assert step.step(samples, gradient, metric, 0.01) == (0.0, False)
+    assert step._states is not None
+    (mu, log_sigma), far = step._policy(step._states), itertools.count()
+    step._policy = lambda obs: (mu + 1e3 * next(far), log_sigma)  # whatever the step
+    assert step.step(gradient, metric, 0.01) == (0.0, False)
     assert torch.equal(context.parameters.vector, before)
 
 
@@ -126,8 +129,42 @@ def test_a_gradient_of_zero_moves_nothing():
     samples = make_samples(context.actor)
     before = context.parameters.vector.clone()
     metric = step.look(samples, 0)
-    step.step(samples, torch.zeros_like(metric), metric, 0.01)
+    step.step(torch.zeros_like(metric), metric, 0.01)
     assert torch.equal(context.parameters.vector, before)
+
+
+def test_the_divergence_is_taken_over_states_of_the_last_windows():
+    context = make_context()
+    step = NaturalStep(context, NaturalStepConfig(states=16, memory=4))
+    windows = [make_samples(context.actor, batch=40, seed=seed) for seed in range(6)]
+    for epoch, samples in enumerate(windows):
+        step.look(samples, epoch)
+        assert step._states.shape == (16, samples.obs.shape[1])
+    for age, part in enumerate(step._states.flip(0).split(4)):
+        known = (windows[-1 - age].obs == part.unsqueeze(1)).all(-1)
+        assert known.any(-1).all()
+
+
+def test_a_step_that_a_window_asks_for_leaves_what_is_done_elsewhere():
+    """Two kinds of states by turns, which want opposite actions: one window must not undo."""
+    moved = {}
+    for memory in (1, 8):
+        context = make_context()
+        step = NaturalStep(context, NaturalStepConfig(states=64, memory=memory))
+        batches = [make_samples(context.actor, batch=64, seed=seed) for seed in (1, 2)]
+        for sign, samples in zip((1.0, -1.0), batches, strict=True):
+            samples.obs[:, 0] = sign
+        for epoch in range(9):
+            samples = batches[epoch % 2]
+            metric = step.look(samples, epoch)
+        elsewhere = batches[1]
+        with torch.no_grad():
+            before = context.actor.forward(elsewhere.obs)
+        mu, _ = context.actor.forward(samples.obs)
+        assert step.step(context.parameters.gradient(mu.sum()), metric, 1e-2)[1]
+        with torch.no_grad():
+            moved[memory] = kl_divergence(*context.actor.forward(elsewhere.obs), *before).mean()
+    assert moved[8] < 0.5 * moved[1]
 
 
 def test_the_state_continues_to_the_bit():

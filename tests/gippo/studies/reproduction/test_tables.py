@@ -16,6 +16,7 @@ from gippo.studies.reproduction.tables import (
     cell_rows,
     ladder_rows,
     markdown_table,
+    missing_text,
     order_rows,
     score_text,
 )
@@ -102,6 +103,14 @@ def test_the_ladder_sets_ours_beside_the_best_of_the_others():
         ("dejong", m): Cell(vanishing, m, (FakeRun(),), (x,), False) for m, x in scores.items()
     }
     assert ladder_rows(cells)[0][4] == "-25.0%"
+
+
+def test_what_was_not_run_is_told():
+    figure = EXPERIMENTS["table1"]
+    everything = [(p.env, m) for p in figure.problems for m in figure.methods]
+    assert missing_text(figure, everything) == ""
+    asked = [(env, m) for env, m in everything if env != "ackley64" and m != "rp"]
+    assert missing_text(figure, asked) == "Not run here: Ackley, 64 dimensions; RP."
 
 
 def test_the_papers_own_rankings_hold_in_its_numbers():
