@@ -24,7 +24,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 from rich.console import Console
@@ -37,10 +36,12 @@ from tests.kernels.articulation.mujoco_reference import MujocoReference
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.conversion.mujoco_model import import_mujoco
 from warp_envs.usd.conversion.source import read_source
 from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.loader import load_robot
 
+MUJOCO = import_mujoco()
 STATES = 20
 MASS, ACCELERATION = 1e-6, 1e-5
 NO_ROBOT = ("no body that moves", "at its top", "not a readable XML file")
@@ -100,11 +101,11 @@ def examined(package: str, folder: Path, path: Path) -> Row:
 def errors(robot: RobotDescription, model: Any) -> tuple[float, float]:
     """Largest relative errors of the mass matrix and of the acceleration against MuJoCo's."""
     reference = MujocoReference.__new__(MujocoReference)
-    flags = mujoco.mjtDisableBit
+    flags = MUJOCO.mjtDisableBit
     model.opt.disableflags |= int(flags.mjDSBL_CONSTRAINT) | int(flags.mjDSBL_ACTUATION)
     assert (model.nq, model.nv) == (robot.nq, robot.nv)
     reference.description, reference.nv = robot, robot.nv
-    reference.model, reference.data = model, mujoco.MjData(model)
+    reference.model, reference.data = model, MUJOCO.MjData(model)
     q, qd, force = _states(robot)
     robot = _unconstrained(robot, model)
     _, after = program(robot, STATES, torch.float64, 1, plain=True)(
@@ -137,7 +138,7 @@ def _states(robot: RobotDescription) -> list[np.ndarray]:
 
 def _unconstrained(robot: RobotDescription, model: Any) -> RobotDescription:
     """A robot without contact, limits and ties, which MuJoCo has as constraints."""
-    ties = {mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_EQUALITY, i) or f"equality_{i}"
+    ties = {MUJOCO.mj_id2name(model, MUJOCO.mjtObj.mjOBJ_EQUALITY, i) or f"equality_{i}"
             for i in range(model.neq)}  # fmt: skip
     bodies = tuple(
         replace(body, joint=replace(body.joint, lower=-np.inf, upper=np.inf))
@@ -172,11 +173,8 @@ def report(rows: list[Row]) -> None:
 
 def main(out: str, *folders: str) -> None:
     """Try all files of `folders`, each NAME=FOLDER."""
-    rows = []
-    for given in folders:
-        package, _, folder = given.partition("=")
-        for path in robot_files(Path(folder)):
-            rows.append(examined(package, Path(folder), path))
+    named = [(package, Path(folder)) for package, _, folder in (f.partition("=") for f in folders)]
+    rows = [examined(name, folder, path) for name, folder in named for path in robot_files(folder)]
     with Path(out).open("w", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(rows[0])))
         writer.writeheader()
