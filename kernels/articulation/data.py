@@ -96,6 +96,16 @@ def model_type(scalar: type) -> Any:
         coupling_damping: wp.array(dtype=scalar)
         coupling_low: wp.array(dtype=scalar)
         coupling_high: wp.array(dtype=scalar)
+        # cords from point to point, see `warp_envs.usd.passive`
+        num_cords: wp.int32
+        cord_start: wp.array(dtype=wp.int32)  # [cords + 1], in the three arrays below
+        cord_body: wp.array(dtype=wp.int32)  # -1: the world
+        cord_position: wp.array(dtype=types.vec3)  # in the body's frame [m]
+        cord_weight: wp.array(dtype=scalar)  # of the piece from a point to the next
+        cord_stiffness: wp.array(dtype=scalar)
+        cord_damping: wp.array(dtype=scalar)
+        cord_low: wp.array(dtype=scalar)
+        cord_high: wp.array(dtype=scalar)
         # the ground: a plane, unless a grid has rows
         ground_plane: types.vec3  # height at x = y = 0 [m], slopes along x and y
         ground_rows: wp.int32  # of the grid, along x
@@ -137,7 +147,7 @@ def scratch_type(scalar: type) -> Any:
         axis_inertia: wp.array3d(dtype=scalar)  # d
         free_force: wp.array3d(dtype=scalar)  # u
         joint_qdd: wp.array3d(dtype=scalar)
-        # per coupling
+        # per coupling, then per cord
         stretch: wp.array3d(dtype=scalar)
         stretch_rate: wp.array3d(dtype=scalar)
         # per degree of freedom and body: before each axis, and after the joint's last

@@ -24,7 +24,13 @@ import warp as wp
 
 from kernels.articulation.contact import apply_ground_contact
 from kernels.articulation.data import FIXED, FREE, PRISMATIC, REVOLUTE, SPHERICAL
-from kernels.articulation.passive import apply_couplings, apply_drags, apply_lifts
+from kernels.articulation.passive import (
+    apply_cords,
+    apply_couplings,
+    apply_drags,
+    apply_lifts,
+    ball_pull,
+)
 from kernels.articulation.spatial import (
     angular,
     cross_force,
@@ -199,7 +205,7 @@ def move_bodies(model: Any, scratch: Any, env: int, step: int):
 @stores_only
 @wp.func
 def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: int):
-    """Forces on the joints' axes: applied, servo, damping, spring, limits (hinges and slides)."""
+    """Forces on the joints' axes: applied, servo (hinges and slides), damping, spring, limits."""
     row = env * model.stride
     for dof in range(model.num_dofs):
         applied = joint_f[env, dof]
@@ -221,6 +227,17 @@ def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: i
             if q > model.upper[dof]:
                 force = force + model.limit_ke[row, dof] * (model.upper[dof] - q)
         scratch.joint_force[env, step, dof] = force
+    for body in range(model.num_bodies):
+        if model.joint_kind[body] == SPHERICAL:
+            dof = model.qd_start[body]
+            pull = ball_pull(
+                read_quaternion(scratch.joint_q, env, step, model.q_start[body]),
+                model.stiffness[row, dof],
+                model.limit_ke[row, dof],
+                model.upper[dof],
+            )
+            for k in range(3):
+                scratch.joint_force[env, step, dof + k] += pull[k]
 
 
 @stores_only
@@ -397,6 +414,7 @@ def control_step(
         move_bodies(model, scratch, env, step)
         apply_lifts(model, scratch, env, step)
         apply_drags(model, scratch, env, step)
+        apply_cords(model, scratch, env, step)
         apply_ground_contact(model, scratch, env, step)
         apply_joint_forces(model, scratch, joint_f, env, step)
         apply_couplings(model, scratch, env, step)

@@ -35,7 +35,7 @@ from kernels.compiled.algebra import (
 )
 from kernels.compiled.contact import ground_forces
 from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, Number, rank_one_terms
-from kernels.compiled.passive import coupling_pulls, passive_wrenches
+from kernels.compiled.passive import ball_pull, cord_forces, coupling_pulls, passive_wrenches
 from kernels.compiled.tracer import (
     Expression,
     cos,
@@ -208,6 +208,16 @@ class Posture:
             force = force + link.limit_ke * minimum(link.upper - q, 0.0)
         return force
 
+    def ball_force(self, i: int) -> Vector:
+        """Spring and limit of a ball."""
+        link = self.links[i]
+        return ball_pull(self.q[i], link.stiffness, link.limit_ke, link.upper)
+
+    @cached_property
+    def cord_forces(self) -> dict[int, list[tuple[Vector, Vector]]]:
+        """`kernels.compiled.passive.cord_forces`."""
+        return cord_forces(self)
+
     def servo_force(self, i: int, applied: Expression) -> Expression:
         """What a hinge's or slide's servo makes of the applied force."""
         link, q, qd = self.links[i], self.q[i][0], self.qd[i][0]
@@ -246,6 +256,8 @@ class Posture:
                 net[i][0] = net[i][0] + self.passive_force(i)
             if link.kind == "spherical" and link.damping:
                 net[i] = subtract(net[i], scale(self.qd[i], link.damping))
+            if link.pulls_back:
+                net[i] = add(net[i], self.ball_force(i))
             if link.parent >= 0:
                 wrenches[link.parent] = add(wrenches[link.parent], wrenches[i])
         for coupling, pull in coupling_pulls(self):
@@ -281,6 +293,8 @@ class Posture:
                     power = power - dot(torque, virtual[i][3:])
             if link.kind == "spherical" and link.damping:
                 power = power + link.damping * dot(parts[i], self.qd[i])
+            if link.pulls_back:
+                power = power - dot(parts[i], self.ball_force(i))
             if link.kind in ("revolute", "prismatic"):
                 power = power - parts[i][0] * self.passive_force(i)
             if link.has_servo:

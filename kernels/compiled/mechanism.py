@@ -88,6 +88,28 @@ class Coupling(NamedTuple):
     high: float
 
 
+class Cord(NamedTuple):
+    """`warp_envs.usd.passive.Cord` on links.
+
+    Attributes:
+        links: of each point, -1 the world.
+        points: in the links' frames [m], shapes (3,).
+        weights: of the piece from each point to the next.
+        stiffness: [N/m].
+        damping: [N s/m].
+        low: length below which it pushes [m].
+        high: length above which it pulls [m].
+    """
+
+    links: tuple[int, ...]
+    points: tuple[Numbers, ...]
+    weights: tuple[float, ...]
+    stiffness: float
+    damping: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class Link:
     """A rigid link and the joint that carries it. SI units.
@@ -104,10 +126,10 @@ class Link:
         offset: centre of mass of a free link in the frame its coordinates speak of [m], shape (3,).
         armature: added to the mass matrix's diagonal for each degree of freedom.
         damping: of a hinge, slide or ball; what goes with its limits, and acts always, included.
-        stiffness: of its spring towards `rest`.
+        stiffness: of its spring towards `rest`, of a ball's towards the identity.
         rest: coordinate at which that spring is slack.
         lower: least coordinate of a hinge or slide, -inf if none.
-        upper: greatest coordinate, inf if none.
+        upper: greatest coordinate, of a ball the greatest angle; inf if none.
         limit_ke: spring outside the range.
         contacts: what can touch the ground.
         servo_kp: what a servo takes off the applied force for each coordinate.
@@ -141,6 +163,12 @@ class Link:
     terms: Terms | None = None
     lifts: tuple[Lift, ...] = ()
     drags: tuple[Drag, ...] = ()
+
+    @property
+    def pulls_back(self) -> bool:
+        """Whether it is a ball with a spring or a limit."""
+        sprung = isinstance(self.stiffness, Expression) or self.stiffness > 0.0
+        return self.kind == "spherical" and bool(sprung or np.isfinite(self.upper))
 
     @property
     def has_servo(self) -> bool:
@@ -192,12 +220,14 @@ class Mechanism:
         gravity: [m/s^2], world axes, shape (3,).
         ground: None where nothing touches it.
         couplings: of hinges and slides with each other.
+        cords: from point to point.
     """
 
     links: tuple[Link, ...]
     gravity: Numbers
     ground: Ground | None
     couplings: tuple[Coupling, ...] = ()
+    cords: tuple[Cord, ...] = ()
 
     @property
     def nq(self) -> int:

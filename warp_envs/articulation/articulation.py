@@ -409,7 +409,8 @@ class Articulation:
         scratch.axis_inertia = allocate(dofs, self.scalar)
         scratch.free_force = allocate(dofs, self.scalar)
         scratch.joint_qdd = allocate(dofs, self.scalar)
-        couplings = max(1, len(self.description.couplings))  # an array without width has no rows
+        couplings = len(self.description.couplings) + len(self.description.cords)
+        couplings = max(1, couplings)  # an array without width has no rows
         scratch.stretch = allocate(couplings, self.scalar)
         scratch.stretch_rate = allocate(couplings, self.scalar)
         scratch.acceleration = allocate(dofs + bodies, types.vec6)

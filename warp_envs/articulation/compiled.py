@@ -14,6 +14,7 @@ from kernels.compiled.cpp import trail_width
 from kernels.compiled.kernel import step_kernel
 from kernels.compiled.mechanism import (
     Contact,
+    Cord,
     Coupling,
     Drag,
     Grid,
@@ -25,7 +26,7 @@ from kernels.compiled.mechanism import (
 from kernels.compiled.step_equations import StepEquations
 from warp_envs.articulation.columns import NOTHING, Columns
 from warp_envs.articulation.contacts import ContactPoint, contact_points
-from warp_envs.articulation.model import passive_damping
+from warp_envs.articulation.model import body_indices, passive_damping
 from warp_envs.articulation.variation import Member, variation_of
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
@@ -150,7 +151,8 @@ def _lay_out(description: RobotDescription) -> tuple[Mechanism, list[list[Member
         raise ArgumentError("description", given, "at least one")
     links = [Link(**joint, **_solid(parts)) for joint, parts in zip(joints, members, strict=True)]
     ground, couplings = _ground(description), tuple(_couplings(description, frames))
-    return Mechanism(tuple(links), description.gravity, ground, couplings), placed
+    cords = tuple(_cords(description, frames))
+    return Mechanism(tuple(links), description.gravity, ground, couplings, cords), placed
 
 
 def _couplings(description: RobotDescription, frames: list[_Frame]) -> Iterator[Coupling]:
@@ -161,6 +163,22 @@ def _couplings(description: RobotDescription, frames: list[_Frame]) -> Iterator[
         tied = tuple(links[name] for name in given.joints)
         numbers = (given.stiffness, given.damping, given.low, given.high)
         yield Coupling(tied, given.weights, *numbers)
+
+
+def _cords(description: RobotDescription, frames: list[_Frame]) -> Iterator[Cord]:
+    index, world = body_indices(description), _Frame(-1, np.eye(3), np.zeros(3))
+    for given in description.cords:
+        held = [frames[index[path]] if path else world for path in given.bodies]
+        places = zip(held, given.points, strict=True)
+        yield Cord(
+            tuple(frame.link for frame in held),
+            tuple(_clean(frame.place(point)) for frame, point in places),
+            given.weights,
+            given.stiffness,
+            given.damping,
+            given.low,
+            given.high,
+        )
 
 
 def _ground(description: RobotDescription) -> Ground | None:
@@ -185,16 +203,17 @@ def _jointed(body: Body, parent: _Frame, index: int) -> tuple[dict[str, Any], _F
     """The joint's fields of a new link, and the body's frame in it."""
     joint = body.joint
     single = joint.kind in ("revolute", "prismatic")
+    held = single or joint.kind == "spherical"
     fields: dict[str, Any] = {
         "kind": joint.kind,
         "parent": parent.link,
         "armature": joint.armature,
         "damping": passive_damping(joint),
-        "stiffness": joint.stiffness if single else 0.0,
+        "stiffness": joint.stiffness if held else 0.0,
         "rest": joint.rest if single else 0.0,
         "lower": joint.lower if single else -np.inf,
-        "upper": joint.upper if single else np.inf,
-        "limit_ke": joint.limit_ke if single else 0.0,
+        "upper": joint.upper if held else np.inf,
+        "limit_ke": joint.limit_ke if held else 0.0,
         "servo_kp": joint.servo_kp if single else 0.0,
         "servo_kd": joint.servo_kd if single else 0.0,
         "servo_range": tuple(joint.servo_range) if single else (-np.inf, np.inf),

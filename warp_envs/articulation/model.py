@@ -90,6 +90,7 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
     _set_contacts(model, description, types, array, integers)
     _set_lifts_and_drags(model, bodies, types, array, integers)
     _set_couplings(model, description, types, array, integers)
+    _set_cords(model, description, types, array, integers)
     _set_ground(model, description.ground, types, array)
     return model
 
@@ -107,20 +108,21 @@ def _slot_starts(bodies: Sequence[Body]) -> list[int]:
 
 
 def dof_constants(bodies: Sequence[Body], q_start: Sequence[int]) -> dict[str, list[float]]:
-    """Constants of each degree of freedom; springs and limits on hinges and slides only."""
+    """Constants of each degree of freedom; springs and limits on hinges, slides and balls only."""
     constants: dict[str, list[float]] = {}
     for body, start in zip(bodies, q_start, strict=False):
         joint = body.joint
         single = joint.kind in _ONE_AXIS
+        held = single or joint.kind == "spherical"
         values = {
             "armature": joint.armature,
             "damping": passive_damping(joint),
             "coordinate": start if single else -1,
-            "stiffness": joint.stiffness if single else 0.0,
+            "stiffness": joint.stiffness if held else 0.0,
             "rest": joint.rest if single else 0.0,
             "lower": joint.lower if single else -np.inf,
-            "upper": joint.upper if single else np.inf,
-            "limit_ke": joint.limit_ke if single else 0.0,
+            "upper": joint.upper if held else np.inf,
+            "limit_ke": joint.limit_ke if held else 0.0,
             "servo_kp": joint.servo_kp if single else 0.0,
             "servo_kd": joint.servo_kd if single else 0.0,
             "servo_least": joint.servo_range[0] if single else -np.inf,
@@ -202,6 +204,27 @@ def _set_couplings(
     for name in ("stiffness", "damping", "low", "high"):
         values = array([getattr(coupling, name) for coupling in couplings], types.scalar)
         setattr(model, f"coupling_{name}", values)
+
+
+def _set_cords(
+    model: Any, description: RobotDescription, types: Any, array: Any, integers: Any
+) -> None:
+    cords, index = description.cords, body_indices(description)
+    model.num_cords = len(cords)
+    model.cord_start = integers(np.cumsum([0, *(len(cord.bodies) for cord in cords)]))
+    model.cord_body = integers([index[path] for cord in cords for path in cord.bodies])
+    points = np.reshape([point for cord in cords for point in cord.points], (-1, 3))
+    model.cord_position = array(points, types.vec3)
+    weights = [weight for cord in cords for weight in (*cord.weights, 0.0)]
+    model.cord_weight = array(weights, types.scalar)
+    for name in ("stiffness", "damping", "low", "high"):
+        values = array([getattr(cord, name) for cord in cords], types.scalar)
+        setattr(model, f"cord_{name}", values)
+
+
+def body_indices(description: RobotDescription) -> dict[str, int]:
+    """Index of each body by its path, -1 of the world, ""."""
+    return {"": -1, **{body.path: i for i, body in enumerate(description.bodies)}}
 
 
 def _set_ground(model: Any, ground: Ground, types: Any, array: Any) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from warp_envs.articulation.contacts import ContactPoint, robot_contacts
-from warp_envs.articulation.model import rest_coordinates, start_indices
+from warp_envs.articulation.model import body_indices, rest_coordinates, start_indices
 from warp_envs.usd.description import Body, RobotDescription, rotation_matrix
 from warp_envs.usd.ground import Ground
 
@@ -50,7 +50,8 @@ class Stiffness:
         limit: of a joint on the springs of its limits.
         spring: of a joint on its own spring and position servos.
         damper: of joints against their damping, that of servos included.
-        coupling: of joints on the springs that couple them, or against their dampers.
+        coupling: of joints on the springs that couple them, or against their dampers; of bodies on
+            cords.
         impact: of a body against the contact's damping.
         friction: of a body against half of the friction's viscosity.
     """
@@ -185,6 +186,7 @@ def _rates(
     """Every kind of motion in a pose, given M^-1."""
     joints = [body.joint for body in description.bodies for _ in _dofs(body)]
     single = np.array([joint.kind in ("revolute", "prismatic") for joint in joints], dtype=bool)
+    held = single | np.array([joint.kind == "spherical" for joint in joints], dtype=bool)
     limited = [np.isfinite(joint.lower) or np.isfinite(joint.upper) for joint in joints]
     servo = {joint.name: np.zeros(2) for joint in joints}
     for actuator in description.actuators:  # pulls by -bias_1 and -bias_2, through its gear twice
@@ -196,8 +198,8 @@ def _rates(
         [np.maximum(servo[j.name], pull) for j, pull in zip(joints, own, strict=True)]
     ).T
     gains = {
-        "limit": single * limited * [joint.limit_ke for joint in joints],
-        "spring": single * ([joint.stiffness for joint in joints] + pulls[0]),
+        "limit": held * limited * [joint.limit_ke for joint in joints],
+        "spring": held * [joint.stiffness for joint in joints] + single * pulls[0],
         "damper": single * ([joint.damping + joint.limit_kd for joint in joints] + pulls[1]),
     }
     for kind, gain in gains.items():
@@ -206,6 +208,7 @@ def _rates(
             speed = value if kind == "damper" else math.sqrt(value)
             yield kind, Rate(speed, f"joint {joints[which].name}")
     yield from _coupling_rates(description, inverse)
+    yield from _cord_rates(description, placed, inverse)
     yield from _contact_rates(description, placed, inverse)
 
 
@@ -221,6 +224,27 @@ def _coupling_rates(
         mobility = max(float(row @ inverse @ row), 0.0)
         speed = max(math.sqrt(coupling.stiffness * mobility), coupling.damping * mobility)
         yield "coupling", Rate(speed, f"coupling {coupling.name}")
+
+
+def _cord_rates(
+    description: RobotDescription, placed: list[Placed], inverse: np.ndarray
+) -> Iterator[tuple[str, Rate]]:
+    index = body_indices(description)
+    for cord in description.cords:
+        places, rows = [], []
+        for path, point in zip(cord.bodies, cord.points, strict=True):
+            body = placed[index[path]] if path else None
+            at = point if body is None else body.position + body.rotation @ point
+            places.append(at)
+            rows.append(np.zeros((3, len(inverse))) if body is None else body.point_jacobian(at))
+        row = np.zeros(len(inverse))
+        for k, weight in enumerate(cord.weights):
+            piece = places[k + 1] - places[k]
+            if np.any(piece):
+                row += weight * piece @ (rows[k + 1] - rows[k]) / np.linalg.norm(piece)
+        mobility = max(float(row @ inverse @ row), 0.0)
+        speed = max(math.sqrt(cord.stiffness * mobility), cord.damping * mobility)
+        yield "coupling", Rate(speed, f"cord {cord.name}")
 
 
 def _fastest(inverse: np.ndarray, roots: np.ndarray) -> tuple[float, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernels.compiled.algebra import Vector
-from kernels.compiled.mechanism import Ground, Link, Mechanism, Number, Terms, rank_one_terms
+from kernels.compiled.mechanism import Cord, Ground, Link, Mechanism, Number, Terms, rank_one_terms
 from kernels.compiled.step_equations import Variation
 from kernels.compiled.tracer import Expression
 from warp_envs.articulation.columns import Columns
@@ -78,7 +78,9 @@ class _Varied:
         links = [self._link(link, i, shifts, p) for i, link in enumerate(mechanism.links)]
         gravity = self._numbers(p, "gravity", 0) or mechanism.gravity
         ground = self._ground(mechanism.ground, p)
-        return replace(mechanism, links=tuple(links), gravity=gravity, ground=ground)
+        cords = tuple(_shifted(cord, shifts) for cord in mechanism.cords)
+        fields = {"links": tuple(links), "gravity": gravity, "ground": ground, "cords": cords}
+        return replace(mechanism, **fields)
 
     def _numbers(self, p: Vector, quantity: str, index: int) -> Vector | None:
         columns = self._columns.of(quantity, index)
@@ -177,6 +179,11 @@ class _Varied:
         if mass is not None and body.mass > 0.0:  # the same shape, of another density
             scale = scale * (mass[0] * (1.0 / body.mass))
         return k * scale, [(b * scale, n) for b, n in terms]
+
+
+def _shifted(cord: Cord, shifts: Sequence[Vector | None]) -> Cord:
+    places = zip(cord.links, cord.points, strict=True)
+    return cord._replace(points=tuple(_less(at, shifts[i] if i >= 0 else None) for i, at in places))
 
 
 def _combined(solids: Sequence[_Solid]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.ground import Ground, Plane
 from warp_envs.usd.hull import convex_hull, solid_integrals
-from warp_envs.usd.passive import Coupling, Drag
+from warp_envs.usd.passive import Cord, Coupling, Drag
 
 SHAPE_KINDS = ("sphere", "capsule", "box", "cylinder", "ellipsoid", "mesh")
 JOINT_KINDS = ("fixed", "revolute", "prismatic", "spherical", "free")
@@ -102,7 +102,9 @@ class Joint:
 
     On revolute and prismatic joints acts
     ``-damping qd - stiffness (q - rest) + limit_ke * violation - limit_kd qd`` (the last always),
-    beside the applied force f, of which a servo makes ``clip(f - servo_kp q - servo_kd qd)``.
+    beside the applied force f, of which a servo makes ``clip(f - servo_kp q - servo_kd qd)``. On a
+    spherical joint, with r the rotation vector of the child's anchor against the parent's, acts
+    ``-damping qd - (stiffness + limit_ke max(|r| - upper, 0) / |r|) r``.
 
     Attributes:
         name: last part of the prim's path, unique among siblings.
@@ -114,7 +116,7 @@ class Joint:
         child_rotation: its orientation there, unit quaternion xyzw, shape (4,).
         axis: of rotation or sliding, in the joint's frame, unit, shape (3,).
         lower: least coordinate [rad or m], -inf if none.
-        upper: greatest coordinate [rad or m], +inf if none.
+        upper: greatest coordinate [rad or m], of a spherical joint greatest |r|, +inf if none.
         armature: added to the mass matrix's diagonal for each degree of freedom [kg m^2 or kg].
         damping: [N m s/rad or N s/m].
         stiffness: of a spring towards `rest` [N m/rad or N/m].
@@ -340,6 +342,7 @@ class RobotDescription:
         ground: what it is.
         notes: what of the file plays no part, a sentence each.
         couplings: of hinges and slides with each other.
+        cords: springs from point to point of bodies.
     """
 
     name: str
@@ -351,13 +354,14 @@ class RobotDescription:
     ground: Ground = field(default_factory=Plane)
     notes: tuple[str, ...] = ()
     couplings: tuple[Coupling, ...] = ()
+    cords: tuple[Cord, ...] = ()
 
     def __post_init__(self) -> None:
         """Check and freeze.
 
         Raises:
-            ValueError: no bodies, a parent that does not come before its child, or a coupling of
-                what is no hinge or slide.
+            ValueError: no bodies, a parent that does not come before its child, a coupling of
+                what is no hinge or slide, or a cord at a body that is none of them.
         """
         _freeze(self, gravity=(3,))
         object.__setattr__(self, "bodies", tuple(self.bodies))
@@ -377,6 +381,12 @@ class RobotDescription:
             for name in coupling.joints:
                 if name not in names:
                     raise ArgumentError(f"coupling {coupling.name}", repr(name), f"of {names}")
+        object.__setattr__(self, "cords", tuple(self.cords))
+        paths = ["", *(body.path for body in self.bodies)]
+        for cord in self.cords:
+            for path in cord.bodies:
+                if path not in paths:
+                    raise ArgumentError(f"cord {cord.name}", repr(path), f"of {paths}")
 
     @property
     def touches_ground(self) -> bool:

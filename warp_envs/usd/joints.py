@@ -17,6 +17,9 @@ from warp_envs.usd.stage import Units, read_flag, read_gain, read_numbers, refus
 
 DEFAULT_LIMIT_KE = 1e3  # [N m/rad or N/m], where a joint has limits and no stiffness for them
 
+BALL_STIFFNESS, BALL_LIMIT = "gippo:stiffness", "gippo:angleLimit"
+"""Of a ball: its spring towards coordinate zero [N m/rad]; how far it turns from there [rad]."""
+
 KEYFRAME = "gippo:keyframe:"
 """Start of the name of an attribute with a joint's coordinates in a keyframe [m, rad]."""
 
@@ -61,7 +64,7 @@ def read_kind(prim: Usd.Prim) -> str:
 
 
 def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
-    """Armature, damping, and of a hinge or slide limits and springs, in SI units and radians.
+    """Armature, damping, limits and springs, in SI units and radians.
 
     The keys are fields of `warp_envs.usd.description.Joint`.
 
@@ -76,6 +79,7 @@ def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
     }
     if kind == "spherical":
         parameters["damping"] = (read_gain(prim, "newton:damping") or 0.0) * units.inertia / _DEGREE
+        parameters |= _of_a_ball(prim, units)
     if kind in _DRIVES:
         parameters |= _passive(prim, kind, units)
         bounds = read_doubles(prim, FORCE_RANGE, 2)
@@ -140,6 +144,20 @@ def _passive(prim: Usd.Prim, kind: str, units: Units) -> dict[str, float]:
         "limit_ke": limit_ke,
         "limit_kd": (read_gain(prim, "newton:limitDamping") or 0.0) * gain,
     }
+
+
+def _of_a_ball(prim: Usd.Prim, units: Units) -> dict[str, float]:
+    """Spring and limit of a ball joint."""
+    stiffness, most = (read_doubles(prim, name, 1) for name in (BALL_STIFFNESS, BALL_LIMIT))
+    found = {"stiffness": 0.0 if stiffness is None else float(stiffness[0])}
+    if most is not None:
+        ke = read_gain(prim, "newton:limitStiffness")
+        found["limit_ke"] = DEFAULT_LIMIT_KE if ke is None else ke * units.inertia / _DEGREE
+        found["upper"] = float(most[0])
+    if not (0.0 <= found["stiffness"] < np.inf and found.get("upper", 0.0) >= 0.0):
+        given = f"{BALL_STIFFNESS} is {stiffness}, {BALL_LIMIT} is {most}"
+        raise refuse(prim, f"{given}; no negative numbers are accepted")
+    return found
 
 
 def _limit(prim: Usd.Prim, name: str, default: float) -> float:

@@ -11,7 +11,7 @@ What is read
     - `newton:armature`, else `physxJoint:armature`, else `mjc:armature`;
     - `newton:damping`, added to the drive's; `newton:limitStiffness`, `newton:limitDamping`.
 
-    Drag, lift and couplings of joints are as `warp_envs.usd.passive_reading` tells.
+    Drag, lift, cords and couplings of joints are as `warp_envs.usd.passive_reading` tells.
 
     As in UsdPhysics and Newton's published schema, angular limits, gains and damping are authored
     for each degree and come out for each radian; armature has no angle in it. A joint with limits
@@ -47,8 +47,8 @@ from warp_envs.usd.description import (
 )
 from warp_envs.usd.ground_reading import read_ground
 from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
-from warp_envs.usd.passive import Coupling
-from warp_envs.usd.passive_reading import read_coupling, read_drags, read_lift
+from warp_envs.usd.passive import Cord, Coupling
+from warp_envs.usd.passive_reading import read_cord, read_coupling, read_drags, read_lift
 from warp_envs.usd.shapes import read_contact, read_mass, read_shape
 from warp_envs.usd.stage import (
     IDENTITY,
@@ -147,6 +147,7 @@ class _Loader:
             ground=ground,
             notes=(*self.stage.notes, *notes),
             couplings=self._couplings(links),
+            cords=self._cords(),
         )
 
     def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:
@@ -160,6 +161,11 @@ class _Loader:
         names = _single(links)
         found = (read_coupling(prim, names) for prim in self.stage.prims())
         return tuple(coupling for coupling in found if coupling is not None)
+
+    def _cords(self) -> tuple[Cord, ...]:
+        """What pulls at points of bodies, in the file's order."""
+        found = (read_cord(prim, self.index) for prim in self.stage.prims())
+        return tuple(cord for cord in found if cord is not None)
 
     def _sort_prims(self) -> tuple[list[Usd.Prim], list[Usd.Prim], list[Usd.Prim]]:
         """Find the bodies; return scenes, joints and colliders."""

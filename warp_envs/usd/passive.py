@@ -1,4 +1,4 @@
-"""What acts on a robot beside its joints' own springs: drag, and couplings of joints."""
+"""What acts on a robot beside its joints' own springs: drag, couplings of joints, cords."""
 
 from __future__ import annotations
 
@@ -126,20 +126,70 @@ class Coupling:
         """
         object.__setattr__(self, "joints", tuple(map(str, self.joints)))
         object.__setattr__(self, "weights", tuple(_finite(self, "weights", len(self.joints))))
-        for name in ("stiffness", "damping"):
-            value = float(_finite(self, name, 1)[0])
-            if value < 0.0:
-                raise ArgumentError(f"{self.name}.{name}", repr(value), "no negative number")
-            object.__setattr__(self, name, value)
-        if not self.low <= self.high or self.low == np.inf or self.high == -np.inf:
-            raise ArgumentError(f"{self.name}.low", repr(self.low), f"a number up to {self.high}")
+        _check_spring(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Cord:
+    """A spring and damper on the length of a straight line through points of bodies.
+
+    With L = sum w_k |p_k+1 - p_k| it pulls at its points with the tension
+
+        stiffness (L - clip(L, low, high)) + damping L'
+
+    (MuJoCo's spatial tendon without shapes to wind around). Points that coincide pull nowhere.
+
+    Attributes:
+        name: as its file has it.
+        bodies: paths of the points' bodies, "" for the world.
+        points: in the bodies' frames [m], shape (points, 3).
+        weights: w of the piece from each point to the next, one less; 0 where the cord is cut.
+        stiffness: [N/m].
+        damping: [N s/m].
+        low: length below which it pushes [m], -inf if none.
+        high: length above which it pulls [m], inf if none.
+    """
+
+    name: str
+    bodies: tuple[str, ...]
+    points: np.ndarray
+    weights: tuple[float, ...]
+    stiffness: float = 0.0
+    damping: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            ValueError: numbers that do not fit each other, or that are not accepted.
+        """
+        object.__setattr__(self, "bodies", tuple(map(str, self.bodies)))
+        count = len(self.bodies)
+        if count < 2:
+            raise ArgumentError(f"{self.name}.bodies", repr(self.bodies), "two points or more")
+        points = _finite(self, "points", 3 * count).reshape(count, 3)
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "weights", tuple(_finite(self, "weights", count - 1)))
+        _check_spring(self)
+
+
+def _check_spring(spring: Coupling | Cord) -> None:
+    for name in ("stiffness", "damping"):
+        value = float(_finite(spring, name, 1)[0])
+        if value < 0.0:
+            raise ArgumentError(f"{spring.name}.{name}", repr(value), "no negative number")
+        object.__setattr__(spring, name, value)
+    if not spring.low <= spring.high or spring.low == np.inf or spring.high == -np.inf:
+        raise ArgumentError(f"{spring.name}.low", repr(spring.low), f"a number up to {spring.high}")
 
 
 def _finite(owner: Any, name: str, size: int) -> np.ndarray:
     """The numbers of a field as a read-only array (size,)."""
     assert name in {f.name for f in fields(owner)}
     try:
-        values = np.array(np.atleast_1d(getattr(owner, name)), dtype=np.float64)
+        values = np.array(getattr(owner, name), dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if values.shape != (size,) or not np.all(np.isfinite(values)):

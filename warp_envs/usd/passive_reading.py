@@ -1,25 +1,29 @@
-"""Drag and lift of bodies and couplings of joints, as a USD file has them.
+"""Drag and lift of bodies, couplings of joints and cords, as a USD file has them.
 
 Attributes are arrays of doubles in SI units and radians, as `warp_envs.usd.passive` has them. Drag
-and lift stand on a body's prim; a coupling is a prim of its own with a relationship to its joints.
+and lift stand on a body's prim; a coupling is a prim of its own with a relationship to its joints,
+a cord one with a relationship to its bodies, each once, and of each point the body's number there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from pxr import Sdf, Usd
 
 from warp_envs.usd.actuators import read_doubles
-from warp_envs.usd.passive import DRAG_NUMBERS, Coupling, Drag
+from warp_envs.usd.passive import DRAG_NUMBERS, Cord, Coupling, Drag
 from warp_envs.usd.stage import read_name, refuse
 
 DRAG = "gippo:drag"
 """The numbers of a body's drags, one after the other, 18 of each."""
 LIFT_MASS, LIFT_POSITION = "gippo:liftMass", "gippo:liftPosition"
 COUPLED, WEIGHTS = "gippo:joints", "gippo:weights"
+CORD_BODIES, CORD_NUMBERS, CORD_POINTS = "gippo:bodies", "gippo:bodyNumbers", "gippo:points"
+"""Bodies that a cord pulls at; of each of its points the place in that list, -1 of the world, and
+x, y, z [m] in the body's frame."""
 STIFFNESS, DAMPING, RANGE = "gippo:stiffness", "gippo:damping", "gippo:range"
 
 
@@ -77,11 +81,51 @@ def read_coupling(prim: Usd.Prim, joints: Mapping[Sdf.Path, str]) -> Coupling | 
     weights = read_doubles(prim, WEIGHTS, len(targets))
     if weights is None:
         raise refuse(prim, f"{WEIGHTS} is missing; a number for each joint is accepted")
+    numbers = _spring(prim)
+    names = tuple(joints[target] for target in targets)
+    try:
+        return Coupling(read_name(prim), names, tuple(weights), *numbers)
+    except ValueError as error:
+        raise refuse(prim, str(error)) from None
+
+
+def read_cord(prim: Usd.Prim, bodies: Collection[Sdf.Path]) -> Cord | None:
+    """The cord that a prim is, None if it is none.
+
+    Args:
+        prim: any.
+        bodies: paths of the bodies.
+
+    Raises:
+        ValueError: a body that is none, or numbers that are not accepted.
+    """
+    places = prim.GetAttribute(CORD_POINTS)
+    count = len(places.Get() or ()) // 3 if places else 0
+    if not count:
+        return None
+    relationship = prim.GetRelationship(CORD_BODIES)
+    targets = relationship.GetForwardedTargets() if relationship else []
+    if any(target not in bodies for target in targets):
+        raise refuse(prim, f"{CORD_BODIES} names {list(map(str, targets))}; bodies are accepted")
+    points = read_doubles(prim, CORD_POINTS, 3 * count)
+    weights = read_doubles(prim, WEIGHTS, count - 1)
+    chosen = prim.GetAttribute(CORD_NUMBERS).Get() if prim.HasAttribute(CORD_NUMBERS) else None
+    numbers = list(map(int, chosen or ()))
+    if len(numbers) != count or any(not -1 <= n < len(targets) for n in numbers):
+        accepted = f"{count} numbers from -1 to {len(targets) - 1} are accepted"
+        raise refuse(prim, f"{CORD_NUMBERS} is {numbers}; {accepted}")
+    if points is None or weights is None:
+        raise refuse(prim, f"{WEIGHTS} is missing; a number for each piece is accepted")
+    names = tuple(str(targets[n]) if n >= 0 else "" for n in numbers)
+    try:
+        return Cord(read_name(prim), names, points, tuple(weights), *_spring(prim))
+    except ValueError as error:
+        raise refuse(prim, str(error)) from None
+
+
+def _spring(prim: Usd.Prim) -> tuple[float, float, float, float]:
+    """Stiffness, damping and range of a coupling or cord."""
     single = {name: read_doubles(prim, name, 1) for name in (STIFFNESS, DAMPING)}
     stiffness, damping = (0.0 if v is None else float(v[0]) for v in single.values())
     low, high = (-np.inf, np.inf) if (r := read_doubles(prim, RANGE, 2)) is None else map(float, r)
-    names = tuple(joints[target] for target in targets)
-    try:
-        return Coupling(read_name(prim), names, tuple(weights), stiffness, damping, low, high)
-    except ValueError as error:
-        raise refuse(prim, str(error)) from None
+    return stiffness, damping, low, high

@@ -11,6 +11,7 @@ from tests.warp_envs.recording.recorded import findings
 from tests.warp_envs.usd.mujoco_judge import deviation
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.conversion.source import read_source
 from warp_envs.usd.description import rotation_matrix
 
 # A floating trunk with two hinges on one body, a spring, a foot without joint, a ball, a slide that
@@ -211,6 +212,8 @@ def test_an_inertia_that_no_solid_has_is_used_as_it_is(tmp_path):
     inertia = np.array([[0.02, 0.001, 0], [0.001, 0.03, 0], [0, 0, 0.3]])
     assert_allclose(upper.inertia, turn @ inertia @ turn.T, atol=1e-7)
     assert any("inertia of bodies upper: no solid has it" in line for line in left_out)
+    model = read_source(tmp_path / "arm.urdf", floating=False).model
+    assert model.body("upper").sameframe == 0, "MuJoCo would take its axes for the body's"
 
 
 @pytest.mark.parametrize(

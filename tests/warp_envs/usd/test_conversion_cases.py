@@ -31,9 +31,11 @@ FIXED_TENDON = (
     '<tendon><fixed name="t" {}><joint joint="j1" coef="1"/><joint joint="j2" coef="-1"/>'
     "</fixed></tendon>"
 )
-SPATIAL_TENDON = (
-    '<tendon><spatial name="t" {}><site site="fixed"/><site site="moving"/></spatial></tendon>'
+WOUND_TENDON = (
+    '<tendon><spatial name="t" {}><site site="fixed"/><geom geom="drum"/><site site="moving"/>'
+    "</spatial></tendon>"
 )
+DRUM = '<site name="fixed"/><geom name="drum" type="cylinder" size="0.1 0.1"/>'
 
 
 def second(attributes):
@@ -42,6 +44,10 @@ def second(attributes):
 
 def first(attributes):
     return {"first": f'<joint name="j1" {attributes}/>'}
+
+
+def wound(attributes):
+    return {"world": DRUM, "bottom": WOUND_TENDON.format(attributes)}
 
 
 HONOURED = {
@@ -171,13 +177,12 @@ REFUSED = {
         "bottom": '<equality><connect body1="a" body2="b" anchor="0 0 1"/></equality>'
     },
     "equality weld of b, world": {"bottom": '<equality><weld body1="b"/></equality>'},
-    "spring of tendons t": {"bottom": SPATIAL_TENDON.format('stiffness="100"')},
-    "damping of tendons t": {"bottom": SPATIAL_TENDON.format('damping="5"')},
+    "spring around shapes of tendons t": wound('stiffness="100"'),
+    "damping around shapes of tendons t": wound('damping="5"'),
     "armature of tendons t": {"bottom": FIXED_TENDON.format('armature="0.5"')},
-    "limit of tendons t": {"bottom": SPATIAL_TENDON.format('range="0 1"')},
+    "limit around shapes of tendons t": wound('range="0 1"'),
     "dry friction of tendons t": {"bottom": FIXED_TENDON.format('frictionloss="1"')},
-    r"limit of ball joint j1 \(0.5 rad\)": first('type="ball" range="0 0.5"'),
-    "spring of ball joint j1": first('type="ball" stiffness="2"'),
+    "spring of free joint j1": first('type="free" stiffness="2"'),
     "height field hills: it is turned": {
         "top": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1" '
         'elevation="0 1 2 3"/></asset>',

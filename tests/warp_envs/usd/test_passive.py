@@ -1,12 +1,15 @@
-"""Fluids, lift, damping of balls and free joints, tendons and ties, with MuJoCo as judge."""
+"""Fluids, lift, springs of balls, damping of them and free joints, tendons and ties, with MuJoCo as
+judge."""
 
 import re
+from dataclasses import replace
 
 import mujoco
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy.spatial.transform import Rotation
 
 from tests.kernels.articulation.control_steps import (
     CONTROL_STEP,
@@ -20,31 +23,38 @@ from tests.warp_envs.usd.test_conversion import ARM
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import measure_stiffness
 from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.description import Body, Joint, RobotDescription
 from warp_envs.usd.loader import load_robot
-from warp_envs.usd.passive import Coupling, Drag
+from warp_envs.usd.passive import Cord, Coupling, Drag
 
 # All of it at once: a free root whose centre of mass is not its origin, a welded body, a ball.
 ROBOT = """
 <mujoco model="m"><compiler angle="radian"/>
   <option density="300" viscosity="0.4" wind="0.5 -0.3 0.2"/>
-  <worldbody><body name="a" pos="0 0 1" gravcomp="0.6">
+  <worldbody><site name="s0" pos="0.3 1 2"/><body name="a" pos="0 0 1" gravcomp="0.6">
+    <site name="s1" pos="0.2 0.1 0.1"/>
     <joint name="root" type="free" damping="0.8" armature="0.3"/>
     <geom type="capsule" fromto="0 0 0 0.4 0.1 0" size="0.05" mass="1"/>
     <body name="w" pos="0.2 0 0.1" gravcomp="0.3" euler="0.3 0 1">
-      <geom type="box" size="0.1 0.05 0.02" mass="0.3"/></body>
+      <geom type="box" size="0.1 0.05 0.02" mass="0.3"/><site name="s2" pos="0.1 0 0"/></body>
     <body name="b" pos="0.4 0 0"><joint name="j1" axis="0 1 0.2"/>
       <geom type="box" size="0.04 0.1 0.06" pos="0.1 0 0" mass="0.5"/>
       <body name="c" pos="0.2 0 0" gravcomp="1.2"><joint name="j2" type="slide" axis="0 0.3 1"/>
-        <geom type="capsule" fromto="0 0 0 0.2 0.1 0" size="0.04" mass="0.4"/></body>
-      <body name="d" pos="0 0.2 0"><joint name="j3" type="ball" damping="0.5" armature="0.02"/>
+        <geom type="capsule" fromto="0 0 0 0.2 0.1 0" size="0.04" mass="0.4"/>
+        <site name="s3" pos="0.2 0.1 0"/></body>
+      <body name="d" pos="0 0.2 0"><joint name="j3" type="ball" damping="0.5" armature="0.02"
+          stiffness="3" range="0 0.6"/><site name="s4" pos="0.1 0 0.1"/>
         <geom type="ellipsoid" size="0.1 0.05 0.03" pos="0.1 0 0.1" mass="0.2"/></body>
     </body></body></worldbody>
   <tendon><fixed name="t" stiffness="30" damping="2" springlength="0.1 0.2">
-    <joint joint="j1" coef="1.5"/><joint joint="j2" coef="-1"/></fixed></tendon>
+    <joint joint="j1" coef="1.5"/><joint joint="j2" coef="-1"/></fixed>
+    <spatial name="cord" stiffness="40" damping="3" springlength="0.2 0.5" range="0 1">
+      <site site="s0"/><site site="s1"/><site site="s2"/><site site="s3"/><pulley divisor="2"/>
+      <site site="s3"/><site site="s4"/><site site="s0"/></spatial></tendon>
 </mujoco>
 """
 ENVS = 20
-STEPS, SUBSTEPS, SIZE = 16, 4, 1e-6
+STEPS, SUBSTEPS, SIZE = 16, 8, 1e-6
 
 
 def convert(folder, text, **options):
@@ -73,6 +83,10 @@ def robot(tmp_path_factory):
 
 def test_accelerations_are_mujocos_in_plain_and_compiled_equations(robot):
     description, source = robot
+    assert [cord.name for cord in description.cords] == ["cord", "cord_limit"]
+    joints = [replace(body.joint, upper=np.inf) for body in description.bodies]  # limits are ours
+    bodies = [replace(b, joint=j) for b, j in zip(description.bodies, joints, strict=True)]
+    description = replace(description, bodies=bodies, cords=description.cords[:1])
     q, qd, force = states(description, ENVS)
     reference = reference_of(description, source)
     wanted = []
@@ -181,7 +195,7 @@ def test_a_coupling_is_as_stiff_as_the_mass_that_it_moves(tmp_path):
 @pytest.mark.parametrize(("change", "said"), [
     (("300", "300"), None),
     (('size="0.05" mass', 'size="0.05" fluidshape="ellipsoid" mass'), "fluidshape of shapes"),
-    (('type="ball" damping', 'type="ball" stiffness="2" damping'), "spring of ball joint j3"),
+    (('type="free" damping', 'type="free" stiffness="2" damping'), "spring of free joint root"),
     (('springlength', 'armature="1" springlength'), "armature of tendons t"),
 ])  # fmt: skip
 def test_what_remains_different_is_refused(change, said, tmp_path):
@@ -193,6 +207,41 @@ def test_what_remains_different_is_refused(change, said, tmp_path):
         convert(tmp_path, ROBOT.replace(*change))
 
 
+def test_a_ball_is_pulled_back_along_its_rotation_vector():
+    rng = np.random.default_rng(3)
+    turns = Rotation.from_rotvec(rng.normal(size=(ENVS, 3)) * rng.uniform(0, 2, (ENVS, 1)))
+    ball = Joint("ball", kind="spherical", stiffness=2.0, limit_ke=30.0, upper=1.2)
+    solid = Body("b", "/b", -1, ball, mass=1.0, com=np.zeros(3), inertia=np.eye(3))
+    robot = RobotDescription("b", "", (solid,), gravity=np.zeros(3))
+    vectors = turns.as_rotvec()
+    vectors[0] *= 0.0
+    q = torch.tensor(Rotation.from_rotvec(vectors).as_quat() * rng.choice([-1, 1], (ENVS, 1)))
+    still = torch.zeros(ENVS, 3, dtype=torch.float64)
+    _, qd = program(robot, ENVS, torch.float64, 1, plain=True)(q, still, still)
+    _, compiled = by_numpy(robot, [q, still, still], [torch.zeros_like(q), still], 1)[:2]
+    angles = np.linalg.norm(vectors, axis=1, keepdims=True)
+    gain = 2.0 + 30.0 * np.maximum(1.0 - 1.2 / np.maximum(angles, 1e-9), 0.0)
+    assert 0 < (angles > 1.2).sum() < ENVS
+    for found in (qd, compiled):
+        assert_allclose(found / CONTROL_STEP, -gain * vectors, rtol=1e-12, atol=1e-12)
+
+
+def test_a_usd_file_with_a_wrong_cord_is_refused_by_its_prim(robot):
+    _, source = robot
+    text = source.with_suffix(".usda").read_text()
+    for pattern, change, said in (
+        (r"(int\[\] gippo:bodyNumbers = \[)", r"\g<1>9, ", "gippo:bodyNumbers is"),
+        (r"(rel gippo:bodies = )\[[^\]]*\]", r"\g<1></m/Joints>", "bodies are accepted"),
+        (r"(double\[\] gippo:angleLimit = )\[.*\]", r"\g<1>[-1]", "no negative numbers"),
+    ):
+        changed, count = re.subn(pattern, change, text)
+        assert count
+        wrong = source.with_name("wrong.usda")
+        wrong.write_text(changed)
+        with pytest.raises(ValueError, match=said):
+            load_robot(wrong)
+
+
 def test_numbers_that_would_drive_are_refused():
     with pytest.raises(ValueError, match=r"drag\.linear: "):
         Drag(linear=-1.0)
@@ -200,6 +249,10 @@ def test_numbers_that_would_drive_are_refused():
         Drag(linear_square=np.array([0.0, np.nan, 0.0]))
     with pytest.raises(ValueError, match=r"c\.damping"):
         Coupling("c", ("a", "b"), (1.0, -1.0), damping=-2.0)
+    with pytest.raises(ValueError, match=r"c\.bodies"):
+        Cord("c", ("/a",), np.zeros((1, 3)), ())
+    with pytest.raises(ValueError, match=r"cord\.points"):
+        Cord("c", ("/a", ""), np.zeros((1, 3)), (1.0,))
     with pytest.raises(ValueError, match=r"c\.low"):
         Coupling("c", ("a",), (1.0,), low=1.0, high=0.0)
 

@@ -30,7 +30,7 @@ HONOURED = _names(
     mesh_pos mesh_quat mesh_scale
     pair_geom1 pair_geom2 pair_friction pair_dim exclude_signature
     actuator_armature actuator_damping
-    key_qpos
+    key_qpos site_bodyid site_pos
     """
 )
 """Read by `writer`."""

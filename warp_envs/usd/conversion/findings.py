@@ -57,20 +57,13 @@ def _fluid(source: Source) -> Iterator[str]:
         yield f"fluidshape of shapes {names}: the fluid acts on their bodies as on boxes here"
 
 
-def _balls_and_free_joints(source: Source) -> Iterator[str]:
-    """What pulls at joints of several degrees of freedom, which turn and move freely here."""
+def _free_springs(source: Source) -> Iterator[str]:
     model = source.model
-    springs = not source.is_off("SPRING")
-    limits = not source.is_off("CONSTRAINT", "LIMIT")
     for joint in range(model.njnt):
-        kind, name = joint_kind(model, joint), source.name("joint", joint)
-        if kind not in ("ball", "free"):
-            continue
-        if springs and model.jnt_stiffness[joint] != 0.0:
-            yield f"spring of {kind} joint {name}: nothing draws it back here"
-        if limits and model.jnt_limited[joint]:
-            most = model.jnt_range[joint][1]
-            yield f"limit of {kind} joint {name} ({most:g} rad): it turns further here"
+        sprung = model.jnt_stiffness[joint] != 0.0 and not source.is_off("SPRING")
+        if joint_kind(model, joint) == "free" and sprung:
+            name = source.name("joint", joint)
+            yield f"spring of free joint {name}: nothing draws it back here"
 
 
 def _curved_springs(source: Source) -> Iterator[str]:
@@ -110,16 +103,22 @@ def _tendons(source: Source) -> Iterator[str]:
     springs, dampers = (passive.acts(source, flag) for flag in ("SPRING", "DAMPER"))
     limits = not source.is_off("CONSTRAINT", "LIMIT")
     rubs = not source.is_off("CONSTRAINT", "FRICTIONLOSS")
-    fixed = np.array([passive.is_fixed(model, t) for t in range(model.ntendon)], dtype=bool)
+    wound = np.array(
+        [
+            not (passive.is_fixed(model, t) or passive.is_straight(model, t))
+            for t in range(model.ntendon)
+        ],
+        dtype=bool,
+    )
     for field, what, acts in (
-        ("tendon_stiffness", "spring", springs & ~fixed),
+        ("tendon_stiffness", "spring around shapes", springs & wound),
         ("tendon_stiffnesspoly", "curved spring", springs),
         ("tendon_springyield", "yielding spring", springs),
-        ("tendon_damping", "damping", dampers & ~fixed),
+        ("tendon_damping", "damping around shapes", dampers & wound),
         ("tendon_dampingpoly", "curved damping", dampers),
         ("tendon_frictionloss", "dry friction", rubs),
         ("tendon_armature", "armature", True),
-        ("tendon_limited", "limit", limits & ~fixed),
+        ("tendon_limited", "limit around shapes", limits & wound),
     ):
         found = np.flatnonzero(_has(model, field) & acts) if model.ntendon else []
         if len(found):
@@ -170,7 +169,8 @@ def _ties(source: Source) -> Iterator[str]:
 
 
 def _tendon_limits(source: Source) -> Iterator[str]:
-    names = [c.name for c in passive.couplings_of(source) if c.name.endswith("_limit")]
+    pulls = [*passive.couplings_of(source), *passive.cords_of(source)]
+    names = [pull.name for pull in pulls if pull.name.endswith("_limit")]
     if names:
         yield f"limits of tendons ({_joined(names)}): springs, which give way, hold them"
 
@@ -218,7 +218,7 @@ def _moving_surfaces(source: Source) -> Iterator[str]:
 _Check = Callable[[Source], Iterator[str]]
 _DIFFERING: tuple[_Check, ...] = (
     _fluid,
-    _balls_and_free_joints,
+    _free_springs,
     _curved_springs,
     _equalities,
     _tendons,

@@ -25,7 +25,7 @@ from warp_envs.usd.conversion.frames import about_x, along_x, quat_of
 from warp_envs.usd.conversion.mujoco_model import joint_kind
 from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import Actuator
-from warp_envs.usd.joints import KEYFRAME
+from warp_envs.usd.joints import BALL_LIMIT, BALL_STIFFNESS, KEYFRAME
 from warp_envs.usd.stage import Frame
 
 Side = tuple[Sdf.Path | None, Frame]
@@ -108,6 +108,16 @@ def write_axis(prim: Usd.Prim, source: Source, joint: int) -> None:
     bounds = joint_force_range(source, joint)
     if bounds is not None:
         write_doubles(prim, FORCE_RANGE, bounds)
+
+
+def write_ball(prim: Usd.Prim, source: Source, joint: int) -> None:
+    """Spring and limit of a ball."""
+    model = source.model
+    stiffness = float(model.jnt_stiffness[joint])
+    if stiffness > 0.0 and not source.is_off("SPRING"):
+        write_doubles(prim, BALL_STIFFNESS, np.array([stiffness]))
+    if model.jnt_limited[joint] and not source.is_off("CONSTRAINT", "LIMIT"):
+        write_doubles(prim, BALL_LIMIT, np.array([float(model.jnt_range[joint][1])]))
 
 
 def _of_actuators(source: Source, joint: int, what: str) -> float:

@@ -28,7 +28,7 @@ class Mended:
         self.path = path
         self.notes: list[str] = []
         self.massless: list[str] = []  # names of bodies
-        self.inertias: dict[str, np.ndarray] = {}  # name of a body -> (3, 3), in its frame
+        self.inertias: dict[str, np.ndarray] = {}  # name of a body -> principal moments (3,)
 
     def finish(self, model: Any) -> None:
         """Put inertias back.
@@ -40,12 +40,8 @@ class Mended:
             if model.body(name).subtreemass[0] < 1e3 * _NEXT_TO_NOTHING:
                 given = f"body {name!r}, which moves without mass and with none below it"
                 raise ArgumentError(str(self.path), given, "mass, or a fixed joint")
-        for name, inertia in self.inertias.items():
-            values, axes = np.linalg.eigh(inertia)
-            axes[:, 0] *= np.sign(np.linalg.det(axes))
-            index = model.body(name).id
-            model.body_inertia[index] = values
-            model.body_iquat[index] = np.roll(quat_of_matrix(axes), 1)
+        for name, moments in self.inertias.items():
+            model.body_inertia[model.body(name).id] = moments
 
 
 def mend(spec: Any, path: Path) -> Mended:
@@ -114,9 +110,13 @@ def _keep_inertias(spec: Any, mended: Mended) -> None:
         moments = np.linalg.eigvalsh(inertia)
         if moments[0] > 0.0 and moments[0] + moments[1] < moments[2]:
             turn = rotation_matrix(np.roll(np.array(body.iquat), -1))
-            mended.inertias[body.name] = turn @ inertia @ turn.T
+            moments, axes = np.linalg.eigh(turn @ inertia @ turn.T)
+            axes[:, 0] *= np.sign(np.linalg.det(axes))
+            mended.inertias[body.name] = moments
             body.fullinertia = np.full(6, np.nan)
             body.inertia = np.full(3, moments[2])
+            # not put back later: MuJoCo notes while compiling whether a body has axes of its own
+            body.iquat = np.roll(quat_of_matrix(axes), 1)
     if mended.inertias:
         what = "no solid has it (one moment is above the sum of the others); it is used as it is"
         mended.notes.append(f"inertia of bodies {', '.join(mended.inertias)}: {what}")

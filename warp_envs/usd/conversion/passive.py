@@ -28,6 +28,19 @@ _STIFFEST = 0.95
 """Greatest impedance of a tie: 0.999 would ask for hundreds of integration steps in an action."""
 
 
+class Line(NamedTuple):
+    """`warp_envs.usd.passive.Cord` through places in MuJoCo's bodies, by their numbers."""
+
+    name: str
+    bodies: tuple[int, ...]
+    points: np.ndarray
+    weights: tuple[float, ...]
+    stiffness: float
+    damping: float
+    low: float
+    high: float
+
+
 class Lift(NamedTuple):
     """A mass [kg] whose weight is taken off a body, and where in its frame [m]."""
 
@@ -163,20 +176,57 @@ def _coupling(source: Source, name: str, weights: dict[int, float], **numbers: f
 
 
 def _tendon(source: Source, tendon: int) -> Iterator[Coupling]:
+    if is_fixed(source.model, tendon):
+        weights = _weights(source.model, tendon)
+        for name, numbers in _springs(source, tendon):
+            yield _coupling(source, name, weights, **numbers)
+
+
+def _springs(source: Source, tendon: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Names and numbers of what a tendon pulls with: its own spring, and that of its limits."""
     model, name = source.model, source.name("tendon", tendon)
-    if not is_fixed(model, tendon):
-        return
-    weights = _weights(model, tendon)
     stiffness = float(np.ravel(model.tendon_stiffness[tendon])[0]) * acts(source, "SPRING")
     damping = float(np.ravel(model.tendon_damping[tendon])[0]) * acts(source, "DAMPER")
     low, high = map(float, model.tendon_lengthspring[tendon])
     if stiffness or damping:
-        numbers = {"stiffness": stiffness, "damping": damping, "low": low, "high": high}
-        yield _coupling(source, name, weights, **numbers)
+        yield name, {"stiffness": stiffness, "damping": damping, "low": low, "high": high}
     if model.tendon_limited[tendon] and not source.is_off("CONSTRAINT", "LIMIT"):
         low, high = map(float, model.tendon_range[tendon])
-        numbers = {"stiffness": DEFAULT_LIMIT_KE, "low": low, "high": high}
-        yield _coupling(source, f"{name}_limit", weights, **numbers)
+        numbers = {"stiffness": DEFAULT_LIMIT_KE, "damping": 0.0, "low": low, "high": high}
+        yield f"{name}_limit", numbers
+
+
+def is_straight(model: Any, tendon: int) -> bool:
+    """Whether a tendon runs from site to site alone, around nothing."""
+    first = int(model.tendon_adr[tendon])
+    count = int(model.tendon_num[tendon])
+    wraps = import_mujoco().mjtWrap
+    straight = (int(wraps.mjWRAP_SITE), int(wraps.mjWRAP_PULLEY))
+    return bool(np.all(np.isin(model.wrap_type[first : first + count], straight)))
+
+
+def cords_of(source: Source) -> list[Line]:
+    """Springs, dampers and limits of tendons along points."""
+    model, found = source.model, []
+    pulley = int(import_mujoco().mjtWrap.mjWRAP_PULLEY)
+    for tendon in range(model.ntendon):
+        if not is_straight(model, tendon):
+            continue
+        sites, weights, share, cut = [], [], 1.0, True
+        first = int(model.tendon_adr[tendon])
+        for k in range(first, first + int(model.tendon_num[tendon])):
+            if int(model.wrap_type[k]) == pulley:
+                share, cut = 1.0 / float(model.wrap_prm[k]), True
+                continue
+            if sites:
+                weights.append(0.0 if cut else share)
+            sites.append(int(model.wrap_objid[k]))
+            cut = False
+        bodies = tuple(int(model.site_bodyid[site]) for site in sites)
+        points = np.array([model.site_pos[site] for site in sites])
+        for name, numbers in _springs(source, tendon):
+            found.append(Line(name, bodies, points, tuple(weights), **numbers))
+    return found
 
 
 def ties(source: Source) -> list[int]:

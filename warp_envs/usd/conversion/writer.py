@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdPhysics, UsdShade
+from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdPhysics, UsdShade, Vt
 
 from warp_envs.usd.conversion import joints, passive
 from warp_envs.usd.conversion.actuators import read_actuators
@@ -24,6 +24,9 @@ from warp_envs.usd.conversion.tree import WORLD, Place, place_bodies
 from warp_envs.usd.description import MassProperties
 from warp_envs.usd.passive import Coupling
 from warp_envs.usd.passive_reading import (
+    CORD_BODIES,
+    CORD_NUMBERS,
+    CORD_POINTS,
     COUPLED,
     DAMPING,
     DRAG,
@@ -86,6 +89,8 @@ class _Writer:
         self._add_passive_forces()
         for coupling in passive.couplings_of(self.source):
             self._add_coupling(coupling)
+        for cord in passive.cords_of(self.source):
+            self._add_cord(cord)
         grounds = ground_geoms(self.model) if self.touching else []
         if grounds and is_ground(self.model, grounds[0]):
             path = self._path(self.root, self.source.name("geom", grounds[0]))
@@ -202,14 +207,35 @@ class _Writer:
         named = {self.source.name("joint", index): path for index, path in self.joints.items()}
         targets = [named[name] for name in coupling.joints]
         prim.CreateRelationship(COUPLED, custom=False).SetTargets(targets)
+        self._write_spring(prim, coupling)
+
+    def _add_cord(self, cord: passive.Line) -> None:
+        """A cord through places in MuJoCo's bodies."""
+        scope = self.root.AppendChild("Couplings")
+        UsdGeom.Scope.Define(self.stage, scope)
+        prim = self.stage.DefinePrim(self._path(scope, cord.name), "Scope")
+        holders, points = [], []
+        for body, point in zip(cord.bodies, cord.points, strict=True):
+            place = self.places[body]
+            holders.append(place.holder)
+            points.append(place.frame.position + place.frame.rotation @ point)
+        bodies = sorted({holder for holder in holders if holder != WORLD})
+        targets = [self.paths[body] for body in bodies]
+        prim.CreateRelationship(CORD_BODIES, custom=False).SetTargets(targets)
+        numbers = prim.CreateAttribute(CORD_NUMBERS, Sdf.ValueTypeNames.IntArray, custom=False)
+        numbers.Set(Vt.IntArray([-1 if h == WORLD else bodies.index(h) for h in holders]))
+        joints.write_doubles(prim, CORD_POINTS, np.concatenate(points))
+        self._write_spring(prim, cord)
+
+    def _write_spring(self, prim: Usd.Prim, spring: Coupling | passive.Line) -> None:
         for name, values in (
-            (WEIGHTS, coupling.weights),
-            (STIFFNESS, [coupling.stiffness]),
-            (DAMPING, [coupling.damping]),
-            (RANGE, [coupling.low, coupling.high]),
+            (WEIGHTS, spring.weights),
+            (STIFFNESS, [spring.stiffness]),
+            (DAMPING, [spring.damping]),
+            (RANGE, [spring.low, spring.high]),
         ):
             joints.write_doubles(prim, name, np.asarray(values))
-        self._keep_name(path, coupling.name)
+        self._keep_name(prim.GetPath(), spring.name)
 
     def _holder_of(self, body: int) -> joints.Side:
         """What a body hangs on, and its frame there before its joints move it."""
@@ -234,6 +260,7 @@ class _Writer:
             if passive.acts(source, "DAMPER"):
                 damping = float(model.dof_damping[dof]) * np.pi / 180.0  # for each degree
                 joints.write_float(prim, "newton:damping", damping)
+            joints.write_ball(prim, source, joint)
         else:
             joints.write_axis(prim, source, joint)
         joints.write_keyframes(prim, source, joint)
