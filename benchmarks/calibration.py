@@ -67,7 +67,10 @@ def main() -> None:
     for k, driver in enumerate(split.drivers):
         own = windows([p for p in split.fitted if found[p.stretch].driver == driver], [driver])
 
-        def loss(points, own=own):
+        counted = []
+
+        def loss(points, own=own, counted=counted):
+            counted.append(points.shape[1])
             unit = torch.tensor(np.atleast_2d(points.T))
             rows = bounded.values(unit)[:, None].expand(-1, len(own.measured), -1)
             none = torch.zeros(len(unit), len(own.measured), 2, dtype=torch.float64)
@@ -79,7 +82,7 @@ def main() -> None:
             polish=False, maxiter=1000,
         )  # fmt: skip
         values.append(bounded.values(torch.tensor(best.x)).numpy())
-        simulations.append(best.nfev)
+        simulations.append(sum(counted))
     took = time.process_time() - began
     tell("differential evolution", took, float(np.mean(simulations)), np.array(values), true)
 
