@@ -1,4 +1,4 @@
-"""Drivers' numbers from SUMO's trajectories: `gippo identify`'s method beside differential evolution.
+"""Drivers' numbers from SUMO's trajectories: `gippo identify` beside differential evolution.
 
     python benchmarks/calibration.py [drivers]
 
@@ -20,6 +20,7 @@ from scipy.optimize import differential_evolution
 from gippo.studies.calibration import (
     DriverWindows,
     Driving,
+    Place,
     calibrate,
     driver_parameters,
     split_windows,
@@ -54,7 +55,7 @@ def main() -> None:
     bounded = driver_parameters(model, numbers, NAMES, {})
     split = split_windows(found, LENGTH, 0.2)
 
-    def windows(places, drivers):
+    def windows(places: list[Place], drivers: list[str]) -> DriverWindows:
         return DriverWindows(found, INTERVAL, places, LENGTH, drivers, driving, NAMES)
 
     fitted_to, held_out = (windows(part, split.drivers) for part in (split.fitted, split.held_out))
@@ -67,9 +68,11 @@ def main() -> None:
     for k, driver in enumerate(split.drivers):
         own = windows([p for p in split.fitted if found[p.stretch].driver == driver], [driver])
 
-        counted = []
+        counted: list[int] = []
 
-        def loss(points, own=own, counted=counted):
+        def loss(
+            points: np.ndarray, own: DriverWindows = own, counted: list[int] = counted
+        ) -> np.ndarray:
             counted.append(points.shape[1])
             unit = torch.tensor(np.atleast_2d(points.T))
             rows = bounded.values(unit)[:, None].expand(-1, len(own.measured), -1)

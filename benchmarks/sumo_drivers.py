@@ -1,12 +1,13 @@
-"""Record twenty drivers of SUMO's IDM, each with numbers of its own, for `gippo identify env=traffic`.
+"""Record twenty drivers of SUMO's IDM, each with numbers of its own, for `gippo identify`.
 
     python benchmarks/sumo_drivers.py tests/data/sumo_drivers.npz [fcd.xml]
 
-It needs eclipse-sumo and libsumo (`pip install eclipse-sumo libsumo numpy`). On each of five roads a
-car whose speed is prescribed leads four drivers for two minutes: it cruises faster than any of them
-wants to go, brakes, follows in stop and go, stands and starts. Roads have one lane, as
-SUMO's drivers also brake for changes of lane that they do not make. Written are positions (front bumpers) and speeds as in SUMO's own FCD output, six decimals, and the drivers'
-numbers; the FCD output itself where a second file is named.
+It needs eclipse-sumo and libsumo (`pip install eclipse-sumo libsumo numpy`). On each of five roads
+a car whose speed is prescribed leads four drivers for two minutes: it cruises faster than any of
+them wants to go, brakes, follows in stop and go, stands and starts. Roads have one lane, as SUMO's
+drivers also brake for changes of lane that they do not make. Written are positions (front bumpers)
+and speeds as in SUMO's own FCD output, six decimals, and the drivers' numbers; the FCD output itself
+where a second file is named.
 """
 
 import subprocess

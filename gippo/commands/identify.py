@@ -62,9 +62,9 @@ class IdentifyConfig:
     fit: list[str] = field(default_factory=list)
     """Names of the parameters, or patterns of them."""
     bounds: Any = None
-    """Name -> [low, high]; null: a tenth to ten times the file's number, a driver's a fifth to five."""
+    """Name -> [low, high]; null: a tenth to ten times what the file has, of drivers a fifth to five."""
     window: int | None = None
-    """Intervals of the recording in a window; null: 10 of a robot's, those of 20 s of a driver's."""
+    """Intervals of the recording in a window; null: 10 of a robot's, 20 s of a driver's."""
     starts: int = 4
     """Sets of parameters to start from: those given, and others drawn between the bounds."""
     held_out: float = 0.2

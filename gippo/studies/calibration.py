@@ -1,9 +1,9 @@
 """Numbers of drivers from their recorded motion behind recorded leaders.
 
-A window is a part of a driver's motion behind one leader, whose motion is given (Treiber and Kesting
-2013, Traffic Flow Dynamics, chapter 16). The driver is simulated from where it was, and its position
-and speed are compared; as the leader is given, an error of position is one of the gap. How the
-numbers are moved `gippo.studies.least_squares` tells.
+A window is a part of a driver's motion behind one leader, whose motion is given (Treiber and
+Kesting 2013, Traffic Flow Dynamics, chapter 16). The driver is simulated from where it was, and its
+position and speed are compared; as the leader is given, an error of position is one of the gap. How
+the numbers are moved `gippo.studies.least_squares` tells.
 """
 
 from __future__ import annotations

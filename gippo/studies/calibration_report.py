@@ -1,4 +1,4 @@
-"""`gippo identify env=traffic`: trajectories and drivers brought together, and what was found told."""
+"""`gippo identify env=traffic`: trajectories and drivers brought together, and what was found."""
 
 from __future__ import annotations
 
@@ -184,10 +184,8 @@ def _tell(found: Calibrated, bounded: Bounded, console: Console) -> None:
         console.print(f"and {more} more; all are in the file")
     told = np.isfinite(found.errors)
     for i, item in enumerate(bounded.items):
-        quartiles = np.quantile(found.values[:, i], [0.25, 0.5, 0.75])
-        line = "{}: median {:.4g}, half of the drivers from {:.4g} to {:.4g}".format(
-            item.name, quartiles[1], quartiles[0], quartiles[2]
-        )
+        low, middle, high = np.quantile(found.values[:, i], [0.25, 0.5, 0.75])
+        line = f"{item.name}: median {middle:.4g}, half of the drivers from {low:.4g} to {high:.4g}"
         untold = int(np.sum(~told[:, i]))
         line += f"; of {untold} the motion does not tell" if untold else ""
         console.print(line, soft_wrap=True, markup=False)

@@ -4,7 +4,7 @@ Multiple shooting (Bock and Plitt 1984): the recording is cut into windows; in e
 simulated from a state of the window's own, which is fitted too, as what was measured is noisy.
 Minimised is the sum of squares of simulated less measured states, each by the spread of its errors,
 by Levenberg's and Marquardt's method, from several starts of the parameters side by side in one
-batch. Windows belong to groups, each with parameters of its own: one of a robot, one of each driver.
+batch. Windows belong to groups with parameters of their own: one of a robot, one of each driver.
 Derivatives through a window are products of those of its steps, so that all of them take as many
 backward passes as a state has numbers. Standard errors come from the same curvature.
 """

@@ -20,10 +20,12 @@ from warp_envs.traffic.sumo_xml import number, parse
 
 _FOOT = 0.3048
 _HIGHD_RATE = 25.0  # frames a second, of all its recordings
-_NGSIM_TEXT = (  # of its files without a header; those of roads in towns have other ones
-    "Vehicle_ID Frame_ID Total_Frames Global_Time Local_X Local_Y Global_X Global_Y v_Length "
-    "v_Width v_Class v_Vel v_Acc Lane_ID Preceding Following Space_Headway Time_Headway"
-).split()
+# Of its files without a header; those of roads in towns have other ones.
+_NGSIM_TEXT = [
+    *("Vehicle_ID", "Frame_ID", "Total_Frames", "Global_Time", "Local_X", "Local_Y"),
+    *("Global_X", "Global_Y", "v_Length", "v_Width", "v_Class", "v_Vel", "v_Acc"),
+    *("Lane_ID", "Preceding", "Following", "Space_Headway", "Time_Headway"),
+]
 _UNEVEN = 0.01
 """Share of the interval by which times may differ from even ones."""
 
@@ -164,7 +166,16 @@ def _read_ngsim(
     path: Path, known: dict[str, int], delimiter: str | None, skipped: int
 ) -> Trajectories:
     """Feet and milliseconds. Numbers of vehicles are used again, with another total of frames."""
-    names = "vehicle_id total_frames global_time local_y v_length v_vel lane_id preceding".split()
+    names = [
+        "vehicle_id",
+        "total_frames",
+        "global_time",
+        "local_y",
+        "v_length",
+        "v_vel",
+        "lane_id",
+        "preceding",
+    ]
     if "preceeding" in known:  # so it is spelt in some of its files
         known = {**known, "preceding": known["preceeding"]}
     vehicle, total, time, y, length, speed, lane, leader = _numbers(
@@ -186,8 +197,8 @@ def _read_ngsim(
 
 
 def _read_highd(path: Path, known: dict[str, int]) -> Trajectories:
-    """x is that of the left edge of a vehicle's box, whichever way it drives; width its length."""
-    names = "id frame x width xvelocity laneid precedingid".split()
+    """X is that of the left edge of a vehicle's box, whichever way it drives; width its length."""
+    names = ["id", "frame", "x", "width", "xvelocity", "laneid", "precedingid"]
     vehicle, frame, left, length, velocity, lane, leader = _numbers(path, known, names, ",", 1)
     who, row = np.unique(vehicle, return_inverse=True)
     leftwards = (np.bincount(row, velocity, minlength=len(who)) < 0.0)[row]

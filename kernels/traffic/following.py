@@ -1,8 +1,8 @@
 """Drivers behind leaders whose motion is known, window by window, and its derivatives.
 
-A window is a driver's motion over a number of steps, from a state of its own. The leader is given by
-the position of its rear and its speed at the start of each step. Arrays are [starts, windows, ...]:
-`starts` sets of parameters drive the same windows side by side. Positions are those of the front.
+A window is a driver's motion over a number of steps, from a state of its own. The leader is given
+by the position of its rear and its speed at the start of each step. Arrays are [starts, windows,
+...]: `starts` sets of parameters drive the same windows side by side. Positions are of the front.
 
 `follow` simulates all windows. `follow_step` takes all their steps at once, each from where the
 simulation was, and its adjoint gives each step's derivatives, from which `carry` makes those of the

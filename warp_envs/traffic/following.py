@@ -1,4 +1,4 @@
-"""Drivers behind leaders whose motion is known: simulation, and its derivatives in their numbers."""
+"""Drivers behind leaders whose motion is known: simulation, and derivatives in their numbers."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ class Following:
         """Take the leaders' motion.
 
         Args:
-            model: as `TrafficSim`'s; so are `driving`, `integrator` and `planning_step`.
+            model: as `TrafficSim`'s.
             rear: position of the leader's rear at the start of each step, (windows, steps) [m].
             leader_speed: its speed then, (windows, steps) [m/s].
             dt: a step [s].
+            driving: as `TrafficSim`'s.
+            integrator: as `TrafficSim`'s.
+            planning_step: as `TrafficSim`'s [s].
 
         Raises:
             ArgumentError: a value out of range.

@@ -64,10 +64,26 @@ def table(path, header, lines, delimiter=","):
         writer.writerows(lines)
 
 
-NGSIM = (
-    "Vehicle_ID Frame_ID Total_Frames Global_Time Local_X Local_Y Global_X Global_Y v_Length "
-    "v_Width v_Class v_Vel v_Acc Lane_ID Preceding Following Space_Headway Time_Headway"
-).split()
+NGSIM = [
+    "Vehicle_ID",
+    "Frame_ID",
+    "Total_Frames",
+    "Global_Time",
+    "Local_X",
+    "Local_Y",
+    "Global_X",
+    "Global_Y",
+    "v_Length",
+    "v_Width",
+    "v_Class",
+    "v_Vel",
+    "v_Acc",
+    "Lane_ID",
+    "Preceding",
+    "Following",
+    "Space_Headway",
+    "Time_Headway",
+]
 
 
 def ngsim(sumo, **size):
@@ -82,7 +98,7 @@ def ngsim(sumo, **size):
 
 
 def highd(sumo, leftwards, **size):
-    """The left edge of boxes, which roads of odd number drive along leftwards; 25 frames a second."""
+    """The left edge of boxes; on roads of odd number they go leftwards. 25 frames a second."""
     number = {name: i + 1 for i, name in enumerate(sumo["vehicle"].tolist())}
     for name, k, road, x, speed, ahead in rows(sumo, **size):
         left = leftwards and road % 2 == 1
@@ -91,7 +107,7 @@ def highd(sumo, leftwards, **size):
         yield [*line, number.get(ahead, 0), road + 2]
 
 
-HIGHD = "frame id x y width height xVelocity precedingId laneId".split()
+HIGHD = ["frame", "id", "x", "y", "width", "height", "xVelocity", "precedingId", "laneId"]
 
 
 def write(kind, path, sumo, **size):
@@ -108,9 +124,7 @@ def write(kind, path, sumo, **size):
         table(path, ["time", "vehicle", "lane", "x", "speed"], lines)
 
 
-@pytest.mark.parametrize(
-    "kind", ["fcd.xml", "own.csv", "ngsim.csv", "ngsim.txt", "01_tracks.csv"]
-)
+@pytest.mark.parametrize("kind", ["fcd.xml", "own.csv", "ngsim.csv", "ngsim.txt", "01_tracks.csv"])
 def test_every_layout_tells_who_followed_whom_and_how(kind, sumo, tmp_path):
     write(kind, tmp_path / kind, sumo, vehicles=10, samples=40)
     found, interval, notes = stretches(read_trajectories(tmp_path / kind), 5.0)
