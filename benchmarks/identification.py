@@ -16,8 +16,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import cma
+import cma  # pyright: ignore[reportMissingImports]
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -30,6 +31,7 @@ from gippo.studies.least_squares import Minimizer
 from gippo.studies.recordings import read_recording
 from tests.gippo.commands.held_hopper import GUESS, TRUE, mjcf, record
 from warp_envs import make
+from warp_envs.robots.base import ArticulatedEnv
 from warp_envs.usd.conversion.convert import convert_robot
 
 MOST = 6000
@@ -99,14 +101,19 @@ def cma_es(loss: Loss, start: np.ndarray) -> None:
 def windows(folder: Path) -> Shooting:
     (folder / "hopper.xml").write_text(mjcf(GUESS))
     convert_robot(folder / "hopper.xml", folder / "hopper.usda")
-    np.savez(folder / "run.npz", **record())
+    np.savez(folder / "run.npz", allow_pickle=False, **record())
     options = {"asset": str(folder / "hopper.usda"), "parameters": list(TRUE), "max_speed": None}
-    columns = recorded_columns(make("robot", num_envs=1, **options))
+    columns = recorded_columns(robot(1, **options))
     recording = read_recording(folder / "run.npz", columns)
     first = recording.windows(10)
     step = {"control_step": recording.interval, "substeps": 64}
-    env = make("robot", num_envs=len(first), dtype=torch.float64, **options, **step)
-    return Shooting(env, recording, first, 10, 1, 1)
+    return Shooting(robot(len(first), **options, **step), recording, first, 10, 1, 1)
+
+
+def robot(num_envs: int, **options: Any) -> ArticulatedEnv:
+    env = make("robot", num_envs=num_envs, dtype=torch.float64, **options)
+    assert isinstance(env, ArticulatedEnv)
+    return env
 
 
 if __name__ == "__main__":

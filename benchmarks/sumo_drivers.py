@@ -6,8 +6,8 @@ It needs eclipse-sumo and libsumo (`pip install eclipse-sumo libsumo numpy`). On
 a car whose speed is prescribed leads four drivers for two minutes: it cruises faster than any of
 them wants to go, brakes, follows in stop and go, stands and starts. Roads have one lane, as SUMO's
 drivers also brake for changes of lane that they do not make. Written are positions (front bumpers)
-and speeds as in SUMO's own FCD output, six decimals, and the drivers' numbers; the FCD output itself
-where a second file is named.
+and speeds as in SUMO's own FCD output, six decimals, and the drivers' numbers; the FCD output
+itself where a second file is named.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import libsumo
+import libsumo  # pyright: ignore[reportMissingImports]
 import numpy as np
 
 STEP, DURATION = 0.2, 120.0  # [s]
@@ -111,11 +111,11 @@ def drive(folder: Path, fcd: Path) -> None:
 def write(target: Path, fcd: Path, true: dict[str, np.ndarray]) -> None:
     """What SUMO wrote, as arrays [vehicle, time], leaders before their drivers."""
     steps = ET.parse(fcd).getroot().findall("timestep")
-    found = {v.get("id"): [] for v in steps[-1]}
+    found: dict[str, list[list[float]]] = {v.attrib["id"]: [] for v in steps[-1]}
     for step in steps:
         for vehicle in step:
-            row = [float(vehicle.get(name)) for name in ("pos", "speed")]
-            found[vehicle.get("id")].append([float(step.get("time")), *row])
+            row = [float(vehicle.attrib[name]) for name in ("pos", "speed")]
+            found[vehicle.attrib["id"]].append([float(step.attrib["time"]), *row])
     names = [
         name
         for road in range(ROADS)

@@ -62,7 +62,7 @@ class IdentifyConfig:
     fit: list[str] = field(default_factory=list)
     """Names of the parameters, or patterns of them."""
     bounds: Any = None
-    """Name -> [low, high]; null: a tenth to ten times what the file has, of drivers a fifth to five."""
+    """Name -> [low, high]; null: a tenth to ten times the file's, of drivers a fifth to five."""
     window: int | None = None
     """Intervals of the recording in a window; null: 10 of a robot's, 20 s of a driver's."""
     starts: int = 4

@@ -18,6 +18,7 @@ from tests.kernels.articulation.control_steps import (
     values_and_gradients,
     worst,
 )
+from tests.warp_envs.articulation.varied import everything, scattered
 from tests.warp_envs.usd.mujoco_judge import reference_of
 from tests.warp_envs.usd.test_conversion import ARM
 from warp_envs.articulation.articulation import Articulation
@@ -135,6 +136,29 @@ def test_gradient_over_16_control_steps(robot):
     one = program(description, 1, torch.float64, SUBSTEPS, plain=True)
     gradient = torch.cat(torch.autograd.grad(total(one, *leaves).sum(), leaves), 1)[0]
     assert (gradient - differences).abs().max() < 1e-5 * differences.abs().max()
+
+
+def test_parameters_that_vary_beside_all_of_it_have_their_gradients(robot):
+    description, _ = robot
+    count = 4
+    names = everything(description)
+    _, rows = scattered(description, names, count, seed=5)
+    inputs = states(description, count)
+    rng = np.random.default_rng(3)
+    seeds = [torch.tensor(rng.normal(size=x.shape)) for x in inputs[:2]]
+    varied = tuple(names)
+    found = by_numpy(description, [*inputs, rows], seeds, SUBSTEPS, varied)
+    plain = program(description, count, torch.float64, SUBSTEPS, plain=True, varied=varied)
+    assert worst(found, values_and_gradients(plain, [*inputs, rows], seeds)) < 1e-9
+    for column in range(rows.shape[1]):
+        step = torch.zeros_like(rows)
+        step[:, column] = SIZE * rows[:, column].abs().clamp(min=0.1)
+        ends = [
+            sum((a * b).sum(1) for a, b in zip(plain(*inputs, rows + s), seeds, strict=True))
+            for s in (step, -step)
+        ]
+        difference = (ends[0] - ends[1]) / (2.0 * step[:, column])
+        torch.testing.assert_close(found[5][:, column], difference, rtol=1e-5, atol=1e-6)
 
 
 TIED = """
