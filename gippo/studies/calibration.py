@@ -18,10 +18,10 @@ import torch
 from gippo.errors import UserError
 from gippo.studies.least_squares import Bounded, Interval, fit_windows
 from gippo.studies.trajectories import Stretch
-from kernels.traffic.car_following import CarFollowing
 from warp_envs.articulation.parameters import Parameter
 from warp_envs.checks import ArgumentError, near_matches
 from warp_envs.traffic.following import Following
+from warp_envs.traffic.models import CarFollowing
 
 
 class Place(NamedTuple):
