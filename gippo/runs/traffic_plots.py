@@ -47,7 +47,8 @@ def drive(
     """Let a policy act, and note where everybody is before every step.
 
     Args:
-        env: an environment whose state has ``x`` and ``speed`` of every vehicle.
+        env: an environment whose state has ``x`` and ``speed`` of every vehicle, or that tells by
+            ``along_road()`` where they are and how fast, (num_envs, vehicles) each, NaN for nobody.
         acting: who acts there.
         num_steps: control steps.
         seed: of initial states.
@@ -60,15 +61,21 @@ def drive(
         raise UserError(f"env: {env.name!r} given, one with vehicles on a road accepted")
     obs, _ = env.reset(seed=seed)
     policy = acting(env)
+    told = hasattr(env, "along_road")
     places, speeds = [], []
     for _ in range(num_steps):
-        state = env.get_state()
-        places.append(state["x"].cpu().numpy())
-        speeds.append(state["speed"].cpu().numpy())
+        place, speed = env.along_road() if told else _of_state(env)
+        places.append(place.cpu().numpy())
+        speeds.append(speed.cpu().numpy())
         obs, _, terminated, truncated, _ = env.step(policy(obs, deterministic))
         begin_anew(policy, terminated | truncated)
     autonomous = getattr(env, "num_autonomous", 0)
     return Driven(np.stack(places), np.stack(speeds), env.control_step, autonomous)
+
+
+def _of_state(env: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    state = env.get_state()
+    return state["x"], state["speed"]
 
 
 def draw_space_time(axis: Axes, driven: Driven, road: int = 0, fastest: float | None = None) -> Any:
@@ -84,7 +91,7 @@ def draw_space_time(axis: Axes, driven: Driven, road: int = 0, fastest: float | 
         What a colour bar is made of.
     """
     x, speed, time = driven.x[:, road], driven.speed[:, road], driven.time
-    top = float(speed.max()) if fastest is None else fastest
+    top = float(np.nanmax(speed)) if fastest is None else fastest
     norm = Normalize(0.0, max(top, 1e-3))
     lines = None
     for i in range(x.shape[1]):
@@ -99,7 +106,7 @@ def draw_space_time(axis: Axes, driven: Driven, road: int = 0, fastest: float | 
             lines = drawn
         axis.add_collection(drawn)
     axis.set_xlim(0.0, float(time[-1]))
-    axis.set_ylim(float(x.min()), float(x.max()))
+    axis.set_ylim(float(np.nanmin(x)), float(np.nanmax(x)))
     axis.set_xlabel("time [s]")
     axis.set_ylabel("position [m]")
     return lines
@@ -181,6 +188,6 @@ def plot_fundamental(
 
 
 def _jumps(x: np.ndarray, speed: np.ndarray, dt: float) -> np.ndarray:
-    """Where a way is broken, (steps - 1,): at a ring's seam, or by a new episode."""
+    """Where a way is broken, (steps - 1,): at a ring's seam, by a new episode, or by nobody."""
     reach = 2.0 * dt * (np.abs(speed[:-1]) + np.abs(speed[1:])) + 1.0
-    return np.abs(np.diff(x)) > reach
+    return ~(np.abs(np.diff(x)) <= reach)

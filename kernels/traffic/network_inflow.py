@@ -138,7 +138,27 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         now = wp.float64(clock_in[network]) * seconds
         for k in range(network * per_network, end):
             inserted_out[k] = False
-        for f in range(flow_route.shape[0]):
+        # As SUMO: whoever has waited longest tries first, so that no flow keeps another out.
+        last_due = wp.float64(-wp.inf)
+        f = wp.int32(-1)
+        for _ in range(flow_route.shape[0]):
+            earliest = wp.float64(wp.inf)
+            following = wp.int32(-1)
+            for g in range(flow_route.shape[0]):
+                rate = wp.max(rate_in[network, g], wp.float64(1.0e-9))
+                since = wp.float64(departed[network, g]) * wp.float64(3600.0) / rate
+                due_at = flow_begin[g] + since
+                untried = due_at > last_due or (due_at == last_due and g > f)
+                for k in range(first_free, free):
+                    if flow[order_in[k]] == g:
+                        untried = wp.bool(False)
+                if untried and due_at < earliest:
+                    earliest = due_at
+                    following = g
+            f = following
+            last_due = earliest
+            if f < 0:
+                break
             due = number_due(now, flow_begin[f], flow_end[f], rate_in[network, f])
             waiting = departed[network, f] < due
             if waiting and free == end:

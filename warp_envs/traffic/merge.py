@@ -14,6 +14,7 @@ from warp_envs.bridge.program import Program
 from warp_envs.checks import check_flag, check_integer, check_number, check_positive
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
+from warp_envs.traffic.ring import HUMAN_IDM
 from warp_envs.vector_env import Arrays
 
 SPEED_LIMIT = 30.0
@@ -40,7 +41,9 @@ class MergeEnv(NetworkEnv):
     Numbers are counted from the front, as cars come and go in order; more than `num_controlled`
     drive as humans, an action without a car does nothing and sees zeros. Without a leader its speed
     counts as 30 m/s and the gap as the length of the roads. An episode lasts 750 s, 750 actions,
-    and does not end before: a commanded car is never faster than its driver would be.
+    and does not end before. Humans have the numbers of the ring's drivers; an autonomous car's own
+    driver, whom it is never faster than, those of Flow's, `FLOW_IDM`. Who is nearer to the merge
+    goes first.
     """
 
     name = "merge"
@@ -51,7 +54,7 @@ class MergeEnv(NetworkEnv):
         self,
         *,
         flow_rate: float = 2000.0,
-        ramp_rate: float = 100.0,
+        ramp_rate: float = 500.0,
         share: float = 0.1,
         num_controlled: int = 5,
         main_length: float = 500.0,
@@ -66,7 +69,8 @@ class MergeEnv(NetworkEnv):
 
         Args:
             flow_rate: on the motorway [vehicles/h].
-            ramp_rate: from the ramp [vehicles/h].
+            ramp_rate: from the ramp [vehicles/h]. Flow's is 100; up to 400 the motorway here takes
+                them in without breaking down.
             share: of the motorway's vehicles that is autonomous.
             num_controlled: autonomous cars with an action each.
             main_length: of the motorway between where cars enter and the merge, beside 100 m
@@ -104,7 +108,7 @@ class MergeEnv(NetworkEnv):
         super().__init__(**options)
 
     def make_network(self) -> Network:
-        """Flow's `MergeNetwork`; the ramp gives way."""
+        """Flow's `MergeNetwork`; who is nearer to the merge goes first."""
         main = ["inflow", "main", "after"]
         ramp = ["ramp_inflow", "ramp", "after"]
         lengths = {
@@ -115,25 +119,26 @@ class MergeEnv(NetworkEnv):
             "ramp": MERGE_LENGTH,
         }
         human = self.flow_rate * (1.0 - self.share)
+        own = FLOW_IDM if self.autonomous else HUMAN_IDM
         return Network(
             segments=[Segment(k, v, speed_limit=SPEED_LIMIT) for k, v in lengths.items()],
             connections=[
                 Connection("inflow", 0, "main", 0),
                 Connection("main", 0, "after", 0),
                 Connection("ramp_inflow", 0, "ramp", 0),
-                Connection("ramp", 0, "after", 0, gives_way=True),
+                Connection("ramp", 0, "after", 0),
             ],
             routes={"main": main, "ramp": ramp},
             flows=[
-                Flow("human", "main", human, speed=MAIN_SPEED, parameters=FLOW_IDM),
+                Flow("human", "main", human, speed=MAIN_SPEED, parameters=HUMAN_IDM),
                 Flow(
                     self.AUTONOMOUS,
                     "main",
                     self.flow_rate * self.share,
                     speed=MAIN_SPEED,
-                    parameters=FLOW_IDM,
+                    parameters=own,
                 ),
-                Flow("ramp", "ramp", self.ramp_rate, speed=RAMP_SPEED, parameters=FLOW_IDM),
+                Flow("ramp", "ramp", self.ramp_rate, speed=RAMP_SPEED, parameters=HUMAN_IDM),
             ],
         )
 
@@ -198,7 +203,7 @@ class MergeEnv(NetworkEnv):
 
     # What controllers, figures and a recorder ask -----------------------------------------------
 
-    human_driver = FLOW_IDM
+    human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Own speed, the leader's [m/s] and the gap [m], (n, num_controlled), of observations."""

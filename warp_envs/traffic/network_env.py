@@ -43,7 +43,7 @@ class NetworkEnv(DifferentiableVectorEnv):
 
     A subclass names its roads, `make_network`, in which the flow `AUTONOMOUS` has the autonomous
     vehicles, and appends what commands them, `record_command`. Drivers follow SUMO's IDM with the
-    numbers `FLOW_IDM`, in steps of `dt` by SUMO's integration; nobody changes lanes. A commanded
+    numbers of their flow, in steps of `dt` by SUMO's integration; nobody changes lanes. A commanded
     vehicle goes no faster than its own driver would, so that nobody collides.
 
     State, (num_envs, num_vehicles) slots: ``x`` [m] of the front along its lane, ``speed`` [m/s],
@@ -229,6 +229,17 @@ class NetworkEnv(DifferentiableVectorEnv):
     def vehicle_lengths(self) -> list[float]:
         """Of the cars drawn [m]: each slot once as an autonomous car, once as a human one."""
         return [FLOW_IDM["length"]] * (2 * self.num_vehicles)
+
+    def along_road(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the cars are [m] along the way that lanes lie on in x, and their speeds [m/s].
+
+        (num_envs, 2 num_vehicles), as `vehicle_poses`; lanes beside each other are one, and off the
+        way that begins at x = 0 nobody is told.
+        """
+        poses = self.vehicle_poses()
+        place = poses[..., 0].masked_fill(poses[..., 2] != 0.0, torch.nan)
+        speed = self._split_state()["speed"].detach().repeat(1, 2)
+        return place, speed.masked_fill(place.isnan(), torch.nan)
 
     def lane_lines(self) -> np.ndarray:
         """Where lanes lie: their start and end [m], (lanes, 2, 2), in the order of `lane`."""

@@ -425,3 +425,15 @@ def test_states_that_it_refuses(state, message):
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(ValueError, match="acceleration: an infinite one"):
         traffic.step(double(math.inf, 0.0))
+
+
+def test_a_flow_does_not_keep_another_out():
+    """Of two that wait at one lane, whoever is due first comes in first, as in SUMO."""
+    flows = [Flow("many", "r", 3000.0), Flow("few", "r", 600.0)]
+    traffic = TrafficNetwork(
+        Network([Segment("a", 600.0, speed_limit=10.0)], [], {"r": ["a"]}, flows), 1, 80, dt=0.5
+    )
+    traffic.run(400)
+    many, few = traffic.departed[0].tolist()
+    assert traffic.waiting[0].sum() > 10
+    assert abs(few - (many + few) / 6.0) <= 1.0

@@ -85,7 +85,10 @@ def test_who_comes_is_said_by_the_rates(kind):
     came = env.get_state()["departed"] - before
     seconds = 60 * env.control_step
     rates = torch.tensor([flow.rate for flow in env.network.flows])
-    assert ((came - rates * seconds / 3600.0).abs() <= 2.0).all()
+    together = came[:, :2].sum(dim=1)  # of the two flows by one road: as many as have room
+    assert (together <= rates[:2].sum() * seconds / 3600.0 + 1.0).all()
+    assert (together > 0.85 * rates[:2].sum() * seconds / 3600.0).all()
+    assert ((came[:, 1] - env.share * together).abs() <= 1.5).all()  # none keeps the other out
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,7 +202,7 @@ def test_edies_outflow_is_what_leaves():
     left = env.get_state()["departed"].sum() - (env.get_state()["lane"] >= 0).sum()
     told = sum(env.step(torch.ones(1, 20))[1].item() for _ in range(1000))
     left = env.get_state()["departed"].sum() - (env.get_state()["lane"] >= 0).sum() - left
-    assert told * 2000.0 * 0.5 / 3600.0 == pytest.approx(left.item(), abs=2.0)
+    assert told * 2000.0 * 0.5 / 3600.0 == pytest.approx(left.item(), abs=3.0)  # some are on the road
 
 
 def test_a_car_takes_up_the_speed_of_its_cell():
@@ -387,9 +390,10 @@ def test_the_ramp_brakes_the_motorway_and_zippers_lose_capacity():
         return torch.stack(values).mean().item()
 
     size = {"num_envs": 4, "dtype": torch.float32, "autonomous": False, "flow_rate": 2000.0}
-    speed = [late(make("merge", ramp_rate=r, **size), MergeEnv.mean_speed) for r in (0.0, 100.0)]
-    assert speed[0] > 22.0 and speed[1] < 15.0
-    size = {**size, "num_vehicles": 250}
+    size["num_vehicles"] = 100
+    speed = [late(make("merge", ramp_rate=r, **size), MergeEnv.mean_speed) for r in (100.0, 500.0)]
+    assert speed[0] > 18.0 and speed[1] < 8.0
+    size["num_vehicles"] = 250
     flows = [
         late(make("bottleneck", **{**size, "flow_rate": r}), lambda env: env.observe()[:, -1])
         for r in (2200.0, 2600.0)
