@@ -29,6 +29,7 @@ COMMANDS = {
     "diagnose": "tell for how long a window an environment's gradients can be trusted",
     "check-gradients": "compare an environment's gradients with central differences",
     "compile": "build an environment's kernels for a GPU that is not here",
+    "completion": "print what completes command lines in bash",
     "bench": "measure environment steps and training epochs per second",
 }
 

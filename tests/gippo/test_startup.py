@@ -47,9 +47,16 @@ def test_the_keys_of_a_run_need_neither(flag):
         ("env=cartpoel", "'cartpole'"),
         ("env.id=cartpoel", "env.id: 'cartpoel' given"),
         ("env.num_envs=0", "env.num_envs: 0 given"),
+        ("env.compild=true", "did you mean 'env.compiled'?"),
     ],
 )
 def test_a_mistake_is_told_before_either_is_imported(override, said):
     last, errors = imported(["train", override])
     assert last == "status 2 imported []"
     assert said in errors
+
+
+def test_a_policy_s_name_needs_neither():
+    last, errors = imported(["evaluate", "policy=antt"])
+    assert last == "status 2 imported []"
+    assert "did you mean 'ant'?" in errors
