@@ -13,7 +13,8 @@ on the advantage of its first. The halves tell the variance of each without bias
 
 is the best mixture (as in LR+RP), whichever of the two is of use; when chaos fills RP with noise,
 its weight is gone in the same epoch. The share of signal in g, the halves' agreement, decides how
-far to go: along the natural gradient (`gippo.updates.natural_step`) until the policy has moved by
+far to go: along the natural gradient (`gippo.updates.natural_step`) until the policy has moved,
+over states of the last windows, by
 
     KL = radius * num_actions * share^2.
 

@@ -152,8 +152,8 @@ def _fit_to(axis: Axes, values: np.ndarray) -> None:
         axis.set_ylim(float(known.min()) - margin, float(known.max()) + margin)
 
 
-def shared_legend(figure: Figure) -> None:
-    """Name the curves of all panels once, below them."""
+def shared_legend(figure: Figure, note: str = "") -> None:
+    """Name the curves of all panels once, below them and a note."""
     by_label = {
         label: handle
         for axis in figure.axes
@@ -165,6 +165,8 @@ def shared_legend(figure: Figure) -> None:
         list(by_label),
         loc="outside lower center",
         ncols=min(columns, max(1, len(by_label))),
+        title=note,
+        title_fontsize="small",
         frameon=False,
     )
 

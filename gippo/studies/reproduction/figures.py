@@ -48,7 +48,7 @@ def plot_learning_curves(
         experiment: which problems there are.
         cells: what was run.
         path: of the picture.
-        missing: what of the experiment was not run; below the title.
+        missing: what of the experiment was not run; below the panels.
     """
     panels = [p for p in experiment.problems if any(c.problem is p for c in cells.values())]
     figure, axes = _grid(len(panels))
@@ -69,9 +69,9 @@ def plot_learning_curves(
         for curve in curves:
             part = [row for row in drawn if row[0] == curve.label]
             rows += [[problem.env, *row] for row in part[:: max(1, len(part) // _CSV_POINTS)]]
-    width = 60 * round(figure.get_figwidth() / 5.2)
-    figure.suptitle("\n".join([experiment.title, *textwrap.wrap(missing, width)]))
-    shared_legend(figure)
+    figure.suptitle(experiment.title)
+    width = round(14 * figure.get_figwidth())  # of small letters
+    shared_legend(figure, textwrap.fill(missing, width))
     save_figure(figure, path)
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -161,7 +161,8 @@ def test_settings_out_of_range_are_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"iterations": 0}, {"states": 0}, {"memory": 0}, {"damping": 0.0}, {"damping": math.nan}]
+    "options",
+    [{"iterations": 0}, {"states": 0}, {"memory": 0}, {"damping": 0.0}, {"damping": math.nan}],
 )
 def test_settings_of_the_natural_step_out_of_range_are_refused(options):
     (key,) = options

@@ -145,7 +145,7 @@ def reproduce(folder, *arguments):
 
 @pytest.mark.slow
 def test_a_shortened_table_says_so_and_is_not_made_twice(tmp_path, capsys):
-    arguments = ["methods=[rp]", "--seeds", "1", "--budget=3"]
+    arguments = ["methods=[rp]", "--seeds", "1", "first_seed=3", "--budget=3"]
     assert reproduce(tmp_path, *arguments) == 0
     said = capsys.readouterr().out
     assert "1 runs, 0 of them there already" in said
@@ -157,7 +157,8 @@ def test_a_shortened_table_says_so_and_is_not_made_twice(tmp_path, capsys):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "configs" / "dejong_rp.yaml").read_text().startswith("env:")
     score = (folder / "runs.csv").read_text().splitlines()[1].split(",")
-    assert score[:3] == ["dejong", "rp", "0"]
+    assert score[:3] == ["dejong", "rp", "3"]
+    assert "Not run here: De Jong, 64 dimensions; Ackley, 1 dimension;" in page
     (metrics,) = tmp_path.glob("runs/*/metrics.jsonl")
     last = json.loads(metrics.read_text().splitlines()[-1])
     assert (last["epoch"], last["best_return"]) == (3, float(score[3]))
@@ -208,6 +209,7 @@ def test_an_interruption_saves_and_the_same_command_goes_on(tmp_path):
         (["table1", "methods=[gipo]"], ["methods", "gipo", "gippo"]),
         (["table1", "--seeds"], ["--seeds"]),
         (["table1", "seeds=0"], ["seeds", "0"]),
+        (["table1", "first_seed=-1"], ["first_seed", "-1"]),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(arguments, parts, capsys, tmp_path, monkeypatch):
