@@ -265,11 +265,13 @@ class Posture:
                 net[i][0] = net[i][0] + weight * pull
         return [force for part in net for force in part]
 
-    def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
+    def virtual_power(
+        self, qdd: Vector, virtual_qd: Vector, joint_f: Vector, dt: Expression
+    ) -> Expression:
         """virtual_qd . (ID(q, qd, qdd) - tau(q, qd)), without armature's and applied forces' parts.
 
-        Those two do not depend on the state, but for the forces of servos; of armature, what varies
-        is there.
+        Those two do not depend on the state, but for the forces of servos; of armature, and of the
+        inertia that implicit damping adds, what varies is there.
         """
         applied = split(joint_f, [len(axes) for axes in self.axes])
         accelerations = self.accelerations(qdd)
@@ -283,6 +285,8 @@ class Posture:
             power = power + self.inertial_power(i, accelerations[i], virtual[i])
             if isinstance(link.armature, Expression):
                 power = power + link.armature * dot(parts[i], moved[i])
+            if isinstance(link.damping, Expression) and self.mechanism.implicit_damping:
+                power = power + link.damping * dt * dot(parts[i], moved[i])
             for point, force in ground_forces(self, i):
                 speed = add(virtual[i][:3], cross(virtual[i][3:], point))
                 power = power - dot(force, speed)
@@ -304,8 +308,8 @@ class Posture:
                 power = power - (weight * parts[i][0]) * pull
         return power
 
-    def factor(self) -> Factor:
-        """Eliminate the joints from the leaves to the roots."""
+    def factor(self, dt: Expression) -> Factor:
+        """Eliminate the joints from the leaves to the roots, for a substep of `dt`."""
         inertia = [self._spatial_inertia(i) for i in range(len(self.links))]
         forces: list[list[Vector]] = [[] for _ in self.links]
         blocks: list[tuple[Matrix, Vector]] = [([], []) for _ in self.links]
@@ -315,6 +319,8 @@ class Posture:
             block = [[dot(a, force) for force in forces[i]] for a in axes]
             for k in range(len(axes)):
                 block[k][k] = block[k][k] + link.armature
+                if self.mechanism.implicit_damping:
+                    block[k][k] = block[k][k] + link.damping * dt
             blocks[i] = factorize(block)
             if link.parent >= 0:
                 rest = _eliminated(inertia[i], forces[i], blocks[i])
