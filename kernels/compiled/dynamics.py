@@ -265,9 +265,7 @@ class Posture:
                 net[i][0] = net[i][0] + weight * pull
         return [force for part in net for force in part]
 
-    def virtual_power(
-        self, qdd: Vector, virtual_qd: Vector, joint_f: Vector, dt: Expression
-    ) -> Expression:
+    def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
         """virtual_qd . (ID(q, qd, qdd) - tau(q, qd)), without armature's and applied forces' parts.
 
         Those two do not depend on the state, but for the forces of servos; of armature, and of the
@@ -286,7 +284,7 @@ class Posture:
             if isinstance(link.armature, Expression):
                 power = power + link.armature * dot(parts[i], moved[i])
             if isinstance(link.damping, Expression) and self.mechanism.implicit_damping:
-                power = power + link.damping * dt * dot(parts[i], moved[i])
+                power = power + link.damping * self._length_of_step() * dot(parts[i], moved[i])
             for point, force in ground_forces(self, i):
                 speed = add(virtual[i][:3], cross(virtual[i][3:], point))
                 power = power - dot(force, speed)
@@ -308,8 +306,8 @@ class Posture:
                 power = power - (weight * parts[i][0]) * pull
         return power
 
-    def factor(self, dt: Expression) -> Factor:
-        """Eliminate the joints from the leaves to the roots, for a substep of `dt`."""
+    def factor(self) -> Factor:
+        """Eliminate the joints from the leaves to the roots."""
         inertia = [self._spatial_inertia(i) for i in range(len(self.links))]
         forces: list[list[Vector]] = [[] for _ in self.links]
         blocks: list[tuple[Matrix, Vector]] = [([], []) for _ in self.links]
@@ -320,7 +318,7 @@ class Posture:
             for k in range(len(axes)):
                 block[k][k] = block[k][k] + link.armature
                 if self.mechanism.implicit_damping:
-                    block[k][k] = block[k][k] + link.damping * dt
+                    block[k][k] = block[k][k] + link.damping * self._length_of_step()
             blocks[i] = factorize(block)
             if link.parent >= 0:
                 rest = _eliminated(inertia[i], forces[i], blocks[i])
@@ -328,6 +326,9 @@ class Posture:
                     add(a, b) for a, b in zip(inertia[link.parent], rest, strict=True)
                 ]
         return Factor(forces, blocks)
+
+    def _length_of_step(self) -> Expression:
+        return self.zero.trace.input("dt", 0)  # traced where it is asked for, and once
 
     def solve(self, factor: Factor, right: Vector) -> Vector:
         """M^-1 right."""

@@ -152,9 +152,8 @@ class StepEquations:
         mechanism, _ = self._varied(mechanism, trace)
         q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
         posture = Posture(mechanism, q, qd)
-        dt = trace.input("dt", 0)
-        qdd = posture.solve(posture.factor(dt), posture.net_forces(trace.inputs("f", self.nv)))
-        next_q, next_qd = integrated(mechanism, q, qd, qdd, dt)
+        qdd = posture.solve(posture.factor(), posture.net_forces(trace.inputs("f", self.nv)))
+        next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
         return _block(q=next_q, qd=next_qd, qdd=qdd)
 
     def _substep_reverse(self, mechanism: Mechanism) -> Block:
@@ -163,15 +162,13 @@ class StepEquations:
         q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
         qdd = trace.inputs("qdd", self.nv)
         adjoints = trace.inputs("adj_q", self.nq) + trace.inputs("adj_qd", self.nv)
-        dt = trace.input("dt", 0)
-        next_q, next_qd = integrated(mechanism, q, qd, qdd, dt)
+        next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
         found = gradient(next_q + next_qd, adjoints, q + qd + qdd)
         state, acceleration = found[: self.nq + self.nv], found[self.nq + self.nv :]
         posture = Posture(mechanism, q, qd)
-        factor = posture.factor(dt)
-        multipliers = [opaque(m) for m in posture.solve(factor, acceleration)]  # lambda
+        multipliers = [opaque(m) for m in posture.solve(posture.factor(), acceleration)]  # lambda
         f = trace.inputs("f", self.nv)
-        power = posture.virtual_power(qdd, multipliers, f, dt)
+        power = posture.virtual_power(qdd, multipliers, f)
         found = gradient([power], [-1.0], q + qd + f + p, held=multipliers)
         found, varied = found[: self.nq + 2 * self.nv], found[self.nq + 2 * self.nv :]
         state = add(state, found[: self.nq + self.nv])
