@@ -34,7 +34,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.kernels.articulation.control_steps import CONTROL_STEP, program
 from tests.kernels.articulation.mujoco_reference import MujocoReference
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.usd.conversion.convert import convert_robot
 from warp_envs.usd.conversion.mujoco_model import import_mujoco
 from warp_envs.usd.conversion.source import read_source
@@ -50,7 +49,7 @@ UNREADABLE = "MuJoCo cannot read it"
 
 @dataclass
 class Row:
-    """What became of a file; of what converts, degrees of freedom, errors and advised substeps."""
+    """What became of a file; of what converts, degrees of freedom, and errors."""
 
     package: str
     path: str
@@ -59,7 +58,6 @@ class Row:
     nv: int = 0
     mass_error: float = 0.0
     acceleration_error: float = 0.0
-    substeps: int = 0
 
 
 def robot_files(folder: Path) -> list[Path]:
@@ -91,7 +89,7 @@ def examined(package: str, folder: Path, path: Path) -> Row:
                 row.outcome = "unreadable"
             return row
         robot = load_robot(usd)
-    row.nv, row.substeps = robot.nv, advised_substeps(robot, CONTROL_STEP)
+    row.nv = robot.nv
     row.mass_error, row.acceleration_error = errors(robot, read_source(path, floating=False).model)
     if row.mass_error > MASS or row.acceleration_error > ACCELERATION:
         row.outcome = "differs"
@@ -144,10 +142,11 @@ def _unconstrained(robot: RobotDescription, model: Any) -> RobotDescription:
         replace(body, joint=replace(body.joint, lower=-np.inf, upper=np.inf))
         for body in robot.bodies
     )
-    couplings = tuple(
-        c for c in robot.couplings if c.name not in ties and not c.name.endswith("_limit")
+    couplings, cords = (
+        tuple(p for p in pulls if p.name not in ties and not p.name.endswith("_limit"))
+        for pulls in (robot.couplings, robot.cords)
     )
-    return replace(robot, bodies=bodies, couplings=couplings, contact=None)
+    return replace(robot, bodies=bodies, couplings=couplings, cords=cords, contact=None)
 
 
 def report(rows: list[Row]) -> None:

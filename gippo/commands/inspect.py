@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ def _as_usd(source: Path, folder: Path, settings: InspectConfig, console: Consol
 def _inspect(asset: Path, picture: Path, settings: InspectConfig, console: Console) -> None:
     from warp_envs.articulation.contacts import ground_notes
     from warp_envs.articulation.model import rest_coordinates
-    from warp_envs.articulation.stiffness import LEAST_SUBSTEPS, measure_stiffness
+    from warp_envs.articulation.stiffness import LEAST_SUBSTEPS, advised_stiffness
     from warp_envs.usd.loader import load_robot
     from warp_envs.viewing.pose import render_pose
 
@@ -120,7 +120,7 @@ def _inspect(asset: Path, picture: Path, settings: InspectConfig, console: Conso
     for name, text in _facts(robot, q):
         console.print(f"{name + ':':12s}{text}", soft_wrap=True, markup=False)
     console.print(_joint_table(robot, q))
-    stiffness = measure_stiffness(robot, q)
+    stiffness = advised_stiffness(robot, settings.control_step, q)
     console.print(_stiffness_table(stiffness, settings.control_step))
     advised = stiffness.substeps(settings.control_step)
     taken = max(advised, LEAST_SUBSTEPS)
@@ -129,6 +129,10 @@ def _inspect(asset: Path, picture: Path, settings: InspectConfig, console: Conso
         f"env.substeps=auto takes {taken}",
         soft_wrap=True,
     )
+    calmer = replace(robot, implicit_damping=True)
+    fewer = advised_stiffness(calmer, settings.control_step, q).substeps(settings.control_step)
+    if max(fewer, LEAST_SUBSTEPS) < taken:
+        console.print(f"          {fewer} with env.implicit_damping=true", soft_wrap=True)
     for note in ground_notes(robot):
         console.print(note, soft_wrap=True, markup=False)
     render_pose(asset, robot, q, picture)

@@ -34,6 +34,7 @@ def model_type(scalar: type) -> Any:
         num_dofs: wp.int32
         num_contacts: wp.int32
         stride: wp.int32
+        implicit_damping: scalar  # 1 where the joints' damping acts at the velocity after a substep
         gravity: wp.array2d(dtype=types.vec3)  # [rows, 1], m/s^2
         # per body, and one end entry for the three starts
         parent: wp.array(dtype=wp.int32)  # -1: the world

@@ -9,7 +9,7 @@ time, which is exact for joints with any number of them and needs no block inver
 above which nothing is left, is solved at once. With I the inertia and p the bias force of what
 hangs on a joint, s a motion axis and c the joint's velocity-product bias:
 
-    inward    U = I s    d = s.U + armature    u = tau - s.p
+    inward    U = I s    d = s.U + armature (+ h damping)    u = tau - s.p
               I <- I - U U^T / d    p <- p + U u / d
               and, after the joint's last axis,  I_parent += I    p_parent += p + I c
     outward   a = a_parent + c    then per axis    qdd = (u - U.a) / d    a <- a + s qdd
@@ -242,8 +242,11 @@ def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: i
 
 @stores_only
 @wp.func
-def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
-    """Leaves to roots: articulated inertias and bias forces, one axis after the other."""
+def eliminate_axes(model: Any, scratch: Any, env: int, step: int, lag: Any):
+    """Leaves to roots: articulated inertias and bias forces, one axis after the other.
+
+    `lag` is how much later the joints' damping acts than the other forces [s].
+    """
     row = env * model.stride
     for i in range(model.num_bodies):
         body = model.num_bodies - 1 - i
@@ -267,6 +270,7 @@ def eliminate_axes(model: Any, scratch: Any, env: int, step: int):
             axis = scratch.axis[env, step, dof]
             axis_force = inertia * axis
             axis_inertia = wp.dot(axis, axis_force) + model.armature[row, dof]
+            axis_inertia = axis_inertia + lag * model.damping[row, dof]
             free_force = scratch.joint_force[env, step, dof] - wp.dot(axis, bias_force)
             scaled = axis_force * (type(axis_inertia)(1.0) / axis_inertia)
             rest_inertia = inertia - wp.outer(axis_force, scaled)
@@ -418,7 +422,7 @@ def control_step(
         apply_ground_contact(model, scratch, env, step)
         apply_joint_forces(model, scratch, joint_f, env, step)
         apply_couplings(model, scratch, env, step)
-        eliminate_axes(model, scratch, env, step)
+        eliminate_axes(model, scratch, env, step, dt * model.implicit_damping)
         accelerate_bodies(model, scratch, env, step)
         integrate(model, scratch, env, step, dt)
     for i in range(model.num_coordinates):
@@ -448,7 +452,7 @@ def forward_dynamics(
     apply_lifts(model, scratch, env, 0)
     for dof in range(model.num_dofs):
         scratch.joint_force[env, 0, dof] = joint_f[env, dof]
-    eliminate_axes(model, scratch, env, 0)
+    eliminate_axes(model, scratch, env, 0, type(model.implicit_damping)(0.0))
     accelerate_bodies(model, scratch, env, 0)
     for dof in range(model.num_dofs):
         joint_qdd[env, dof] = scratch.joint_qdd[env, 0, dof]

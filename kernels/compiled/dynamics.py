@@ -268,8 +268,8 @@ class Posture:
     def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
         """virtual_qd . (ID(q, qd, qdd) - tau(q, qd)), without armature's and applied forces' parts.
 
-        Those two do not depend on the state, but for the forces of servos; of armature, what varies
-        is there.
+        Those two do not depend on the state, but for the forces of servos; of armature, and of the
+        inertia that implicit damping adds, what varies is there.
         """
         applied = split(joint_f, [len(axes) for axes in self.axes])
         accelerations = self.accelerations(qdd)
@@ -283,6 +283,8 @@ class Posture:
             power = power + self.inertial_power(i, accelerations[i], virtual[i])
             if isinstance(link.armature, Expression):
                 power = power + link.armature * dot(parts[i], moved[i])
+            if isinstance(link.damping, Expression) and self.mechanism.implicit_damping:
+                power = power + link.damping * self._length_of_step() * dot(parts[i], moved[i])
             for point, force in ground_forces(self, i):
                 speed = add(virtual[i][:3], cross(virtual[i][3:], point))
                 power = power - dot(force, speed)
@@ -315,6 +317,8 @@ class Posture:
             block = [[dot(a, force) for force in forces[i]] for a in axes]
             for k in range(len(axes)):
                 block[k][k] = block[k][k] + link.armature
+                if self.mechanism.implicit_damping:
+                    block[k][k] = block[k][k] + link.damping * self._length_of_step()
             blocks[i] = factorize(block)
             if link.parent >= 0:
                 rest = _eliminated(inertia[i], forces[i], blocks[i])
@@ -322,6 +326,9 @@ class Posture:
                     add(a, b) for a, b in zip(inertia[link.parent], rest, strict=True)
                 ]
         return Factor(forces, blocks)
+
+    def _length_of_step(self) -> Expression:
+        return self.zero.trace.input("dt", 0)  # traced where it is asked for, and once
 
     def solve(self, factor: Factor, right: Vector) -> Vector:
         """M^-1 right."""

@@ -221,6 +221,7 @@ class Mechanism:
         ground: None where nothing touches it.
         couplings: of hinges and slides with each other.
         cords: from point to point.
+        implicit_damping: whether the joints' damping acts at the velocity after a substep.
     """
 
     links: tuple[Link, ...]
@@ -228,6 +229,7 @@ class Mechanism:
     ground: Ground | None
     couplings: tuple[Coupling, ...] = ()
     cords: tuple[Cord, ...] = ()
+    implicit_damping: bool = False
 
     @property
     def nq(self) -> int:

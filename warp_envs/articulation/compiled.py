@@ -152,7 +152,9 @@ def _lay_out(description: RobotDescription) -> tuple[Mechanism, list[list[Member
     links = [Link(**joint, **_solid(parts)) for joint, parts in zip(joints, members, strict=True)]
     ground, couplings = _ground(description), tuple(_couplings(description, frames))
     cords = tuple(_cords(description, frames))
-    return Mechanism(tuple(links), description.gravity, ground, couplings, cords), placed
+    implicit = description.implicit_damping
+    mechanism = Mechanism(tuple(links), description.gravity, ground, couplings, cords, implicit)
+    return mechanism, placed
 
 
 def _couplings(description: RobotDescription, frames: list[_Frame]) -> Iterator[Coupling]:

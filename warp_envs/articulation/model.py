@@ -65,6 +65,7 @@ def robot_model(description: RobotDescription, scalar: type, device: wp.Device) 
 
     model.num_bodies, model.num_coordinates, model.num_dofs = len(bodies), q_start[-1], qd_start[-1]
     model.stride = 0
+    model.implicit_damping = scalar(float(description.implicit_damping))
     model.gravity = array([[description.gravity]], types.vec3)
     model.parent = integers([body.parent for body in bodies])
     model.joint_kind = integers([_KINDS[joint.kind] for joint in joints])

@@ -4,6 +4,8 @@ A spring k on a coordinate or at a point with Jacobian J swings at omega = sqrt(
 damper c slows at the rate c J M^-1 J^T. Semi-implicit Euler with the step h is stable while
 (omega h)^2 + 2 c h < 4; it follows the motion where omega h and c h stay below about 1. Friction,
 which Coulomb's bound keeps from growing, is asked for c h below 2: beyond, feet at rest rattle.
+Damping that acts at the velocity after a substep (`RobotDescription.implicit_damping`) never makes
+a motion grow, and slows springs as h c more inertia would: then h is in the question, too.
 Several act at once: of all limits, and of all points of a body that touch together, the fastest
 motion counts (the greatest eigenvalue of J M^-1 J^T times the stiffness), in the start pose and in
 others between the limits.
@@ -19,7 +21,12 @@ from typing import NamedTuple
 import numpy as np
 
 from warp_envs.articulation.contacts import ContactPoint, robot_contacts
-from warp_envs.articulation.model import body_indices, rest_coordinates, start_indices
+from warp_envs.articulation.model import (
+    body_indices,
+    passive_damping,
+    rest_coordinates,
+    start_indices,
+)
 from warp_envs.usd.description import Body, RobotDescription, rotation_matrix
 from warp_envs.usd.ground import Ground
 
@@ -143,22 +150,43 @@ def mass_matrix(description: RobotDescription, placed: list[Placed]) -> np.ndarr
     return matrix
 
 
-def measure_stiffness(description: RobotDescription, q: np.ndarray | None = None) -> Stiffness:
-    """The fastest motions of a robot, at q (nq,), by default its rest pose, and in other poses."""
+def measure_stiffness(
+    description: RobotDescription, q: np.ndarray | None = None, step: float = 0.0
+) -> Stiffness:
+    """The fastest motions of a robot, at q (nq,), by default its rest pose, and in other poses.
+
+    `step` is that of the integrator [s], which matters to implicit damping alone.
+    """
     q = rest_coordinates(description.bodies) if q is None else np.asarray(q, dtype=np.float64)
     found: dict[str, Rate] = {}
     for pose in (q, *_other_poses(description, q)):
         placed = place_bodies(description, pose)
-        inverse = np.linalg.pinv(mass_matrix(description, placed), hermitian=True)
+        inertia = mass_matrix(description, placed)
+        if description.implicit_damping:
+            joints = [body.joint for body in description.bodies for _ in _dofs(body)]
+            inertia += step * np.diag([passive_damping(joint) for joint in joints])
+        inverse = np.linalg.pinv(inertia, hermitian=True)
         for kind, rate in _rates(description, placed, inverse):
             if kind not in found or rate.speed > found[kind].speed:
                 found[kind] = rate
     return Stiffness(**{kind: found.get(kind) for kind in KINDS})
 
 
+def advised_stiffness(
+    description: RobotDescription, control_step: float, q: np.ndarray | None = None
+) -> Stiffness:
+    """`measure_stiffness` at the longest substep that follows what it finds."""
+    substeps, found = 1, measure_stiffness(description, q, control_step)
+    # fewer never suffice, as shorter substeps let implicit damping add less inertia
+    while found.substeps(control_step) > substeps:
+        substeps = found.substeps(control_step)
+        found = measure_stiffness(description, q, control_step / substeps)
+    return found
+
+
 def advised_substeps(description: RobotDescription, control_step: float) -> int:
     """What ``substeps="auto"`` means for a robot and the time between two actions [s]."""
-    return max(LEAST_SUBSTEPS, measure_stiffness(description).substeps(control_step))
+    return max(LEAST_SUBSTEPS, advised_stiffness(description, control_step).substeps(control_step))
 
 
 def _dofs(body: Body) -> range:
@@ -197,10 +225,13 @@ def _rates(
     pulls = np.array(
         [np.maximum(servo[j.name], pull) for j, pull in zip(joints, own, strict=True)]
     ).T
+    damping = np.array([passive_damping(joint) for joint in joints])
+    if description.implicit_damping:
+        damping = np.zeros(len(joints))
     gains = {
         "limit": held * limited * [joint.limit_ke for joint in joints],
         "spring": held * [joint.stiffness for joint in joints] + single * pulls[0],
-        "damper": single * ([joint.damping + joint.limit_kd for joint in joints] + pulls[1]),
+        "damper": damping + single * pulls[1],
     }
     for kind, gain in gains.items():
         if np.any(gain > 0.0):

@@ -76,6 +76,7 @@ class RobotEnv(ArticulatedEnv):
         control_step: float = 1.0 / 60.0,
         substeps: int | str = "auto",
         ground: Any = None,
+        implicit_damping: bool = False,
         max_speed: float | None = 500.0,
         start: str | Mapping[str, Any] | None = None,
         **options: Any,
@@ -109,6 +110,8 @@ class RobotEnv(ArticulatedEnv):
             ground: in place of the asset's: "flat", "rough", "slope", "stairs", these with options,
                 as ``{kind: rough, height: 0.1, seed: 1}``, or a file of heights, ``{file: x.npy,
                 cell: 0.1}``; see `warp_envs.robots.terrain`. None: the asset's own.
+            implicit_damping: whether the joints' damping acts at the velocity after a substep, so
+                that it cannot make the robot shake, however stiff; see `docs/dynamics.md`.
             max_speed: velocity of any coordinate beyond which an environment counts as diverged
                 [m/s, rad/s]; None: no such bound.
             start: name of one of the asset's keyframes, or a mapping with ``keyframe``, ``joints``
@@ -131,6 +134,7 @@ class RobotEnv(ArticulatedEnv):
         self.actuated, self.actuators = actuated, actuators
         self.control_step, self.substeps = control_step, substeps
         self.ground, self.max_speed = ground, max_speed
+        self.implicit_damping = implicit_damping
         given = {"reward": reward, "terminate": terminate, "observe": observe}
         self.torch_task = None if task is None else tasks.load_task(task, given)
         self._rewards = read_rewards(REWARD if reward is None else reward)
@@ -247,7 +251,11 @@ class RobotEnv(ArticulatedEnv):
             return self.articulation
         description = self.articulation.description
         part = replace(
-            description, bodies=description.bodies[: self._base + 1], actuators=(), couplings=()
+            description,
+            bodies=description.bodies[: self._base + 1],
+            actuators=(),
+            couplings=(),
+            cords=(),
         )
         device = wp.device_to_torch(self.articulation.device)
         return Articulation.from_description(part, self.num_envs, device, self.dtype)

@@ -26,7 +26,7 @@ from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.articulation.varying import Varying
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_integer, check_positive
+from warp_envs.checks import ArgumentError, check_flag, check_integer, check_positive
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
@@ -102,6 +102,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
     """In place of the asset's ground, see `warp_envs.robots.terrain.make_ground`."""
     max_speed: float | None = None
     """Velocity of any coordinate beyond which an environment diverges [m/s, rad/s]; None: none."""
+    implicit_damping: bool = False
+    """Whether the joints' damping acts at the velocity after a substep, see `docs/dynamics.md`."""
     start_tilt: float = 0.0
     """Largest turn of a free first body about a random axis, instead of `start_q`'s [rad]."""
 
@@ -155,6 +157,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             description = _load(self.asset_path, self.ground)
         except ArgumentError as error:
             raise error.renamed("asset") if error.key == "path" else error from None
+        check_flag("implicit_damping", self.implicit_damping)
+        description = replace(description, implicit_damping=self.implicit_damping)
         drives = find_drives(description, self.actuated, self.gear, self.actuators)
         more = gear_parameters(drives)
         known = {**robot_parameters(drives.description), **more}

@@ -343,6 +343,8 @@ class RobotDescription:
         notes: what of the file plays no part, a sentence each.
         couplings: of hinges and slides with each other.
         cords: springs from point to point of bodies.
+        implicit_damping: whether the joints' damping, that of their limits included, acts at the
+            velocity after a substep instead of the one before.
     """
 
     name: str
@@ -355,6 +357,7 @@ class RobotDescription:
     notes: tuple[str, ...] = ()
     couplings: tuple[Coupling, ...] = ()
     cords: tuple[Cord, ...] = ()
+    implicit_damping: bool = False
 
     def __post_init__(self) -> None:
         """Check and freeze.

@@ -25,6 +25,13 @@ def test_a_converted_robot_is_told_of_and_drawn(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leg.png", "leg.xml"]
 
 
+def test_what_implicit_damping_would_save_is_told(tmp_path, capsys):
+    source, picture = tmp_path / "leg.xml", tmp_path / "leg.png"
+    source.write_text(LEG.replace('armature="0.01"', 'damping="90"'))
+    assert main(["inspect", str(source), f"picture={picture}"]) == 0
+    assert "with env.implicit_damping=true" in capsys.readouterr().out
+
+
 def test_a_robot_that_touches_nothing_is_told_so(tmp_path, capsys):
     picture = tmp_path / "pole.png"
     assert main(["inspect", str(asset_path("cartpole.usda")), f"picture={picture}"]) == 0

@@ -1,12 +1,20 @@
 """The fastest motions of a robot, and the substeps they ask for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.kernels.articulation import robots
 from warp_envs.articulation.articulation import Articulation
-from warp_envs.articulation.stiffness import mass_matrix, measure_stiffness, place_bodies
+from warp_envs.articulation.stiffness import (
+    advised_stiffness,
+    advised_substeps,
+    mass_matrix,
+    measure_stiffness,
+    place_bodies,
+)
 from warp_envs.usd.description import Actuator, ContactMaterial, Joint, RobotDescription, Shape
 
 
@@ -59,3 +67,26 @@ def test_a_hinge_swings_on_its_limit_by_its_whole_inertia():
     found = measure_stiffness(RobotDescription("arm", "", (arm,), actuators=(servo,)))
     assert found.spring.speed == pytest.approx(np.sqrt((50.0 + 4 * 40.0) / inertia))
     assert found.damper.speed == pytest.approx((1.0 + 4 * 3.0) / inertia)
+
+
+def test_implicit_damping_asks_for_no_substeps_and_slows_springs():
+    finger = Joint(
+        "finger", kind="revolute", axis=[0.0, 1.0, 0.0], damping=0.5, stiffness=2.0, limit_ke=1e3,
+        lower=-1.0, upper=1.0,
+    )  # fmt: skip
+    tip = robots.body("tip", -1, finger, [robots.capsule([0, 0, 0], [0.02, 0, 0], 0.005)])
+    inertia = tip.inertia[1, 1] + tip.mass * 1e-4
+    robot = RobotDescription("finger", "", (tip,))
+    control_step = 1.0 / 60.0
+    assert advised_substeps(robot, control_step) == np.ceil(0.5 / inertia * control_step)
+    calmer = replace(robot, implicit_damping=True)
+    found = advised_stiffness(calmer, control_step)
+    substeps = found.substeps(control_step)
+    assert found.damper is None and found.fastest == found.limit
+    h = control_step / substeps
+    # h shorter than that of one substep less, which would not do
+    assert found.limit.speed * h <= 1.0 and found.limit.speed == pytest.approx(
+        np.sqrt(1e3 / (inertia + h * 0.5)), rel=0.02
+    )
+    h = control_step / (substeps - 1)
+    assert np.sqrt(1e3 / (inertia + h * 0.5)) * h > 1.0

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import warp_envs
+from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.robots.base import asset_path
+from warp_envs.usd.loader import load_robot
 
 HOPPER = asset_path("hopper.usda")
 ANT = asset_path("ant.usda")
@@ -55,3 +57,32 @@ def test_refused_by_name(options, message):
 def test_an_asset_is_asked_for():
     with pytest.raises(ValueError, match="asset"):
         warp_envs.make("robot", num_envs=2)
+
+
+LEASH = """<mujoco><worldbody><site name="peg" pos="0 0 2"/>
+<body name="trunk" pos="0 0 1"><freejoint/><geom type="box" size="0.1 0.1 0.05"/>
+<body name="arm" pos="0.1 0 0"><joint name="elbow" axis="0 1 0" damping="30"/>
+<geom type="capsule" fromto="0 0 0 0.2 0 0" size="0.01"/><site name="tip" pos="0.2 0 0"/></body>
+</body></worldbody>
+<tendon><spatial stiffness="900" springlength="0 1"><site site="peg"/><site site="tip"/></spatial>
+</tendon></mujoco>"""
+
+
+def test_a_leash_below_the_base_and_a_stiff_damper(tmp_path):
+    (tmp_path / "leash.xml").write_text(LEASH)
+    options = {"asset": tmp_path / "leash.xml", "num_envs": 2, "observe": ["height", "joint_qd"]}
+    still = {"keyframe": None, "spread": 0.0, "speed_spread": 0.0}
+    env = warp_envs.make(
+        "robot", implicit_damping=True, compiled=False, ground="flat", start=still, **options
+    )
+    assert env.substeps < advised_substeps(load_robot(env.asset_path), env.control_step)
+    env.reset()
+    for _ in range(60):
+        obs, *_, info = env.step(torch.zeros(2, 1))
+        assert not info["diverged"].any()
+    assert obs[0, 0] > 0.3, "the leash does not hold it"
+
+
+def test_whether_damping_is_implicit_is_a_flag():
+    with pytest.raises(ValueError, match="implicit_damping: 2 given"):
+        warp_envs.make("robot", asset=HOPPER, num_envs=2, implicit_damping=2)

@@ -109,6 +109,10 @@ HONOURED = {
         "inside": '<body pos="0.1 0 0"><geom size="0.1" mass="0"/><body pos="0 0.2 0">'
         '<joint axis="1 0 0"/><geom size="0.1"/></body></body>'
     },
+    "a welded frame with inertia and no mass": {
+        "inside": '<body pos="0.1 0 0"><inertial pos="0 0.1 0" mass="0" diaginertia=".1 .2 .1"/>'
+        "</body>"
+    },
     "a moving body whose mass is welded to it": {
         "inside": '<body pos="0.1 0 0"><joint axis="1 0 0"/><body pos="0.1 0.2 0" euler="1 0 0">'
         '<geom type="box" size="0.1 0.2 0.3"/></body></body>'

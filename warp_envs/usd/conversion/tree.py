@@ -52,7 +52,8 @@ def place_bodies(model: Any) -> list[Place]:
         places.append(Place(holder, frame, nothing))
         merged.setdefault(holder, []).append(_seen_from(mass, frame))
     for holder, parts in merged.items():
-        if holder != WORLD and any(part.mass > 0.0 for part in parts):
+        # of a welded frame some files give an inertia without a mass
+        if holder != WORLD and any(part.mass > 0.0 or np.any(part.inertia) for part in parts):
             places[holder].mass = combine_mass_properties([places[holder].mass, *parts])
     return places
 
