@@ -183,7 +183,7 @@ def _tell(found: Calibrated, bounded: Bounded, console: Console) -> None:
     if more > 0:
         console.print(f"and {more} more; all are in the file")
     told = np.isfinite(found.errors)
-    for i, item in enumerate(bounded.items):
+    for i, item in enumerate(bounded.items if len(found.drivers) > 1 else []):
         low, middle, high = np.quantile(found.values[:, i], [0.25, 0.5, 0.75])
         line = f"{item.name}: median {middle:.4g}, half of the drivers from {low:.4g} to {high:.4g}"
         untold = int(np.sum(~told[:, i]))
