@@ -2,7 +2,8 @@
 #   make train   set up .venv, train Cartpole with GI-PPO, say where curve, checkpoint, rollout lie
 #   make test    set up .venv, run all tests
 # Beside them make docs builds the documentation into site/, refusing dead links, and make test-gpu
-# runs the tests that need a GPU, on a machine that has one.
+# runs the tests that need a GPU, on a machine that has one, and make test-lowest some tests with the
+# lowest versions that pyproject.toml admits (WARP=warp: of Warp, too, which builds all kernels anew).
 # Variables (make train EPOCHS=50 SEED=1):
 #   PYTHON   the interpreter that .venv is made with, 3.10 or newer
 #   TORCH    what pip installs first, see below
@@ -17,16 +18,23 @@ EPOCHS ?= 500
 DEVICE ?= cpu
 RUN_DIR ?= runs/$(ENV)_$(ALGO)_seed$(SEED)_$(shell date +%Y%m%d-%H%M%S)
 PYTEST_ARGS ?=
+WARP ?=
+LOWEST ?= $(VENV)-lowest
 
 # torch goes in first and pinned, so that nothing else chooses its build. Which build this is depends
 # on the platform's default: with an NVIDIA GPU on Linux it is the CUDA one. To choose another, name
 # it with its index: make train TORCH="torch==2.13.0 --index-url URL".
 TORCH ?= torch==2.13.0
 
+# What draws, records, reads USD and meets Gymnasium, and a training from end to end.
+LOWEST_TESTS := $(addprefix tests/,gippo/test_api.py gippo/runs/test_plots.py \
+    gippo/runs/test_metrics.py gippo/runs/test_recording.py warp_envs/test_gymnasium.py \
+    warp_envs/usd/test_loader.py)
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help train test test-gpu lint docs format types clean
+.PHONY: help train test test-gpu test-lowest lint docs format types clean
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +63,18 @@ test-gpu: $(STAMP)
 	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no GPU here")'
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
+# The lowest versions come first on the path, everything else from $(VENV): torch is there once.
+$(LOWEST)/.installed: $(STAMP) pyproject.toml .ci/lowest.py
+	@echo "Setting up $(LOWEST): $$($(BIN)/python .ci/lowest.py $(WARP) | tr '\n' ' ')"
+	@$(BIN)/python -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install -qq --no-deps $$($(BIN)/python .ci/lowest.py $(WARP))
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > "$$($(LOWEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rest.pth"
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n 2 -m "not slow" $(LOWEST_TESTS) $(PYTEST_ARGS)
+
 lint: $(STAMP)
 	@status=0; \
 	for check in "ruff check ." "ruff format --check ." "pyright --pythonpath $(BIN)/python"; do \
@@ -70,4 +90,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist site .cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) build dist site .cache .pytest_cache .ruff_cache

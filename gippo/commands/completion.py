@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import pkgutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from gippo.cli import COMMANDS
+import gippo.commands
 from gippo.configuration.compose import GROUPS, choices, config_dir
 from gippo.configuration.policies import BY_HAND, trained_policies
 from gippo.configuration.run_config import TrainConfig, algo_schema, keys_of
@@ -82,9 +83,11 @@ def script() -> str:
     """The script for bash."""
     values = {group: choices(group) for group in GROUPS}
     values["policy"] = [*trained_policies(), *BY_HAND]
-    keys = {name: dict.fromkeys(_keys(name, values)) for name in COMMANDS}
+    found = pkgutil.iter_modules(gippo.commands.__path__)
+    commands = sorted(module.name.replace("_", "-") for module in found)
+    keys = {name: dict.fromkeys(_keys(name, values)) for name in commands}
     return _SCRIPT.format(
-        commands=" ".join(COMMANDS),
+        commands=" ".join(commands),
         values="\n".join(_case(key, names) for key, names in values.items()),
         keys="\n".join(_case(name, [f"{key}=" for key in names]) for name, names in keys.items()),
     )

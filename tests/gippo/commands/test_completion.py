@@ -34,7 +34,7 @@ def completed(tmp_path_factory):
 
 
 def test_commands_keys_and_values_are_completed(completed):
-    assert completed("gippo ") == list(COMMANDS)
+    assert completed("gippo ") == sorted(COMMANDS)
     assert completed("gippo ev") == ["evaluate "]
     assert completed("gippo train algo.alpha.alp") == ["algo.alpha.alpha_0="]
     assert completed("gippo train env.subs") == ["env.substeps="]
