@@ -90,7 +90,7 @@ def _unstorable(value: Any, name: str) -> str:
         parts = [_unstorable(part, f"{name}[{key!r}]") for key, part in value.items()]
     elif type(value) in (list, tuple):
         parts = [_unstorable(part, f"{name}[{index}]") for index, part in enumerate(value)]
-    elif value is None or type(value) in (bool, int, float, str, torch.Tensor):
+    elif type(value) in (bool, int, float, str, torch.Tensor):
         return ""
     else:
         return f"a {type(value).__name__} as {name}"

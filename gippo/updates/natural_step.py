@@ -140,8 +140,11 @@ class NaturalStep:
         self._parameters = context.parameters
         self._ranks: Ranks = context.ranks
         self._seed = context.seed
-        self._diagonal: torch.Tensor | None = None
-        self._states: torch.Tensor | None = None
+        vector = context.parameters.vector
+        self._diagonal = torch.zeros_like(vector, dtype=torch.float64)
+        self._memory = vector.new_zeros(config.states, context.actor.mlp.sizes[0])
+        """The states kept, of which those at the end are filled."""
+        self._filled = 0
         self._fisher: Fisher | None = None
 
     def look(self, samples: Samples, epoch: int) -> torch.Tensor:
@@ -153,25 +156,27 @@ class NaturalStep:
         """
         generator = torch.Generator(samples.obs.device)
         generator.manual_seed(stream_seed(self._seed, _STREAM, epoch))
-        states = self._states = self._renewed(samples.obs, generator)
-        self._fisher = Fisher(self._actor, self._parameters.parameters, states)
-        diagonal = self._fisher.diagonal_sample(generator)
-        if self._diagonal is not None:
-            diagonal = torch.lerp(diagonal, self._diagonal, _DIAGONAL_MEMORY)
+        keep = _DIAGONAL_MEMORY if self._filled > 0 else 0.0
+        self._renew(samples.obs, generator)
+        self._fisher = Fisher(self._actor, self._parameters.parameters, self._states)
+        diagonal = torch.lerp(self._fisher.diagonal_sample(generator), self._diagonal, keep)
         self._diagonal = diagonal
         return 1.0 / (diagonal + self._config.damping)
 
-    def _renewed(self, obs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The states kept (n, num_obs), the oldest of them replaced by some of a window's.
+    @property
+    def _states(self) -> torch.Tensor:
+        """Those there are, the oldest first, (n, num_obs)."""
+        return self._memory[len(self._memory) - self._filled :]
 
-        The same in all processes.
-        """
-        old, config = self._states, self._config
-        number = config.states if old is None else math.ceil(config.states / config.memory)
+    def _renew(self, obs: torch.Tensor, generator: torch.Generator) -> None:
+        """Put some of a window's states in the place of the oldest, the same in all processes."""
+        config = self._config
+        number = math.ceil(config.states / config.memory) if self._filled > 0 else config.states
         chosen = torch.randperm(len(obs), device=obs.device, generator=generator)
         own = obs[chosen[: math.ceil(number / self._ranks.size)]]
         new = self._ranks.joined(own)[:number]
-        return new if old is None else torch.cat([old, new])[-config.states :]
+        self._memory = torch.cat([self._memory, new])[-config.states :]
+        self._filled = min(self._filled + len(new), config.states)
 
     def step(
         self, gradient: torch.Tensor, metric: torch.Tensor, radius: float
@@ -189,7 +194,6 @@ class NaturalStep:
         Returns:
             The divergence that there is now, and whether the actor has moved.
         """
-        assert self._states is not None, "look comes first"
         vector = self._parameters.vector
         before = vector.clone()
         policy = self._policy(self._states)
@@ -224,15 +228,15 @@ class NaturalStep:
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the diagonal and the states, and the seed of what is drawn."""
-        kept = {"diagonal": self._diagonal, "states": self._states}
-        copies = {name: None if x is None else x.clone() for name, x in kept.items()}
-        return {**copies, "seed": self._seed}
+        return {
+            "diagonal": self._diagonal.clone(),
+            "memory": self._memory.clone(),
+            "filled": self._filled,
+            "seed": self._seed,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        device = self._parameters.vector.device
-        self._diagonal, self._states = (
-            None if state[name] is None else state[name].to(device, copy=True)
-            for name in ("diagonal", "states")
-        )
-        self._seed = int(state["seed"])
+        self._diagonal = state["diagonal"].to(self._diagonal, copy=True)
+        self._memory = state["memory"].to(self._memory, copy=True)
+        self._filled, self._seed = int(state["filled"]), int(state["seed"])

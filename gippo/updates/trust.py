@@ -88,8 +88,8 @@ class RunningShare:
     """The mean of `signal_share` over about the last twenty epochs."""
 
     def __init__(self) -> None:
-        self.value: float | None = None
-        """None before the first."""
+        self.value = 0.0
+        self._begun = False
 
     def update(self, share: float) -> float:
         """Take in an epoch's share.
@@ -97,22 +97,22 @@ class RunningShare:
         Returns:
             The mean so far.
         """
-        old = share if self.value is None else self.value
-        self.value = MEMORY * old + (1.0 - MEMORY) * share
+        old = self.value if self._begun else share
+        self.value, self._begun = MEMORY * old + (1.0 - MEMORY) * share, True
         return self.value
 
     @property
     def trusted(self) -> float:
         """The mean as far as it can be one: in [`LEAST`, 1]."""
-        return min(max(self.value or 0.0, LEAST), 1.0)
+        return min(max(self.value, LEAST), 1.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean."""
-        return {"value": self.value}
+        """The mean, and whether there is one."""
+        return {"value": self.value, "begun": self._begun}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self.value = None if state["value"] is None else float(state["value"])
+        self.value, self._begun = float(state["value"]), bool(state["begun"])
 
 
 def clipped_samples(samples: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 import warp_envs
+from gippo.cli import main
 from gippo.experience.critic import CriticConfig
 from gippo.learner import Learner, LearnerConfig
 from gippo.methods.gippo_adaptive import GIPPOAdaptive, GIPPOAdaptiveConfig, squashed_entropy
 from gippo.networks.perceptron import ActorConfig, log_prob
+from gippo.runs.metrics import read_metrics
 from gippo.updates.natural_step import NaturalStepConfig
 from tests.gippo.methods.test_lr_rp import GAMMA, LAMBDA, made_up_window
 from tests.gippo.policies import make_context
@@ -168,3 +170,18 @@ def test_settings_of_the_natural_step_out_of_range_are_refused(options):
     (key,) = options
     with pytest.raises(ValueError, match=rf"natural\.{key}: "):
         NaturalStepConfig(**options)
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path):
+    small = ["env=dejong", "env.num_envs=8", "logger=[]", "rollout.num_envs=0"]
+    given = [*small, "algo=gippo_adaptive", "num_threads=1", "checkpoint_every=1"]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for run_dir, epochs in ((whole, 4), (part, 2)):
+        assert main(["train", *given, f"num_epochs={epochs}", f"run_dir={run_dir}"]) == 0
+    config = part / "config.yaml"
+    config.write_text(config.read_text().replace("num_epochs: 2", "num_epochs: 4"))
+    assert main(["train", f"run_dir={part}", "resume=true"]) == 0
+    gone_on, through = read_metrics(part), read_metrics(whole)
+    assert gone_on["epoch"].tolist() == [1, 2, 3, 4]
+    assert all(math.isfinite(value) for value in gone_on["kl"])
+    assert gone_on["share_mixed"][0] == through["share_mixed"][0]

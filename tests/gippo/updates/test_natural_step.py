@@ -117,7 +117,6 @@ def test_a_step_that_diverges_too_far_is_halved_and_one_without_end_undone():
     context.parameters.vector.copy_(before)
     assert step.step(gradient * math.nan, metric, 0.01) == (0.0, True)
     assert torch.equal(context.parameters.vector, before)
-    assert step._states is not None
     (mu, log_sigma), far = step._policy(step._states), itertools.count()
     step._policy = lambda obs: (mu + 1e3 * next(far), log_sigma)  # whatever the step
     assert step.step(gradient, metric, 0.01) == (0.0, False)
