@@ -304,8 +304,8 @@ class TrafficScene(Scene):
         if isinstance(self.road, LaneRoads):
             box = self.road.box
             center[:, 0] = 0.5 * (box.lower[0] + box.upper[0])
-            still = [np.tile(c, (len(posed), posed.shape[1], 1)) for c in (box.lower, box.upper)]
-            self.extents.add(*still, center)
+            shape = (len(posed), posed.shape[1], 1)
+            self.extents.add(np.tile(box.lower, shape), np.tile(box.upper, shape), center)
             return center
         far = 0.5 * self.lengths.max()
         road = np.tile(center[:, None, None, :2], (1, *posed.shape[1:3], 1))

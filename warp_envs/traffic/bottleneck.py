@@ -39,16 +39,17 @@ class BottleneckEnv(NetworkEnv):
 
     | | what | unit |
     |---|---|---|
-    | action (20) | 2 v / 23 m/s - 1 of the speed v wanted in a cell; roads 2, 3, 4 have 2 cells a lane | 1 |
-    | obs (35 each) | human and autonomous cars / 20 in each cell, their mean speeds / 50 m/s; roads 1 to 5 have 1, 3, 3, 3, 1 cells a lane | 1 |
+    | action (20) | 2 v / 23 m/s - 1, v wanted in a cell; 2 a lane of roads 2, 3, 4 | 1 |
+    | obs (35 each) | human cars / 20, autonomous / 20, mean speeds / 50 m/s of a cell | 1 |
     | obs (1) | outflow / 2000 vehicles/h | 1 |
     | reward: outflow | outflow / 2000 vehicles/h | 1 |
 
-    Cells are numbered by road, along it, and by lane, lane 0 (the rightmost) first. A car takes up
-    the speed wanted by 3 tanh((v_wanted - v) / 6 m/s) m/s^2, if its driver would not be slower. The
-    outflow is that of the last road by Edie's definition, the sum of the speeds there over its
-    length, which has a gradient where a count of cars has none. An episode lasts 750 s, 1500
-    actions, and does not end before.
+    To observe, the lanes of roads 1 to 5 have 1, 3, 3, 3, 1 cells. Cells are numbered by road,
+    along it, and by lane, lane 0 (the rightmost) first. A car takes up the speed wanted by
+    3 tanh((v_wanted - v) / 6 m/s) m/s^2, if its driver would not be slower. The outflow is that of
+    the last road by Edie's definition, the sum of the speeds there over its length, which has a
+    gradient where a count of cars has none. An episode lasts 750 s, 1500 actions, and does not end
+    before.
     """
 
     name = "bottleneck"

@@ -116,7 +116,9 @@ class FollowerStopper(Controller):
         if desired_speed is not None:
             check_positive("policy.desired_speed", desired_speed)
         elif not hasattr(env, "equilibrium_speed"):
-            accepted = f"a speed [m/s]: {getattr(env, 'name', 'the environment')} has no equilibrium"
+            accepted = (
+                f"a speed [m/s]: {getattr(env, 'name', 'the environment')} has no equilibrium"
+            )
             raise ArgumentError("policy.desired_speed", "nothing", accepted)
         check_positive("policy.equilibrium_share", equilibrium_share)
         self.given_speed, self.share = desired_speed, equilibrium_share

@@ -34,8 +34,9 @@ class MergeEnv(NetworkEnv):
     | | what | unit |
     |---|---|---|
     | action (5) | acceleration / 1.5 m/s^2, of the k-th autonomous car on the road | 1 |
-    | obs (5 each) | own speed / 30 m/s; (leader's - own) / 30 m/s; gap to it / length of the roads; (own - follower's) / 30 m/s; gap from it / that length | 1 |
-    | reward: speed | max(0, 1 - root mean square of (v - 20 m/s) over all cars / 20 m/s), 0 on empty roads | 1 |
+    | obs (5 each) | own speed / 30 m/s; (leader's - own) / 30 m/s; gap to it / all roads | 1 |
+    | | (own - follower's) / 30 m/s; gap from it / that length | 1 |
+    | reward: speed | max(0, 1 - RMS of (v - 20 m/s) over all cars / 20 m/s), 0 on empty roads | 1 |
     | reward: headway | 0.1 sum over those commanded of min(0, gap / v - 1 s) | 1 |
 
     Numbers are counted from the front, as cars come and go in order; more than `num_controlled`

@@ -268,5 +268,8 @@ class NetworkEnv(DifferentiableVectorEnv):
         poses = torch.cat([place, heading[..., None]], dim=-1)
         poses = poses.masked_fill((lane < 0)[..., None], torch.nan)
         autonomous = (state["flow"].round() == self.autonomous_flow)[..., None]
-        halves = [poses.masked_fill(~autonomous, torch.nan), poses.masked_fill(autonomous, torch.nan)]
+        halves = [
+            poses.masked_fill(~autonomous, torch.nan),
+            poses.masked_fill(autonomous, torch.nan),
+        ]
         return torch.cat(halves, dim=1)

@@ -1,4 +1,4 @@
-"""The launches of a road network's step, over any arrays: in place, or recorded by an environment."""
+"""The launches of a road network's step, over any arrays."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def vehicles(state):
     """(flow, number) -> lane, x, speed of a single network's vehicles."""
     names = ("flow", "number", "lane", "x", "speed")
     rows = torch.stack([state[name][0].double() for name in names], dim=1)
-    return {(int(f), int(n)): (int(l), x, v) for f, n, l, x, v in rows.tolist() if l >= 0}
+    return {(int(f), int(n)): (lane, x, v) for f, n, lane, x, v in rows.tolist() if lane >= 0}
 
 
 # The roads beneath --------------------------------------------------------------------------------
@@ -202,7 +202,9 @@ def test_edies_outflow_is_what_leaves():
     left = env.get_state()["departed"].sum() - (env.get_state()["lane"] >= 0).sum()
     told = sum(env.step(torch.ones(1, 20))[1].item() for _ in range(1000))
     left = env.get_state()["departed"].sum() - (env.get_state()["lane"] >= 0).sum() - left
-    assert told * 2000.0 * 0.5 / 3600.0 == pytest.approx(left.item(), abs=3.0)  # some are on the road
+    assert told * 2000.0 * 0.5 / 3600.0 == pytest.approx(
+        left.item(), abs=3.0
+    )  # some are on the road
 
 
 def test_a_car_takes_up_the_speed_of_its_cell():
