@@ -10,7 +10,8 @@ ROBOT = """
   <geom size="0.1"/>{}</body></worldbody>
   <keyframe><key name="home" qpos="0.5{}"/></keyframe></mujoco>
 """
-LIMITED = '<body><joint type="ball" range="0 1"/><geom size="0.1"/></body>'
+# A root with a spring: MuJoCo's is of its position in the world.
+SPRUNG = '</body><body pos="0 1 1"><joint type="free" stiffness="5"/><geom size="0.1"/>'
 
 
 def test_what_is_not_in_the_file_is_told_with_the_keyframes(tmp_path, capsys):
@@ -23,11 +24,11 @@ def test_what_is_not_in_the_file_is_told_with_the_keyframes(tmp_path, capsys):
 
 
 def test_another_motion_needs_lenient(tmp_path, capsys):
-    (tmp_path / "robot.xml").write_text(ROBOT.format(LIMITED, " 1 0 0 0"))
+    (tmp_path / "robot.xml").write_text(ROBOT.format(SPRUNG, " 0 1 1 1 0 0 0"))
     arguments = [str(tmp_path / "robot.xml"), f"out={tmp_path / 'other.usdc'}"]
-    with pytest.raises(ValueError, match=r"limit of ball joint .* lenient=true"):
+    with pytest.raises(ValueError, match=r"spring of free joint .* lenient=true"):
         run(arguments)
     assert not (tmp_path / "other.usdc").exists()
     assert run([*arguments, "lenient=true", "ground=true"]) == 0
-    assert "note: limit of ball joint" in capsys.readouterr().out
+    assert "note: spring of free joint" in capsys.readouterr().out
     assert Usd.Stage.Open(str(tmp_path / "other.usdc"))
