@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
             console.print(f"{name}: {', '.join(choices(_GROUPS[name]))}")
         elif name == "policies":
             trained = ", ".join(trained_policies())
-            console.print(f"policies: {', '.join(BY_HAND)} by hand, of env=ring; trained, in")
+            console.print(f"policies: {', '.join(BY_HAND)} by hand, of traffic; trained, in")
             console.print(f"{policies_dir()}: {trained}", soft_wrap=True)
         else:
             found = sorted(_runs(Path(name)), key=lambda run: run.folder)

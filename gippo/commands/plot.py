@@ -123,6 +123,11 @@ def run(arguments: Sequence[str]) -> int:
     kinds = [text.partition("=")[2] for text in arguments if text.startswith("kind=")]
     kind = kinds[-1] if kinds else "curves"
     check_choice("kind", kind, KINDS)
+    for text in arguments if kind == "curves" else ():
+        key = text.partition("=")[0].partition(".")[0]
+        if "=" in text and key in ("policy", "env") and not Path(text).exists():
+            accepted = " or ".join(f"kind={name}" for name in KINDS[1:])
+            raise UserError(f"{text} given, which is drawn with {accepted} alone")
     return _plot_curves(arguments) if kind == "curves" else _plot_traffic(kind, arguments)
 
 

@@ -281,6 +281,8 @@ def _bring_up_to_date(loaded: DictConfig) -> None:
     What it does not say, as the release that it was begun by had no such key, has its default.
     """
     if "tensorboard" in loaded:  # false: not even where logger, if there was that, named it
+        if not isinstance(loaded.tensorboard, bool):
+            raise ArgumentError("tensorboard", repr(loaded.tensorboard), "true or false")
         names = loaded.get("logger", ["tensorboard"])
         loaded.logger = [name for name in names if loaded.tensorboard or name != "tensorboard"]
         del loaded["tensorboard"]

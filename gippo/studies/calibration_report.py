@@ -64,10 +64,10 @@ def calibrate_drivers(
     found, interval, notes = stretches(
         read_trajectories(Path(str(settings.data))), driving.numbers["length"]
     )
+    _note(notes, console)
     length = max(1, round(_WINDOW / interval)) if settings.window is None else settings.window
     split = split_windows(found, length, settings.held_out)
-    for note in (*notes, *split.notes):
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    _note(split.notes, console)
     calibrated = _calibrate_all(found, interval, length, split, driving, bounded, settings, seed)
     _tell(calibrated, bounded, console)
     _write(calibrated, driving, bounded, out)
@@ -166,6 +166,11 @@ def _joined(parts: Sequence[Calibrated]) -> Calibrated:
     )
 
 
+def _note(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+
+
 def _tell(found: Calibrated, bounded: Bounded, console: Console) -> None:
     heads = [f"{item.name} [{item.unit}]" for item in bounded.items]
     table = Table("driver", *heads, "gap's error [m]")
@@ -199,6 +204,14 @@ def _tell(found: Calibrated, bounded: Bounded, console: Console) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
+    worse = int(np.sum(found.after > found.before))
+    if worse:
+        console.print(
+            f"warning: of {worse} of {len(found.drivers)} drivers the held-out gap is further off "
+            "than with the numbers begun with: the model or the data does not fit them",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def _cell(value: float, error: float, low: float, high: float) -> str:

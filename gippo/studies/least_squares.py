@@ -62,7 +62,7 @@ class Bounded:
             )
             if np.any(default < least) or np.any(default > most):
                 text = f"[{least.min():g}, {most.max():g}]"
-                accepted = f"ends on both sides of the file's {default}"
+                accepted = f"ends on both sides of {default}, where the fit starts,"
                 raise ArgumentError(f"bounds.{item.name}", text, accepted)
             low.append(least)
             high.append(most)
@@ -97,7 +97,7 @@ def _read_bounds(item: Parameter, given: Any) -> Interval:
     except (TypeError, ValueError):
         raise ArgumentError(key, repr(given), "[low, high]") from None
     if not (np.all(low < high) and np.all(low >= item.low) and np.all(high <= item.high)):
-        raise ArgumentError(key, repr(given), f"[low, high] in {item.range}")
+        raise ArgumentError(key, repr(given), f"[low, high], low < high, in {item.range}")
     return low, high
 
 

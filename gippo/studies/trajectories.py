@@ -92,8 +92,13 @@ def read_trajectories(path: Path, key: str = "data") -> Trajectories:
     except (ArgumentError, OSError, ValueError) as error:
         raise UserError(f"{key}: {path}: {reason(error)}") from error
     for name in ("time", "x", "speed"):
-        if not np.all(np.isfinite(getattr(found, name))):
-            raise UserError(f"{key}: {path}: {name} has numbers that are not finite")
+        values = getattr(found, name)
+        wrong = np.flatnonzero(~np.isfinite(values) | ((name == "speed") & (values < 0.0)))
+        if len(wrong):
+            k = wrong[0]
+            where = f"vehicle {found.vehicle[k]} at {found.time[k]:g} s: {name} {values[k]:g}"
+            accepted = "a speed of at least 0" if name == "speed" else "a finite number"
+            raise UserError(f"{key}: {path}: {where}, {accepted} accepted")
     if len(found.x) == 0:
         raise UserError(f"{key}: {path}: no vehicle")
     return found
@@ -117,11 +122,25 @@ def _own(rows: Sequence[tuple], length: bool = False, leader: bool = False) -> T
     """Rows of vehicle, time, lane, x, speed and perhaps length and leader."""
     columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 7
     vehicle, time, lane, x, speed, *more = columns
-    lengths = more[0].astype(float) if length else np.full(len(x), np.nan)
-    return Trajectories(
-        vehicle, time.astype(float), lane, x.astype(float), speed.astype(float), lengths,
-        more[-1] if leader else None,
-    )  # fmt: skip
+    lengths = _floats("length", more[0], vehicle) if length else np.full(len(x), np.nan)
+    time, x, speed = (
+        _floats(name, values, vehicle)
+        for name, values in (("time", time), ("x", x), ("speed", speed))
+    )
+    return Trajectories(vehicle, time, lane, x, speed, lengths, more[-1] if leader else None)
+
+
+def _floats(name: str, texts: np.ndarray, vehicle: np.ndarray) -> np.ndarray:
+    try:
+        return texts.astype(float)
+    except ValueError:
+        for k, text in enumerate(texts):
+            try:
+                float(text)
+            except ValueError:
+                where = f"row {k + 1}, vehicle {vehicle[k]}: {name}"
+                raise ArgumentError(where, repr(str(text)), "a number") from None
+        raise
 
 
 def _read_table(path: Path) -> Trajectories:
@@ -248,9 +267,14 @@ def stretches(found: Trajectories, length: float) -> tuple[list[Stretch], float,
     )
     lengths = np.where(np.isnan(lengths), length, lengths)
     name = found.vehicle[order]
-    after = np.diff(time)[vehicle[1:] == vehicle[:-1]]
-    if after.size == 0 or after.min() <= 0.0:
-        raise UserError("data: every vehicle at two times at least, each once, is accepted")
+    own = vehicle[1:] == vehicle[:-1]
+    twice = np.flatnonzero(own & (np.diff(time) <= 0.0))
+    if len(twice):
+        where = f"vehicle {name[twice[0]]} is there twice at {time[twice[0]]:g} s"
+        raise UserError(f"data: {where}; a sample of each vehicle at each time is accepted")
+    after = np.diff(time)[own]
+    if after.size == 0:
+        raise UserError("data: a vehicle at two times at least is accepted")
     interval = float(np.median(after))
     if found.leader is None:
         ahead = _next_in_lane(time, lane, x)
@@ -263,6 +287,9 @@ def stretches(found: Trajectories, length: float) -> tuple[list[Stretch], float,
     overlapping = int(np.sum(follows & ~apart))
     if overlapping:
         notes.append(f"{overlapping} samples left out at which a vehicle overlaps its leader")
+    uneven = int(np.sum(np.abs(after - interval) > _UNEVEN * interval))
+    if uneven:
+        notes.append(f"{uneven} of {len(after)} intervals are not {interval:g} s: cut there")
     follows &= apart
     same = (
         (vehicle[1:] == vehicle[:-1])

@@ -50,7 +50,8 @@ class Controller:
         """
         if not isinstance(env, FollowingEnv):
             name = getattr(env, "name", type(env).__name__)
-            raise ArgumentError("policy", f"{type(self).__name__} of {name!r}", "one of its own")
+            given = f"{type(self).__name__} for env={name}"
+            raise ArgumentError("policy", given, "an environment whose cars follow (ring, merge)")
         self.env = env
 
     def __call__(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
@@ -227,7 +228,8 @@ class SpeedLimit:
         """
         if not hasattr(env, "speed_actions"):
             name = getattr(env, "name", type(env).__name__)
-            raise ArgumentError("policy", f"SpeedLimit of {name!r}", "one of its own")
+            given, accepted = f"SpeedLimit for env={name}", "one that commands speeds (bottleneck)"
+            raise ArgumentError("policy", given, accepted)
         speed = env.speed_limit if desired_speed is None else desired_speed
         check_number("policy.desired_speed", speed, 0.0, env.speed_limit)
         self._actions = env.speed_actions(speed)

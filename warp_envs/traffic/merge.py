@@ -11,7 +11,7 @@ import warp as wp
 
 from kernels.traffic import merge, network_env
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_flag, check_integer, check_number, check_positive
+from warp_envs.checks import ArgumentError, check_flag, check_integer, check_number, check_positive
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
 from warp_envs.traffic.ring import HUMAN_IDM
@@ -91,6 +91,9 @@ class MergeEnv(NetworkEnv):
         check_number("share", share, 0.0, 1.0)
         for key, count in {"num_controlled": num_controlled, "num_vehicles": num_vehicles}.items():
             check_integer(key, count, 1)
+        if num_vehicles < num_controlled:
+            accepted = f"at least num_controlled ({num_controlled})"
+            raise ArgumentError("num_vehicles", str(num_vehicles), accepted)
         check_integer("sims_per_step", sims_per_step, 1, self.max_episode_steps * 2)
         for key, size in {
             "main_length": main_length,

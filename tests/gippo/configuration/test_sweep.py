@@ -164,6 +164,7 @@ def test_joblib_trains_side_by_side_as_one_after_the_other(tmp_path, capfd):
     assert told[:2] == told[2:]
 
 
+@pytest.mark.slow
 def test_optuna_maximises_the_score(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     how = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]

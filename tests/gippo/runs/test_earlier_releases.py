@@ -75,6 +75,10 @@ def test_tensorboard_false_is_a_list_of_loggers_without_it(run_dir):
     del config["logger"]
     OmegaConf.save(config, run_dir / "config.yaml")
     assert load_config(run_dir).logger == ["tensorboard"]
+    config.tensorboard = "maybe"
+    OmegaConf.save(config, run_dir / "config.yaml")
+    with pytest.raises(ValueError, match="tensorboard: 'maybe' given, true or false accepted"):
+        load_config(run_dir)
 
 
 def test_a_setting_that_is_gone_keeps_no_policy_from_acting(run_dir, capsys):

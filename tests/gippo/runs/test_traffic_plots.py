@@ -62,6 +62,7 @@ def test_the_command_draws_a_policy_s_traffic(kind, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["policy=idm", "env=ring"], "drawn with kind=space_time or kind=fundamental alone"),
         (["kind=spacetime"], "did you mean 'space_time'"),
         (["kind=space_time", "policy=idm"], "policy=NAME env=NAME without a run"),
         (["kind=space_time", "policy=idm", "env=ring", "out=x.gif"], "out: 'x.gif' given"),

@@ -15,6 +15,7 @@ from warp_envs.usd.description import rotation_matrix
 FAR = 1e4  # m
 
 
+@pytest.mark.slow
 def test_a_free_robot_far_away_loses_no_digit():
     robot = Articulation(robots.ant(), 2)
     rng = np.random.default_rng(6)

@@ -272,6 +272,7 @@ def test_a_call_that_fails_gives_its_slot_back(monkeypatch):
     assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_graph_is_freed_and_memory_stays_flat_over_1000_windows():
     env = warp_envs.make("dejong", num_envs=64, dim=256)
     actions = torch.zeros(64, 256, requires_grad=True)

@@ -337,7 +337,7 @@ def test_a_speed_limit_slows_the_cars_of_a_bottleneck():
     for wrong in (-1.0, 24.0, math.nan):
         with pytest.raises(ArgumentError, match=r"policy.desired_speed: .* given"):
             SpeedLimit(env, desired_speed=wrong)
-    with pytest.raises(ArgumentError, match="SpeedLimit of 'merge' given"):
+    with pytest.raises(ArgumentError, match="SpeedLimit for env=merge given"):
         SpeedLimit(make("merge"))
 
 
@@ -364,6 +364,7 @@ def test_cars_are_drawn_where_they_are(kind):
         ("merge", {"share": 1.5}, "share: 1.5 given"),
         ("merge", {"ramp_rate": -1.0}, "ramp_rate: -1.0 given"),
         ("merge", {"num_controlled": 0}, "num_controlled: 0 given"),
+        ("merge", {"num_vehicles": 3}, "num_vehicles: 3 given, at least num_controlled"),
         ("merge", {"main_length": 0.0}, "main_length: 0.0 given"),
         ("merge", {"target_speed": math.nan}, "target_speed: nan given"),
         ("merge", {"autonomous": 1}, "autonomous: 1 given"),
