@@ -204,7 +204,7 @@ def _tell(found: Calibrated, bounded: Bounded, console: Console) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
-    worse = int(np.sum(found.after > found.before))
+    worse = int(np.sum(found.after > found.before + 1e-3))  # by more than a millimetre
     if worse:
         console.print(
             f"warning: of {worse} of {len(found.drivers)} drivers the held-out gap is further off "
