@@ -109,7 +109,7 @@ def test_played_policies_are_told_of_ended_episodes(tmp_path, capsys):
         (["policy=idm", "env=ring", "policy.speed=1"], "policy.speed: no option given, none"),
         (["policy=follower_stopper", "env=ring", "policy.desired_sped=1"], "did you mean"),
         (["policy.action=1", "env=ring"], "policy.action: given without policy=NAME"),
-        (["policy=idm", "env=cartpole"], "policy: HumanDriver of 'cartpole' given"),
+        (["policy=idm", "env=cartpole"], "policy: HumanDriver for env=cartpole given"),
         (["policy=follower_stopper", "env=ring", "policy.desired_speed=0"], "desired_speed: 0"),
         (["policy=nowhere:Still", "env=ring"], "there is no 'nowhere'"),
         (["policy=3", "env=ring"], "policy: 3 given"),

@@ -94,7 +94,7 @@ def test_controllers_remove_the_wave(controller, least, most_spread):
 
 def test_other_environments_and_numbers_are_refused():
     env = warp_envs.make("pace_car", num_envs=1)
-    with pytest.raises(ArgumentError, match="policy: FollowerStopper of 'pace_car' given"):
+    with pytest.raises(ArgumentError, match="policy: FollowerStopper for env=pace_car given"):
         FollowerStopper(env)
     for wrong in (0.0, -1.0, math.nan):
         with pytest.raises(ArgumentError, match=r"policy.desired_speed: .* given"):
