@@ -10,7 +10,6 @@ import warp as wp
 
 from kernels.traffic import bottleneck, network_env
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_flag, check_integer, check_number, check_positive
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
 from warp_envs.vector_env import Arrays
@@ -82,20 +81,18 @@ class BottleneckEnv(NetworkEnv):
         Raises:
             ValueError: an option out of range.
         """
-        check_number("flow_rate", flow_rate)
-        check_number("share", share, 0.0, 1.0)
-        check_positive("max_acceleration", max_acceleration)
-        check_integer("num_vehicles", num_vehicles, 1)
-        check_integer("sims_per_step", sims_per_step, 1, self.max_episode_steps)
-        check_flag("autonomous", autonomous)
-        self.flow_rate, self.share, self.num_vehicles = flow_rate, share, num_vehicles
-        self.max_acceleration, self.sims_per_step = max_acceleration, sims_per_step
-        self.autonomous = autonomous
         self.num_actions = _num_cells(COMMANDED)
         self.num_cells = _num_cells(OBSERVED)
         self.num_obs = 4 * self.num_cells + 1
-        self.max_episode_steps = type(self).max_episode_steps // sims_per_step
-        super().__init__(**options)
+        super().__init__(
+            flow_rate=flow_rate,
+            share=share,
+            max_acceleration=max_acceleration,
+            num_vehicles=num_vehicles,
+            sims_per_step=sims_per_step,
+            autonomous=autonomous,
+            **options,
+        )
 
     def make_network(self) -> Network:
         """Flow's `BottleneckNetwork`, scaling 1."""

@@ -11,7 +11,7 @@ import warp as wp
 
 from kernels.traffic import merge, network_env
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_flag, check_integer, check_number, check_positive
+from warp_envs.checks import ArgumentError, check_integer, check_number, check_positive
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
 from warp_envs.traffic.ring import HUMAN_IDM
@@ -86,30 +86,25 @@ class MergeEnv(NetworkEnv):
         Raises:
             ValueError: an option out of range.
         """
-        for key, value in {"flow_rate": flow_rate, "ramp_rate": ramp_rate}.items():
-            check_number(key, value)
-        check_number("share", share, 0.0, 1.0)
-        for key, count in {"num_controlled": num_controlled, "num_vehicles": num_vehicles}.items():
-            check_integer(key, count, 1)
+        check_number("ramp_rate", ramp_rate)
+        check_integer("num_controlled", num_controlled, 1)
+        check_positive("main_length", main_length)
+        check_positive("target_speed", target_speed)
+        self.ramp_rate, self.num_controlled = ramp_rate, num_controlled
+        self.main_length, self.target_speed = main_length, target_speed
+        self.num_actions, self.num_obs = num_controlled, 5 * num_controlled
+        super().__init__(
+            flow_rate=flow_rate,
+            share=share,
+            max_acceleration=max_acceleration,
+            num_vehicles=num_vehicles,
+            sims_per_step=sims_per_step,
+            autonomous=autonomous,
+            **options,
+        )
         if num_vehicles < num_controlled:
             accepted = f"at least num_controlled ({num_controlled})"
             raise ArgumentError("num_vehicles", str(num_vehicles), accepted)
-        check_integer("sims_per_step", sims_per_step, 1, self.max_episode_steps * 2)
-        for key, size in {
-            "main_length": main_length,
-            "max_acceleration": max_acceleration,
-            "target_speed": target_speed,
-        }.items():
-            check_positive(key, size)
-        check_flag("autonomous", autonomous)
-        self.flow_rate, self.ramp_rate, self.share = flow_rate, ramp_rate, share
-        self.num_controlled, self.num_vehicles = num_controlled, num_vehicles
-        self.main_length, self.max_acceleration = main_length, max_acceleration
-        self.target_speed, self.sims_per_step = target_speed, sims_per_step
-        self.autonomous = autonomous
-        self.num_actions, self.num_obs = num_controlled, 5 * num_controlled
-        self.max_episode_steps = type(self).max_episode_steps * 2 // sims_per_step
-        super().__init__(**options)
 
     def make_network(self) -> Network:
         """Flow's `MergeNetwork`; who is nearer to the merge goes first."""

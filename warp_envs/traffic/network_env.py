@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -13,12 +14,20 @@ from kernels.traffic import network_env as rows_kernels
 from kernels.traffic.idm import MODEL as IDM
 from kernels.traffic.road import SEMI_IMPLICIT
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError
+from warp_envs.checks import (
+    ArgumentError,
+    check_flag,
+    check_integer,
+    check_number,
+    check_positive,
+)
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import flow_tables, make_tables
 from warp_envs.traffic.programs import Advance
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+
+_log = logging.getLogger("warp_envs")
 
 _OF_VEHICLES = ("lane", "previous", "aside", "flow", "number")
 _KEPT = ("command", "driver", *HEEDED, *AHEAD, "new_x", "new_speed")
@@ -52,23 +61,55 @@ class NetworkEnv(DifferentiableVectorEnv):
     the simulation steps since the flows began. x and speed are differentiable, the others are not.
 
     An episode starts with empty roads, at a random time within the flows' first minute, which
-    says when who comes.
+    says when who comes, lasts `EPISODE_STEPS` of `dt` and does not end before.
     """
+
+    EPISODE_STEPS: ClassVar[int] = 1500
 
     AUTONOMOUS: ClassVar[str] = "autonomous"
     dt: ClassVar[float] = 0.5
-    sims_per_step: int
-    num_vehicles: int
     num_autonomous: int
     lane_width = 3.2
     num_lanes = 1
 
-    def __init__(self, *, num_blocks: int | None = None, **options: Any) -> None:
-        """Make the roads; a subclass has set its own options before.
+    def __init__(
+        self,
+        *,
+        flow_rate: float,
+        share: float,
+        max_acceleration: float,
+        num_vehicles: int,
+        sims_per_step: int,
+        autonomous: bool,
+        num_blocks: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Make the roads; a subclass, which says the defaults, has set its own options before.
+
+        Args:
+            flow_rate: of the flow of which a part is autonomous [vehicles/h].
+            share: that part.
+            max_acceleration: of a commanded vehicle, and its braking [m/s^2].
+            num_vehicles: slots of each network.
+            sims_per_step: simulation steps of `dt` for which an action holds.
+            autonomous: False: all drive as humans, whatever the action.
+            num_blocks: 1.
+            options: as `DifferentiableVectorEnv`.
 
         Raises:
-            ArgumentError: several blocks, which the roads' kernels do not have.
+            ArgumentError: an option out of range; several blocks, which the roads' kernels do not
+                have.
         """
+        check_number("flow_rate", flow_rate)
+        check_number("share", share, 0.0, 1.0)
+        check_positive("max_acceleration", max_acceleration)
+        check_integer("num_vehicles", num_vehicles, 1)
+        check_integer("sims_per_step", sims_per_step, 1, self.EPISODE_STEPS)
+        check_flag("autonomous", autonomous)
+        self.flow_rate, self.share, self.autonomous = flow_rate, share, autonomous
+        self.max_acceleration, self.num_vehicles = max_acceleration, num_vehicles
+        self.sims_per_step = sims_per_step
+        self.max_episode_steps = self.EPISODE_STEPS // sims_per_step
         if num_blocks not in (None, 1):
             raise ArgumentError("num_blocks", repr(num_blocks), "1: roads are stepped together")
         self.network = self.make_network()
@@ -85,6 +126,7 @@ class NetworkEnv(DifferentiableVectorEnv):
         }
         self._tables = make_tables(self.network, merge_zone=100.0)
         self._roads: NetworkLaunches | None = None
+        self._told_full = False
         super().__init__(num_blocks=1, **options)
 
     # What a subclass supplies -------------------------------------------------------------------
@@ -210,6 +252,21 @@ class NetworkEnv(DifferentiableVectorEnv):
             *[state[name] for name in ("x", "speed", *_OF_VEHICLES, "departed", "clock")],
         ]
         program.launch(rows_kernels.start_empty, self.num_envs, inputs)
+
+    def detach(self) -> None:
+        """Start a new gradient window; say once when a network has had no slot left at its start.
+
+        Whoever is due then waits although there is room.
+        """
+        super().detach()
+        lane = self._split_state()["lane"]
+        if not self._told_full and bool((lane >= 0.0).all(1).any()):
+            self._told_full = True
+            _log.warning(
+                "env.num_vehicles: all %d slots of a network are taken, and vehicles that are due "
+                "wait: more are needed",
+                self.num_vehicles,
+            )
 
     # What figures and a recorder read -----------------------------------------------------------
 

@@ -410,3 +410,12 @@ def test_made_by_name():
     env = warp_envs.make("bottleneck", num_envs=2, sims_per_step=2)
     assert (env.num_obs, env.num_actions, env.max_episode_steps) == (141, 20, 750)
     assert env.control_step == 1.0
+
+
+def test_networks_without_a_free_slot_are_told_of_once(caplog):
+    env = warp_envs.make("merge", num_envs=2, num_vehicles=5)
+    env.reset(seed=0)
+    for _ in range(60):
+        env.step(torch.zeros(2, env.num_actions))
+        env.detach()
+    assert caplog.text.count("all 5 slots of a network are taken") == 1
