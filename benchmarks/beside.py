@@ -82,7 +82,7 @@ def epoch(process: subprocess.Popen[str]) -> dict[str, float]:
 
 def main() -> None:
     """Print medians and quartiles of the ratios NEW / OLD."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("env")
