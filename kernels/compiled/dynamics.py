@@ -34,7 +34,7 @@ from kernels.compiled.algebra import (
     subtract,
 )
 from kernels.compiled.contact import ground_forces
-from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, Number, rank_one_terms
+from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, Number, bounds, rank_one_terms
 from kernels.compiled.passive import ball_pull, cord_forces, coupling_pulls, passive_wrenches
 from kernels.compiled.tracer import (
     Expression,
@@ -223,9 +223,9 @@ class Posture:
         link, q, qd = self.links[i], self.q[i][0], self.qd[i][0]
         least, most = link.servo_range
         force = applied - link.servo_kp * q - link.servo_kd * qd
-        if np.isfinite(least):
+        if bounds(least):
             force = maximum(force, least)
-        if np.isfinite(most):
+        if bounds(most):
             force = minimum(force, most)
         return force
 

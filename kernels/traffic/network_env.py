@@ -5,6 +5,7 @@ arrays over all vehicles, integers among them. Lanes, flows and counts are integ
 both precisions hold them exactly up to 16 million.
 """
 
+from functools import cache
 from typing import Any
 
 import warp as wp
@@ -91,6 +92,49 @@ def copy_drivers(driver_in: wp.array(dtype=Any), driver_out: wp.array(dtype=Any)
     """As they are before somebody enters."""
     i = wp.tid()
     driver_out[i] = driver_in[i]
+
+
+@cache
+def take_drivers(count: int) -> wp.Kernel:
+    """One thread a vehicle: its flow's numbers, `count` of them, its slot's where these are NaN."""
+
+    @wp.kernel(module="unique")
+    def take_each(
+        # In, flat:
+        flow_in: wp.array(dtype=wp.int32),  # [num_envs * vehicles], which stay
+        slot_driver_in: wp.array2d(dtype=Any),  # [num_envs, vehicles]
+        # Tables:
+        flow_driver: wp.array(dtype=Any),
+        # Out:
+        driver_out: wp.array(dtype=Any),
+    ):
+        i = wp.tid()
+        per_network = slot_driver_in.shape[1]
+        given = flow_driver[wp.max(flow_in[i], 0)]
+        own = slot_driver_in[i // per_network, i % per_network]
+        numbers = type(own)()
+        for k in range(wp.static(count)):
+            value = own[k]
+            if not wp.isnan(given[k]):
+                value = given[k]
+            numbers[k] = value
+        driver_out[i] = numbers
+
+    return take_each
+
+
+@wp.kernel(enable_backward=False)
+def hold_flows(flow_in: wp.array(dtype=wp.int32), flow_out: wp.array(dtype=wp.int32)):
+    """A copy for the adjoint to read."""
+    i = wp.tid()
+    flow_out[i] = flow_in[i]
+
+
+@wp.kernel(enable_backward=False)
+def lay_flat(driver_in: wp.array2d(dtype=Any), driver_out: wp.array(dtype=Any)):
+    """The numbers of each slot's driver, over all vehicles."""
+    env, v = wp.tid()
+    driver_out[env * driver_in.shape[1] + v] = driver_in[env, v]
 
 
 @wp.kernel

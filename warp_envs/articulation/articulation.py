@@ -17,10 +17,11 @@ from kernels.articulation import contact_forces as contact_kernels
 from kernels.articulation import dynamics as kernels
 from kernels.articulation.data import scratch_type
 from kernels.precision import precision_of
+from warp_envs.articulation.columns import NOTHING, SERVO
 from warp_envs.articulation.compiled import record_compiled_step
 from warp_envs.articulation.model import count_slots, rest_coordinates, robot_model, start_indices
 from warp_envs.articulation.parameters import Parameter, Parameters, Value, robot_parameters
-from warp_envs.articulation.varied_model import Rows, record_varied_model
+from warp_envs.articulation.varied_model import Rows, record_servos, record_varied_model
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
@@ -301,6 +302,20 @@ class Articulation:
         if parameters is None or not self.columns.any_of("com"):
             return self._model.com, 0
         return Rows(program, self.columns, parameters).centers(self.description), 1
+
+    def record_servos(
+        self, program: Program, bodies: Sequence[int], parameters: wp.array | None = None
+    ) -> tuple[wp.array, int]:
+        """As `record_masses`, of the servos on the joints of `bodies`, (rows, 4 of each body).
+
+        Of each kp, kd, least and greatest force.
+        """
+        varied = self.columns.any_of(*SERVO)
+        columns = self.columns if varied else NOTHING
+        if parameters is None or not varied:
+            parameters = wp.zeros((1, 1), dtype=self.scalar, device=program.device)
+        servos = record_servos(program, self.description, columns, parameters, bodies)
+        return servos, int(varied)
 
     def record_contact_forces(
         self,

@@ -83,6 +83,9 @@ _KINDS = {
     "limit_ke": _Kind("N m/rad or N/m"),
     "limit_kd": _Kind("N m s/rad or N s/m"),
     "gear": _Kind("N m or N", low=_ANY),
+    "kp": _Kind("N m/rad or N/m"),
+    "kd": _Kind("N m s/rad or N s/m"),
+    "force": _Kind("N m or N", positive=True),
 }
 
 

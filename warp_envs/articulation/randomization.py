@@ -10,7 +10,7 @@ import torch
 import warp as wp
 
 from kernels import randomization as kernels
-from warp_envs.articulation.columns import WIDTHS
+from warp_envs.articulation.columns import width_of
 from warp_envs.articulation.parameters import Parameter, Parameters, check_values, choose
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_flag, near_matches
@@ -117,13 +117,23 @@ class Draws:
             places = [
                 columns.start[key] + k
                 for key in parameters.chosen[name].keys
-                for k in range(WIDTHS[key[0]])
+                for k in range(width_of(key[0]))
             ]
             for place, low, high in zip(places, spread.low, spread.high, strict=True):
                 self._kind[place], self._draw[place] = KINDS[spread.kind], len(ends)
                 ends.append((low, high, spread.once))
         self._low, self._high, self._once = (np.array(part) for part in zip(*ends, strict=True))
         self.count = len(ends)
+
+    def centered(self, draws: torch.Tensor) -> torch.Tensor:
+        """Draws (num_envs, count) from -1 to 1 between their ends; 0 where these are one."""
+        low, high = (
+            torch.as_tensor(end, dtype=draws.dtype, device=draws.device)
+            for end in (self._low, self._high)
+        )
+        spread = high - low
+        whole = 2.0 * (draws - low) / spread.where(spread > 0.0, 1.0) - 1.0
+        return whole.where(spread > 0.0, 0.0)
 
     def record_draw(
         self, program: Program, rng: wp.array, first_rng: wp.array, draws: wp.array

@@ -39,14 +39,15 @@ class Drives:
         bodies: index of the body whose joint each action drives.
         slope: [N or N m], shape (num_actions,).
         bias: [N or N m], shape (num_actions,).
-        gear: of each motor whose force is proportional to it, else None.
+        gain: of each action the quantity that its slope and bias are proportional to, as
+            `warp_envs.articulation.columns` names it, and its value; None: none is.
     """
 
     description: RobotDescription
     bodies: list[int]
     slope: np.ndarray
     bias: np.ndarray
-    gear: list[float | None]
+    gain: list[tuple[tuple[str, int], float] | None]
 
 
 def find_drives(
@@ -76,18 +77,16 @@ def find_drives(
     found.update(chosen)
     names = _driven(description, joints, actuated, found)
     gears = _gears(gear, len(names))
-    drives, found_gears = [], []
-    for name, own in zip(names, gears, strict=True):
+    drives, gains = [], []
+    bodies = [places[name] for name in names]
+    for place, (name, own) in enumerate(zip(names, gears, strict=True)):
         actuator = found.get(name, Actuator(name=name, joint=name))
         if own is not None and name not in chosen:
             if actuator.kind != "motor":
                 raise ArgumentError("gear", f"{own}, but joint {name} has a servo", "null")
             actuator = replace(actuator, gear=own)
         drives.append(_drive(actuator, joints[name]))
-        bounded = bool(np.any(np.isfinite(actuator.force_range)))
-        scales = actuator.kind == "motor" and actuator.gear != 0.0 and not bounded
-        found_gears.append(actuator.gear if scales else None)
-    bodies = [places[name] for name in names]
+        gains.append(_gain(actuator, place, bodies[place], drives[-1][2]))
     servos = {body: joint for body, (_, _, joint) in zip(bodies, drives, strict=True)}
     parts = tuple(
         replace(body, joint=servos[index])
@@ -98,20 +97,52 @@ def find_drives(
     if any(a is not b for a, b in zip(parts, description.bodies, strict=True)):
         description = replace(description, bodies=parts)
     slope, bias = (np.array([drive[k] for drive in drives]) for k in (0, 1))
-    return Drives(description, bodies, slope, bias, found_gears)
+    return Drives(description, bodies, slope, bias, gains)
 
 
-def gear_parameters(drives: Drives) -> dict[str, Parameter]:
-    """The gears of motors as parameters: of each joint, and of all together."""
-    names = [drives.description.bodies[index].joint.name for index in drives.bodies]
-    gears = {i: gear for i, gear in enumerate(drives.gear) if gear is not None}
-    found = {
-        f"{names[i]}.gear": parameter(f"{names[i]}.gear", "gear", [gear], [("gear", i)], False)
-        for i, gear in gears.items()
+def _gain(
+    actuator: Actuator, place: int, body: int, joint: Joint
+) -> tuple[tuple[str, int], float] | None:
+    """What the force that an action asks for is proportional to."""
+    bounded = bool(np.any(np.isfinite(actuator.force_range)))
+    gains = {
+        "motor": (("gear", place), 0.0 if bounded else actuator.gear),
+        "position": (("servo_kp", body), joint.servo_kp),
+        "velocity": (("servo_kd", body), joint.servo_kd),
     }
-    if gears:
-        keys = [("gear", i) for i in gears]
-        found["gear"] = parameter("gear", "gear", list(gears.values()), keys, True)
+    found = gains.get(actuator.kind)
+    return found if found is not None and found[1] != 0.0 else None
+
+
+def drive_parameters(drives: Drives) -> dict[str, Parameter]:
+    """What can vary of the drives: of each joint, and of all together.
+
+    The gears of motors, the gains of servos and the greatest force of what is bounded alike either
+    way. Gains and forces are those at the joint, after the gear.
+    """
+    values: dict[str, dict[tuple[str, int], tuple[str, float]]] = {
+        kind: {} for kind in ("gear", "kp", "kd", "force")
+    }
+    for index, gain in zip(drives.bodies, drives.gain, strict=True):
+        joint = drives.description.bodies[index].joint
+        key, value = gain or (("", 0), 0.0)
+        if key[0] == "gear":
+            values["gear"][key] = (joint.name, value)
+        if key[0] == "servo_kp":
+            values["kp"][key] = (joint.name, value)
+        if key[0] in ("servo_kp", "servo_kd"):
+            values["kd"]["servo_kd", index] = (joint.name, joint.servo_kd)
+        least, most = joint.servo_range
+        if np.isfinite(most) and least == -most:
+            values["force"]["servo_force", index] = (joint.name, most)
+    found = {}
+    for kind, owners in values.items():
+        for key, (name, value) in owners.items():
+            label = f"{name}.{kind}"
+            found[label] = parameter(label, kind, [value], [key], False)
+        if owners:
+            defaults = [value for _, value in owners.values()]
+            found[kind] = parameter(kind, kind, defaults, owners, True)
     return found
 
 

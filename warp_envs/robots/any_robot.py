@@ -421,17 +421,15 @@ class RobotEnv(ArticulatedEnv):
     ) -> wp.array:
         """The actuators' forces (num_envs, num_actions) in a state that a step led to."""
         bodies = self._drives.bodies
-        joints = [self.articulation.description.bodies[index].joint for index in bodies]
-        servo = np.array([[j.servo_kp, j.servo_kd, *j.servo_range] for j in joints])
+        servo, stride = self.articulation.record_servos(program, bodies, state.parameters)
         coordinate = [self.articulation.q_start[index] for index in bodies]
         indices = [
             wp.array(values, dtype=wp.int32, device=program.device)
             for values in (self._driven, coordinate)
         ]
         force = program.array(action.shape, self.scalar)
-        inputs = [*indices, wp.array(servo, dtype=self.scalar, device=program.device)]
         joint_f = self._record_drive(program, before, action)
-        inputs += [joint_f, state["joint_q"], state["joint_qd"], force]
+        inputs = [*indices, servo, stride, joint_f, state["joint_q"], state["joint_qd"], force]
         program.launch(robot.actuator_forces, action.shape, inputs)
         return force
 

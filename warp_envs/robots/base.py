@@ -34,7 +34,7 @@ from warp_envs.declarations import (
     check_declared,
     check_widths,
 )
-from warp_envs.robots.actuators import find_drives, gear_parameters
+from warp_envs.robots.actuators import drive_parameters, find_drives
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.ground import Ground
@@ -160,7 +160,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         check_flag("implicit_damping", self.implicit_damping)
         description = replace(description, implicit_damping=self.implicit_damping)
         drives = find_drives(description, self.actuated, self.gear, self.actuators)
-        more = gear_parameters(drives)
+        more = drive_parameters(drives)
         known = {**robot_parameters(drives.description), **more}
         spreads = read_randomization(randomize, known)
         varied = choose(known, parameters, "parameters")
@@ -275,17 +275,17 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         slope, bias = np.zeros(nv), np.zeros(nv)
         slope[self._driven], bias[self._driven] = self._drives.slope, self._drives.bias
         column = np.full(nv, -1, dtype=np.int32)
-        for dof, i, gear in zip(self._driven, count(), self._drives.gear, strict=False):
-            of = self.articulation.columns.of("gear", i)
-            if of is not None and gear is not None:
+        for dof, gain in zip(self._driven, self._drives.gain, strict=True):
+            of = None if gain is None else self.articulation.columns.of(*gain[0])
+            if gain is not None and of is not None:
                 column[dof] = of.start
-                slope[dof], bias[dof] = slope[dof] / gear, bias[dof] / gear
+                slope[dof], bias[dof] = slope[dof] / gain[1], bias[dof] / gain[1]
         joint_f = program.array((self.num_envs, nv), self.scalar)
         inputs = [wp.array(actuator, dtype=wp.int32, device=program.device)]
         inputs += [wp.array(v, dtype=self.scalar, device=program.device) for v in (slope, bias)]
         kernel = robot.drive_joints
         if np.any(column >= 0):
-            kernel = robot.drive_joints_by_gear
+            kernel = robot.drive_joints_by_gain
             inputs += [wp.array(column, dtype=wp.int32, device=program.device), state.parameters]
         program.launch(kernel, joint_f.shape, [*inputs, action, joint_f])
         return joint_f
@@ -356,11 +356,16 @@ class ArticulatedEnv(DifferentiableVectorEnv):
 
     def get_parameters(self) -> dict[str, torch.Tensor]:
         """The values in force of those that vary, name -> (num_envs, *shape), drawn ones too."""
-        varied = self.varying.parameters
-        if varied is None:
-            return {}
-        (rows,) = self.varying.in_force(self._memory.get(DRAWS))
-        return varied.named(rows)
+        return self.varying.named(self._memory.get(DRAWS))
+
+    def _drawn(self) -> list[torch.Tensor]:
+        """The parameters drawn, and the delay of actions where that is."""
+        drawn = super()._drawn()
+        least, most = self._delay
+        if least < most:
+            delay = self._state[:, self._columns["action_delay"]].detach()
+            drawn.append(2.0 * (delay - least) / (most - least) - 1.0)
+        return drawn
 
     # What its numbers are -----------------------------------------------------------------------
 

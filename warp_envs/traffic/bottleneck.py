@@ -54,6 +54,7 @@ class BottleneckEnv(NetworkEnv):
     name = "bottleneck"
     max_episode_steps = 1500
     reward_terms = ("outflow",)
+    driver_numbers = FLOW_IDM
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class BottleneckEnv(NetworkEnv):
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of 0.5 s for which an action holds.
             autonomous: False: all drive as humans, whatever the action.
-            options: as `DifferentiableVectorEnv`.
+            options: as `NetworkEnv`.
 
         Raises:
             ValueError: an option out of range.

@@ -50,6 +50,7 @@ class MergeEnv(NetworkEnv):
     name = "merge"
     max_episode_steps = 750
     reward_terms = ("speed", "headway")
+    driver_numbers = human_driver = HUMAN_IDM
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class MergeEnv(NetworkEnv):
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of 0.5 s for which an action holds.
             autonomous: False: all drive as humans, whatever the action.
-            options: as `DifferentiableVectorEnv`.
+            options: as `NetworkEnv`.
 
         Raises:
             ValueError: an option out of range.
@@ -201,8 +202,6 @@ class MergeEnv(NetworkEnv):
         return float(sum(self._tables.lengths["lane_length"]))
 
     # What controllers, figures and a recorder ask -----------------------------------------------
-
-    human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Own speed, the leader's [m/s] and the gap [m], (n, num_controlled), of observations."""

@@ -14,8 +14,9 @@ from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
 from warp_envs.checks import check_flag, check_integer, check_number, check_positive
 from warp_envs.traffic.car_following import equilibrium_speed
+from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.programs import driver_type
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+from warp_envs.vector_env import Arrays
 
 # Wu et al. (2022, IEEE Trans. Robotics 38, 1270) and the published configuration of their Flow.
 HUMAN_IDM: dict[str, float] = {
@@ -38,7 +39,7 @@ SPEED_WEIGHT = 4.0 / 20.0
 ACTION_WEIGHT = 4.0
 
 
-class RingEnv(DifferentiableVectorEnv):
+class RingEnv(HumanDriversEnv):
     """An autonomous car and 21 human ones on a ring of one lane, 220 to 270 m long.
 
     The single-lane ring of Wu et al. (2022), after the experiments of Sugiyama et al. (2008) and
@@ -68,6 +69,7 @@ class RingEnv(DifferentiableVectorEnv):
     num_obs = 3
     max_episode_steps = 3000
     reward_terms = ("speed", "action")
+    driver_numbers = human_driver = HUMAN_IDM
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class RingEnv(DifferentiableVectorEnv):
             fail_safe: bound the autonomous car's acceleration by that of `SAFE_IDM`.
             autonomous: False: car 0 drives as the others, whatever the action, which the reward
                 still counts.
-            options: as `DifferentiableVectorEnv`.
+            options: as `HumanDriversEnv`.
 
         Raises:
             ValueError: an option out of range.
@@ -119,6 +121,7 @@ class RingEnv(DifferentiableVectorEnv):
         check_flag("fail_safe", fail_safe)
         check_flag("autonomous", autonomous)
         self.num_vehicles = num_vehicles
+        self.num_slots, self.first_human = cars, int(autonomous)
         self.min_ring_length, self.max_ring_length = min_ring_length, max_ring_length
         self.noise, self.warm_up_steps = noise, warm_up_steps
         self.max_acceleration, self.sims_per_step = max_acceleration, sims_per_step
@@ -136,7 +139,8 @@ class RingEnv(DifferentiableVectorEnv):
         scalar, shape = self.scalar, state["x"].shape
         rng = self.step_random_numbers(program)
         self._touching = program.array(self.num_envs, wp.bool, requires_grad=False)
-        drivers = [self._driver(HUMAN_IDM), self._driver(SAFE_IDM)]
+        safe = driver_type(IDM, scalar)(*[SAFE_IDM[n.name] for n in IDM.numbers])
+        drivers = [self.record_drivers(program, state.parameters), safe]
         settings = [scalar(self.max_acceleration), self.autonomous, self.fail_safe, scalar(DT)]
         length = scalar(HUMAN_IDM["length"])
         for substep in range(self.sims_per_step):
@@ -181,15 +185,11 @@ class RingEnv(DifferentiableVectorEnv):
         scalar = self.scalar
         sizes = [scalar(s) for s in (self.min_ring_length, self.max_ring_length, BUNCHING)]
         warm_up = [scalar(self.noise), self.warm_up_steps, scalar(DT)]
-        inputs = [rng, *sizes, self._driver(HUMAN_IDM), *warm_up, *state.values()]
+        drivers = self.record_drivers(program, state.parameters)
+        inputs = [rng, *sizes, drivers, *warm_up, *state.values()]
         program.launch(ring.start, self.num_envs, inputs)
 
-    def _driver(self, numbers: dict[str, float]) -> Any:
-        return driver_type(IDM, self.scalar)(*[numbers[n.name] for n in IDM.numbers])
-
     # What controllers and figures ask -----------------------------------------------------------
-
-    human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Own speed, the leader's [m/s] and the gap [m], (n, 1), of observations (n, 3)."""
@@ -198,11 +198,21 @@ class RingEnv(DifferentiableVectorEnv):
         return speed, speed + difference, gap
 
     def equilibrium_speed(self) -> torch.Tensor:
-        """The speed [m/s] of human cars evenly spaced on each ring, (num_envs,), double."""
-        spacing = self.get_state()["ring_length"][:, 0].double() / (self.num_vehicles + 1)
-        gap = spacing - HUMAN_IDM["length"]
-        numbers = {n.name: HUMAN_IDM[n.name] for n in IDM.parameters}
-        return equilibrium_speed(IDM, gap, **numbers)
+        """The speed [m/s] at which human cars fill each ring, (num_envs,), double.
+
+        All of them drive as fast as each other; where drivers differ their gaps do, too.
+        """
+        cars = self.num_vehicles + 1
+        gaps = self.get_state()["ring_length"][:, 0].double() - cars * HUMAN_IDM["length"]
+        numbers: dict[str, Any] = {n.name: HUMAN_IDM[n.name] for n in IDM.parameters}
+        varied = self.get_parameters()
+        if not varied:
+            return equilibrium_speed(IDM, gaps / cars, **numbers)
+        of_car = [torch.full((len(gaps), cars), x, dtype=torch.float64) for x in numbers.values()]
+        numbers = dict(zip(numbers, of_car, strict=True))
+        for name, values in varied.items():
+            numbers[name][:, self.first_human :] = values.detach().cpu().double()
+        return _common_speed(gaps.cpu(), **numbers).to(gaps.device)
 
     # What a recorder reads ----------------------------------------------------------------------
 
@@ -245,3 +255,27 @@ class RingEnv(DifferentiableVectorEnv):
         angle = state["x"].detach() / radius
         place = [radius * angle.cos(), radius * angle.sin()]
         return torch.stack([*place, angle + 0.5 * math.pi], dim=-1)
+
+
+def _common_speed(
+    room: torch.Tensor,
+    v0: torch.Tensor,
+    T: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    s0: torch.Tensor,
+    delta: torch.Tensor,
+) -> torch.Tensor:
+    """The speed (n,) at which the IDM's gaps (n, cars) add up to `room` (n,), by bisection.
+
+    At a common speed v, dv/dt = 0 where s = (s0 + v T) / sqrt(1 - (v / v0)^delta). Neither a nor b
+    matters.
+    """
+    low, high = torch.zeros_like(room), v0.min(dim=1).values
+    for _ in range(60):
+        speed = 0.5 * (low + high)
+        v = speed[:, None]
+        gaps = (s0 + v * T) / (1.0 - (v / v0) ** delta).sqrt()
+        wider = gaps.sum(dim=1) < room
+        low, high = torch.where(wider, speed, low), torch.where(wider, high, speed)
+    return 0.5 * (low + high)
