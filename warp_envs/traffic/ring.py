@@ -61,7 +61,9 @@ class RingEnv(HumanDriversEnv):
 
     State: ``x`` [m] in [0, ring_length) and ``speed`` [m/s], (num_envs, num_vehicles + 1),
     ``ring_length`` [m], (num_envs, 1). Everything is differentiable in these and in actions, where
-    the fail-safe binds with the gradient of its own.
+    the fail-safe binds with the gradient of its own. To a critic, the ring's length is one of the
+    numbers drawn for an episode (``randomize_observed="critic"``): it sets the speed that can be
+    had, and the observation does not tell it.
     """
 
     name = "ring"
@@ -188,6 +190,12 @@ class RingEnv(HumanDriversEnv):
         drivers = self.record_drivers(program, state.parameters)
         inputs = [rng, *sizes, drivers, *warm_up, *state.values()]
         program.launch(ring.start, self.num_envs, inputs)
+
+    def _drawn(self) -> list[torch.Tensor]:
+        length = self._split_state()["ring_length"].detach()
+        middle = 0.5 * (self.min_ring_length + self.max_ring_length)
+        half = max(self.max_ring_length - middle, 1e-3)  # rings may all be as long
+        return [(length - middle) / half, *super()._drawn()]
 
     # What controllers and figures ask -----------------------------------------------------------
 
