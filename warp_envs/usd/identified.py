@@ -184,7 +184,7 @@ def _unsaid(
             )
             why = "its file says it in another way"
             if quantity in _DRIVES:
-                why = "env.actuators says it"
+                why = f"env.{'gear' if quantity == 'gear' else 'actuators'} says it"
             notes.append(f"{owner}{_DRIVES.get(quantity, quantity)} is not in the layer: {why}")
     return notes
 
