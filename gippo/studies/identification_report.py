@@ -21,6 +21,7 @@ from gippo.studies.identification import (
     bounded_parameters,
     identify,
 )
+from gippo.studies.recorded_rates import check_rates
 from gippo.studies.recordings import Recording, read_recording
 from warp_envs.registry import make
 from warp_envs.robots.base import ArticulatedEnv
@@ -52,7 +53,9 @@ def identify_robot(
     options = {**options, "parameters": settings.fit, "max_speed": None}
     for name, nothing in (("randomize", None), ("action_delay", 0), ("observation_noise", 0.0)):
         options[name] = nothing
-    recording = read_recording(Path(str(settings.data)), recorded_columns(_robot(options, 1)))
+    path, robot = Path(str(settings.data)), _robot(options, 1)
+    recording = read_recording(path, recorded_columns(robot))
+    check_rates(recording, robot.articulation.description.bodies, f"data: {path}")
     steps = max(1, math.ceil(recording.interval / float(options["control_step"]) - 1e-9))
     options["control_step"] = recording.interval / steps
     first = recording.windows(settings.window)

@@ -23,9 +23,9 @@ from warp_envs.vector_env import DRAWS, DifferentiableVectorEnv
 class HumanDriversEnv(DifferentiableVectorEnv):
     """Traffic of human drivers after the IDM, all alike but for what `parameters` say.
 
-    A subclass says before `__init__` what the numbers of its drivers are, `driver_numbers`, how many
-    vehicles a road has, `num_slots`, and which of them, the last ones, have a human driver with
-    numbers of its own, from `first_human` on. It reads them by `record_drivers`.
+    A subclass says before `__init__` what the numbers of its drivers are, `driver_numbers`, how
+    many vehicles a road has, `num_slots`, and which of them, the last ones, have a human driver
+    with numbers of its own, from `first_human` on. It reads them by `record_drivers`.
     """
 
     driver_numbers: Mapping[str, float]

@@ -220,7 +220,7 @@ class RingEnv(HumanDriversEnv):
         numbers = dict(zip(numbers, of_car, strict=True))
         for name, values in varied.items():
             numbers[name][:, self.first_human :] = values.detach().cpu().double()
-        return _common_speed(gaps.cpu(), **numbers).to(gaps.device)
+        return _common_speed(gaps.cpu(), numbers).to(gaps.device)
 
     # What a recorder reads ----------------------------------------------------------------------
 
@@ -265,25 +265,18 @@ class RingEnv(HumanDriversEnv):
         return torch.stack([*place, angle + 0.5 * math.pi], dim=-1)
 
 
-def _common_speed(
-    room: torch.Tensor,
-    v0: torch.Tensor,
-    T: torch.Tensor,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    s0: torch.Tensor,
-    delta: torch.Tensor,
-) -> torch.Tensor:
+def _common_speed(room: torch.Tensor, numbers: dict[str, torch.Tensor]) -> torch.Tensor:
     """The speed (n,) at which the IDM's gaps (n, cars) add up to `room` (n,), by bisection.
 
     At a common speed v, dv/dt = 0 where s = (s0 + v T) / sqrt(1 - (v / v0)^delta). Neither a nor b
     matters.
     """
-    low, high = torch.zeros_like(room), v0.min(dim=1).values
+    low, high = torch.zeros_like(room), numbers["v0"].min(dim=1).values
     for _ in range(60):
         speed = 0.5 * (low + high)
         v = speed[:, None]
-        gaps = (s0 + v * T) / (1.0 - (v / v0) ** delta).sqrt()
+        free = 1.0 - (v / numbers["v0"]) ** numbers["delta"]
+        gaps = (numbers["s0"] + v * numbers["T"]) / free.sqrt()
         wider = gaps.sum(dim=1) < room
         low, high = torch.where(wider, speed, low), torch.where(wider, high, speed)
     return 0.5 * (low + high)

@@ -108,9 +108,11 @@ def test_what_a_motion_does_not_tell_has_no_finite_error(arm):
     still = {**arrays, "joint_q": 0.0 * arrays["joint_q"], "joint_qd": 0.0 * arrays["joint_qd"]}
     np.savez(folder / "still.npz", **{**still, "action": 0.0 * arrays["action"]})
     recording = read_recording(folder / "still.npz", columns_of(folder))
-    fitted_to, held_out = shot(folder, recording, starts=1)
+    fitted_to, held_out = shot(folder, recording)
     found = identify(fitted_to, held_out, bounded_parameters(fitted_to.env, {}), iterations=3)
     assert all(np.isinf(item.error) for item in found.fitted)
+    for item in found.fitted:  # and stays as the file has it, wherever a start was
+        assert item.value == pytest.approx(GUESS[NAMES[item.name]], rel=1e-6)
 
 
 def test_the_command_writes_the_robot_it_found(arm, capsys, monkeypatch):
