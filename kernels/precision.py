@@ -43,9 +43,7 @@ def precision_of(scalar: type) -> Precision:
     )
 
 
-def by_precision(
-    function: Callable, enable_backward: bool | None = None
-) -> dict[type, wp.Kernel]:
+def by_precision(function: Callable, enable_backward: bool | None = None) -> dict[type, wp.Kernel]:
     """A generic kernel for each scalar type, in a module of its own.
 
     A module is compiled as a whole and again whenever one of its generic kernels meets new types;

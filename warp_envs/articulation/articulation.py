@@ -350,12 +350,11 @@ class Articulation:
             pressure: its part along the ground's normal [N], (num_envs, contacts).
             parameters: the numbers that vary, (num_envs, columns.count), where any do.
         """
-        scratch = self._scratch(program, 1)
+        model, scratch = self._record_model(program, parameters), self._scratch(program, 1)
         program.launch(
             contact_kernels.touching_points[self.scalar],
             self.num_envs,
-            [self._record_model(program, parameters), joint_q, joint_qd, scratch]
-            + [force, point, pressure],
+            [model, joint_q, joint_qd, scratch, force, point, pressure],
         )
 
     # Inside -------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ class GroundContacts:
         device = wp.device_to_torch(robot.device)
         mine = np.array(self.bodies, dtype=int)[:, None] == owners
         self._mine = torch.tensor(mine, dtype=robot.dtype, device=device)
-        self._widths = (robot.nq, robot.nv)
+        varying = [robot.columns.count] if robot.columns.keys else []
+        self._widths = [robot.nq, robot.nv, *varying]
         self._robot = Articulation.from_description(
             robot.description,
             _ROWS,
@@ -57,11 +58,9 @@ class GroundContacts:
             self._touch = self._make_touch()
         missing = -len(states) % _ROWS
         rows = torch.cat([states, states[-1:].expand(missing, -1)])
-        q, qd = self._widths
-        varied = rows.shape[1] - q - qd
         found = []
         for block in rows.split(_ROWS):
-            parts = block.split([q, qd, varied] if varied else [q, qd], dim=1)
+            parts = block.split(self._widths, dim=1)
             force, point, pressure = self._touch(*(part.contiguous() for part in parts))
             total = pressure @ self._mine.T
             moment = torch.einsum("rc,rci,bc->rbi", pressure, point, self._mine)
@@ -76,13 +75,8 @@ class GroundContacts:
         def rows(*shape: int) -> wp.array:
             return program.array((_ROWS, *shape), robot.scalar, requires_grad=False)
 
-        given = [rows(width) for width in (*self._widths, *_counts(robot))]
+        given = [rows(width) for width in self._widths]
         found = [rows(count, 3), rows(count, 3), rows(count)]
         with program.without_gradient():
             robot.record_touching(program, *given[:2], *found, *given[2:])
         return program.function(given, found)
-
-
-def _counts(robot: Articulation) -> list[int]:
-    """How many numbers vary, if any do."""
-    return [robot.columns.count] if robot.columns.keys else []

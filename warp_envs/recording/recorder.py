@@ -27,7 +27,14 @@ from pxr import Sdf, UsdUtils
 
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.recording.road import LaneRoads, Road
-from warp_envs.recording.scenes import NOTHING_TOUCHES, Recorded, RobotScene, Scene, Touching, TrafficScene
+from warp_envs.recording.scenes import (
+    NOTHING_TOUCHES,
+    Recorded,
+    RobotScene,
+    Scene,
+    Touching,
+    TrafficScene,
+)
 
 SUFFIXES = (".usdc", ".usda", ".usdz")
 
@@ -225,7 +232,7 @@ class RolloutRecorder:
             raise ArgumentError("env", name, "one with bodies or vehicles to record")
         self._scene: Scene = scene
         self.fps = 1.0 / float(env.control_step) if fps is None else _check_fps(fps)
-        self._terms = tuple(getattr(env, "reward_terms", ())) if detailed else ()
+        self._terms: tuple[str, ...] = tuple(getattr(env, "reward_terms", ())) if detailed else ()
         # Of each environment and frame, after its poses: name -> numbers
         self._widths = {
             "action": int(getattr(env, "num_actions", 0)),
@@ -407,11 +414,10 @@ class RolloutRecorder:
 
         def recorded(number: int) -> Recorded:
             rows = spool.columns(number * per_env, (number + 1) * per_env)
-            poses, *parts = np.split(rows, starts, axis=1)
-            signals = dict(zip(self._widths, parts, strict=True))
-            contacts = signals.pop("contacts")
-            signals = {name: v for name, v in signals.items() if needs[name] in self._given}
-            return Recorded(poses, signals, self._terms, contacts)
+            ends = zip(self._widths, starts, widths, strict=True)
+            parts = {name: rows[:, start : start + width] for name, start, width in ends}
+            signals = {name: parts[name] for name, needed in needs.items() if needed in self._given}
+            return Recorded(rows[:, : starts[0]], signals, self._terms, parts["contacts"])
 
         track = spool.columns(spool.width - 3, spool.width)
         pieces = self._scene.build(layer, self.fps, track, recorded)

@@ -201,7 +201,8 @@ class RobotScene(Scene):
             folder: where the recording will be.
             posable: whether the environment is a `PosableRobotSource`.
             ground: what the robots stand on; None: a floor below everything, at z = 0 at most.
-            touching: of what contacts are recorded; then the environment is a `TouchingRobotSource`.
+            touching: what is recorded of contacts, by which the environment is a
+                `TouchingRobotSource`.
         """
         super().__init__(indices)
         self.ground = ground

@@ -5,7 +5,7 @@
 | `gippo:action` | float[] |
 | `gippo:reward`, `gippo:return` | float |
 | `gippo:rewardTerms`, `gippo:rewardTermNames` | float[] in each frame, and what they are |
-| `gippo:contactForces`, `gippo:contactPoints` | float3[]: force [N] and place [m] in the environment |
+| `gippo:contactForces`, `gippo:contactPoints` | float3[]: forces [N] and where [m] |
 | `gippo:contactBodies` | the bodies they belong to, as paths from the environment's prim |
 | `gippo:weight` | the force that holds the robot up at rest [N] |
 """

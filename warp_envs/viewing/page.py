@@ -58,13 +58,14 @@ def write_page(
         scenes.append({"title": name, **_describe(playback, packer)})
         where = f"{name}: " if len(paths) > 1 else ""
         problems += [where + line for line in playback.problems]
+    described = json.dumps(scenes, separators=(",", ":"), allow_nan=False)
     filled = {
         "TITLE": html.escape(", ".join(titles)),
         "STYLE": _part("page.css"),
         "THREE": _part("three.module.js"),
         "NUMBERS": packer.text(),
         # Nothing in it may end the script it stands in.
-        "SCENES": json.dumps(scenes, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "SCENES": described.replace("<", "\\u003c"),
         "SCRIPT": "\n".join(map(_part, SCRIPTS)),
     }
     pieces = _part("page.html").split("@")

@@ -6,6 +6,7 @@ What is not as `warp_envs.recording.signals` writes it is left out, and told of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pxr import Tf, Usd, UsdGeom
@@ -106,7 +107,7 @@ class Told:
     def _read_forces(self, env: Usd.Prim) -> tuple[list[str], np.ndarray, np.ndarray, float]:
         """Bodies, forces and places (frames, bodies, 3) in the environment, and the weight."""
         bodies = _names(env, "gippo:contactBodies", _MOST_FORCES)
-        weight = env.GetAttribute("gippo:weight").Get() if env.HasAttribute("gippo:weight") else None
+        weight = _value(env, "gippo:weight")
         if not isinstance(weight, float) or not 0.0 < weight <= FAR:
             raise refuse(env, f"gippo:weight = {weight}, which is no force")
         shape = (len(bodies), 3)
@@ -144,15 +145,18 @@ class Told:
         return size if 0.0 < size <= FAR else 1.0
 
 
+def _value(env: Usd.Prim, attribute: str) -> Any:
+    return env.GetAttribute(attribute).Get() if env.HasAttribute(attribute) else None
+
+
 def _names(env: Usd.Prim, attribute: str, most: int) -> list[str]:
     """Different names.
 
     Raises:
         ArgumentError: they are none, too many or not names.
     """
-    value = env.GetAttribute(attribute).Get() if env.HasAttribute(attribute) else None
     try:
-        names = [str(name) for name in value or ()]
+        names = [str(name) for name in _value(env, attribute) or ()]
     except TypeError:
         names = []
     if not 0 < len(names) <= most or len(set(names)) < len(names):

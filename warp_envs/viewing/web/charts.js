@@ -176,12 +176,13 @@ class Terms extends Chart {
     super(figure, named.map(([, quantity]) => quantity));
     this.hasReward = Boolean(reward);
     this.dot = 2.5;
-    this.names = named.map(([name]) => name);
-    this.entries = this.names.map((name, i) => {
+    this.values = named.map(([name], i) => {
       const entry = document.createElement("span");
+      const value = document.createElement("i"); // as wide as any, so that nothing moves
       entry.style.setProperty("--color", this.color(i));
+      entry.append(`${name} `, value);
       this.caption.append(entry);
-      return entry;
+      return value;
     });
   }
 
@@ -190,7 +191,7 @@ class Terms extends Chart {
     return number < 0 ? "#1c2733" : TERM_COLORS[number % TERM_COLORS.length];
   }
 
-  tell(i, value) { this.entries[i].textContent = `${this.names[i]} ${value}`; }
+  tell(i, value) { this.values[i].textContent = value; }
 
   lines(ink) {
     this.quantities.forEach(({ scene, chosen }, i) => this.line(ink, scene, chosen, this.color(i), 1.2));
