@@ -344,6 +344,34 @@ class Articulation:
             repeated=True,
         )
 
+    def record_touching(
+        self,
+        program: Program,
+        joint_q: wp.array,
+        joint_qd: wp.array,
+        force: wp.array,
+        point: wp.array,
+        pressure: wp.array,
+        parameters: wp.array | None = None,
+    ) -> None:
+        """Append the ground's force at each contact of `robot_contacts`, without gradients.
+
+        Args:
+            program: where the launch and its scratch arrays go.
+            joint_q: coordinates, (num_envs, nq).
+            joint_qd: velocities, (num_envs, nv).
+            force: in world axes [N], zero where nothing touches, (num_envs, contacts, 3).
+            point: where in the world [m], (num_envs, contacts, 3).
+            pressure: its part along the ground's normal [N], (num_envs, contacts).
+            parameters: the numbers that vary, (num_envs, columns.count), where any do.
+        """
+        model, scratch = self._record_model(program, parameters), self._scratch(program, 1)
+        program.launch(
+            contact_kernels.touching_points[self.scalar],
+            self.num_envs,
+            [model, joint_q, joint_qd, scratch, force, point, pressure],
+        )
+
     # Inside -------------------------------------------------------------------------------------
 
     def _given(self) -> list[torch.Tensor]:

@@ -20,6 +20,7 @@ from kernels.robots import delay, noise
 from kernels.robots import shared as robot
 from warp_envs.articulation.anatomy import SINGLE
 from warp_envs.articulation.articulation import Articulation
+from warp_envs.articulation.ground_contacts import GroundContacts
 from warp_envs.articulation.parameters import Parameter, Value, choose, robot_parameters
 from warp_envs.articulation.randomization import Draws, read_randomization
 from warp_envs.articulation.stiffness import advised_substeps
@@ -418,6 +419,24 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         rows = torch.cat([joint_positions, joint_positions[:1].expand(missing, -1)])
         poses = [self._posed.body_poses(part) for part in rows.split(self._posed.num_envs)]
         return torch.cat(poses)[:count]
+
+    @property
+    def weight(self) -> float:
+        """Of the robot as its file has it, and so the force that holds it up at rest [N]."""
+        description = self.articulation.description
+        mass = sum(body.mass for body in description.bodies)
+        return float(mass * np.linalg.norm(description.gravity))
+
+    @cached_property
+    def ground_contacts(self) -> GroundContacts:
+        """Which bodies can touch the ground, and how it holds them in states."""
+        return GroundContacts(self.articulation)
+
+    def contact_states(self) -> torch.Tensor:
+        """Of what the ground's forces follow, a new tensor (num_envs, n) for `ground_contacts`."""
+        state = self._split_state()
+        varied = self.varying.in_force(self._memory.get(DRAWS))
+        return torch.cat([state["joint_q"], state["joint_qd"], *varied], dim=1).detach()
 
     @cached_property
     def _posed(self) -> Articulation:
