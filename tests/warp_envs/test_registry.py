@@ -109,7 +109,7 @@ def test_an_error_inside_the_module_is_its_own(tmp_path, monkeypatch):
 
 
 def test_options_come_with_their_defaults():
-    robots = {"compiled": None, "parameters": (), "randomize": None, "action_delay": 0}
+    robots = {"compiled": None, "mass_matrix_every": 1, "parameters": (), "randomize": None, "action_delay": 0}
     robots["observation_noise"] = 0.0
     assert env_options("cartpole") == {"max_episode_steps": 240, **robots}
     assert env_options("robot")["asset"] is inspect.Parameter.empty
