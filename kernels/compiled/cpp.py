@@ -12,6 +12,7 @@ finds them: the forward launch must have run last, as `warp_envs.bridge.program.
 
 from collections.abc import Mapping, Sequence
 
+from kernels.compiled.held import HeldStepEquations
 from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
 from kernels.compiled.tracer import Node, Op, live
@@ -326,10 +327,17 @@ def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     """The step in C++, in "float" or "double", `lanes` environments a vector (None: as fit)."""
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    groups = _groups([equations.enter, equations.substep, equations.leave])
+    blocks = [equations.enter, equations.substep, equations.leave]
     varied = {"p": equations.num_parameters} if equations.num_parameters else {}
     coordinates = {"q": nq, **varied}
     sizes = {"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied}
+    renewed = ""
+    if isinstance(equations, HeldStepEquations):
+        blocks.append(equations.hold)
+        sizes["held"] = max(equations.num_held, 1)
+        hold = statements(equations.hold, suffix, sizes)
+        renewed = _where(f"step % {equations.every} == 0", hold)
+    groups = _groups(blocks)
     return f"""{_prelude(scalar, lanes, groups)}
     V {_declared(sizes)}, dt[1] = {{V(length)}};
     gather(all_q, joint_q.data, {nq});
@@ -343,7 +351,7 @@ def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
         keep(first, all_q, {nq});
         keep(first + {nq}, all_qd, {nv});
         if (step == substeps)
-            break;
+            break;{renewed}
 {statements(equations.substep, suffix, sizes)}
         keep(first + {nq + nv}, all_qdd, {nv});
     }}
@@ -353,6 +361,11 @@ def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     scatter(next_joint_q.data, all_q, {nq}, false);
     scatter(next_joint_qd.data, all_qd, {nv}, false);
 """
+
+
+def _where(condition: str, *code: str) -> str:
+    """Code that runs in some substeps."""
+    return "\n".join([f"\n        if ({condition}) {{", *code, "        }"])
 
 
 def _gathered(varied: Mapping[str, int]) -> str:
@@ -385,15 +398,28 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     """The step's adjoint; arguments as for `forward_source`."""
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    groups = _groups([equations.leave_reverse, equations.substep_reverse, equations.enter_reverse])
+    blocks = [equations.leave_reverse, equations.substep_reverse, equations.enter_reverse]
     count = equations.num_parameters
     varied = {"p": count} if count else {}
     adjoint = {"adj_p": count} if count else {}
     coordinates = {"q": nq, "adj_q": nq, **varied, **adjoint}
     sizes = {**coordinates, "qd": nv, "f": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
     zeros, added = _adjoint_of_varied(count)
+    held, renewed, entered = {}, "", ""
+    if isinstance(equations, HeldStepEquations):
+        every = equations.every
+        blocks += [equations.hold, equations.hold_reverse]
+        held = {"held": max(equations.num_held, 1)}
+        sizes |= {**held, "adj_held": max(equations.num_adj_held, 1)}
+        zeros += f"\n    V all_adj_held[GROUPS * {sizes['adj_held']}] = {{}};"
+        last = f"step == substeps - 1 || step % {every} == {every - 1}"
+        recalled = f"            recall((size_t)(step - step % {every}) * {nq + 2 * nv}, all_q, {nq});"
+        renewed = _where(last, recalled, statements(equations.hold, suffix, sizes))
+        entered = statements(equations.hold_reverse, suffix, sizes)
+        entered = _where(f"step % {every} == 0", entered)
+    groups = _groups(blocks)
     return f"""{_prelude(scalar, lanes, groups)}
-    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied})}, dt[1] = {{V(length)}};
+    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied, **held})}, dt[1] = {{V(length)}};
     V all_adj_q[GROUPS * {nq}] = {{}}, all_adj_qd[GROUPS * {nv}] = {{}};
     V all_adj_f[GROUPS * {nv}] = {{}};{zeros}
     // an array's gradient is what the launch names, else its own; without either it is zero
@@ -410,11 +436,11 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
 {statements(equations.leave_reverse, suffix, coordinates)}
     }}
     for (int step = substeps - 1; step >= 0; --step) {{
-        const size_t first = (size_t)step * {nq + 2 * nv};
+        const size_t first = (size_t)step * {nq + 2 * nv};{renewed}
         recall(first, all_q, {nq});
         recall(first + {nq}, all_qd, {nv});
         recall(first + {nq + nv}, all_qdd, {nv});
-{statements(equations.substep_reverse, suffix, sizes)}
+{statements(equations.substep_reverse, suffix, sizes)}{entered}
     }}
     gather(all_q, joint_q.data, {nq});
     {{

@@ -85,7 +85,7 @@ class Block:
     values: tuple[Expression, ...]
 
 
-def _block(**arrays: Vector) -> Block:
+def block(**arrays: Vector) -> Block:
     """What is stored to each array; elements that keep their value are left out."""
     stores = [
         ((array, i), value)
@@ -94,6 +94,12 @@ def _block(**arrays: Vector) -> Block:
         if value.node.payload != (array, i)
     ]
     return Block(tuple(target for target, _ in stores), tuple(value for _, value in stores))
+
+
+def through(mechanism: Mechanism, served: Vector, free: Vector) -> Vector:
+    """Adjoints of applied forces: where a servo may stop one from getting through, `served`."""
+    bounded = [link.has_servo for link in mechanism.links for _ in range(NV[link.kind])]
+    return [a if b else c for b, a, c in zip(bounded, served, free, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,9 @@ class StepEquations:
     qdd. The reverse blocks turn the adjoints after into those before, given q, qd (and qdd) from
     before; `adj_f` and `adj_p` accumulate.
     """
+
+    every: int = 1
+    """Substeps from one mass matrix to the next; see `kernels.compiled.held`."""
 
     def __init__(self, mechanism: Mechanism, variation: Variation | None = None) -> None:
         """Trace all blocks."""
@@ -145,7 +154,7 @@ class StepEquations:
         outside = function(mechanism, q)
         found = gradient(outside, adjoint, q + p)
         adj_p = add(trace.inputs("adj_p", len(p)), found[self.nq :])
-        return _block(q=outside), _block(adj_q=found[: self.nq], adj_p=adj_p)
+        return block(q=outside), block(adj_q=found[: self.nq], adj_p=adj_p)
 
     def _substep(self, mechanism: Mechanism) -> Block:
         trace = Trace()
@@ -154,7 +163,7 @@ class StepEquations:
         posture = Posture(mechanism, q, qd)
         qdd = posture.solve(posture.factor(), posture.net_forces(trace.inputs("f", self.nv)))
         next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
-        return _block(q=next_q, qd=next_qd, qdd=qdd)
+        return block(q=next_q, qd=next_qd, qdd=qdd)
 
     def _substep_reverse(self, mechanism: Mechanism) -> Block:
         trace = Trace()
@@ -172,9 +181,7 @@ class StepEquations:
         found = gradient([power], [-1.0], q + qd + f + p, held=multipliers)
         found, varied = found[: self.nq + 2 * self.nv], found[self.nq + 2 * self.nv :]
         state = add(state, found[: self.nq + self.nv])
-        # a servo may stop what is applied from getting through
-        served = [link.has_servo for link in mechanism.links for _ in range(NV[link.kind])]
-        through = zip(served, found[self.nq + self.nv :], multipliers, strict=True)
-        adj_f = add(trace.inputs("adj_f", self.nv), [a if s else b for s, a, b in through])
+        applied = through(mechanism, found[self.nq + self.nv :], multipliers)
+        adj_f = add(trace.inputs("adj_f", self.nv), applied)
         adj_p = add(trace.inputs("adj_p", len(p)), varied)
-        return _block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f, adj_p=adj_p)
+        return block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f, adj_p=adj_p)

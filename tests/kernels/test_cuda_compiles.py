@@ -30,6 +30,18 @@ def compiled_control_step(dtype):
     step_function(robot, compiled=True)(q, qd, qd)
 
 
+def held_control_step(dtype):
+    robot = Articulation(robots.hopper(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    step_function(robot, every=16)(q, qd, qd)
+
+
+def compiled_held_control_step(dtype):
+    robot = Articulation(robots.hopper(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    step_function(robot, compiled=True, every=16)(q, qd, qd)
+
+
 def control_step_in_pieces(dtype):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpp, "LONGEST", 0)
@@ -85,6 +97,8 @@ USES = [
     (compiled_control_step, 80),
     (compiled_control_step, 90),
     (compiled_control_step, 100),
+    (held_control_step, 90),
+    (compiled_held_control_step, 100),
     (control_step_in_pieces, 80),
     (control_step_in_pieces, 100),
     (environment("ackley"), 100),

@@ -16,6 +16,7 @@ import warp as wp
 from kernels.articulation import contact_forces as contact_kernels
 from kernels.articulation import dynamics as kernels
 from kernels.articulation.data import scratch_type
+from kernels.articulation.held import held_control_step, held_type
 from kernels.precision import precision_of
 from warp_envs.articulation.columns import NOTHING, SERVO
 from warp_envs.articulation.compiled import record_compiled_step
@@ -203,6 +204,7 @@ class Articulation:
         substeps: int,
         parameters: wp.array | None = None,
         compiled: bool | None = None,
+        mass_matrix_every: int = 1,
     ) -> None:
         """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
@@ -222,14 +224,19 @@ class Articulation:
             compiled: True for a kernel compiled for this robot, many times faster on a CPU; False
                 for the plain kernels, the reference it is held against; None compiles except for
                 robots so large that it takes long.
+            mass_matrix_every: substeps from one mass matrix to the next, counted from the control
+                step's first: 1 is exact, `substeps` (or more) holds one for the whole control step,
+                as published scores were trained; see `kernels.articulation.held`.
 
         Raises:
-            ValueError: `dt` or `substeps` is not positive, or `compiled` is True for a robot
-                without a joint that moves.
+            ValueError: `dt`, `substeps` or `mass_matrix_every` is not positive, or `compiled` is
+                True for a robot without a joint that moves.
         """
         if not 0.0 < dt < float("inf"):
             raise ArgumentError("dt", repr(dt), "a positive number of seconds")
         check_integer("substeps", substeps, 1)
+        check_integer("mass_matrix_every", mass_matrix_every, 1)
+        every = min(mass_matrix_every, substeps)
         if compiled is None:
             compiled = 0 < self.nv <= LARGEST_COMPILED
         if compiled:
@@ -245,14 +252,18 @@ class Articulation:
                 substeps,
                 columns=self.columns,
                 parameters=parameters,
+                mass_matrix_every=every,
             )
             return
-        scratch = self._scratch(program, substeps)
+        scratch, kernel = [self._scratch(program, substeps)], kernels.control_step
         model = [self._record_model(program, parameters), self.scalar(dt / substeps), substeps]
+        if every > 1:
+            kernel, model = held_control_step, [*model, every]
+            scratch.append(self._held(program, substeps, every))
         program.launch(
-            kernels.control_step[self.scalar],
+            kernel[self.scalar],
             self.num_envs,
-            [*model, joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd],
+            [*model, joint_q, joint_qd, joint_f, *scratch, next_joint_q, next_joint_qd],
             repeated=True,
         )
 
@@ -458,6 +469,22 @@ class Articulation:
         scratch.stretch_rate = allocate(couplings, self.scalar)
         scratch.acceleration = allocate(dofs + bodies, types.vec6)
         return scratch
+
+    def _held(self, program: Program, substeps: int, every: int) -> Any:
+        """As `_scratch`, what a mass matrix adds that is held for `every` substeps."""
+        types, held = precision_of(self.scalar), held_type(self.scalar)()
+        bodies, renewals = len(self.body_names), -(-substeps // every)
+
+        def allocate(steps: int, width: int, dtype: Any) -> wp.array:
+            return program.array((self.num_envs, steps, width), dtype, shared=True)
+
+        held.composite = allocate(renewals, bodies, types.mat66)
+        for name in ("matrix", "rest", "lower"):
+            setattr(held, name, allocate(renewals, self.nv * self.nv, self.scalar))
+        held.wrench = allocate(substeps, bodies, types.vec6)
+        for name in ("force", "forward_rest", "forward", "backward_rest", "acceleration"):
+            setattr(held, name, allocate(substeps, self.nv, self.scalar))
+        return held
 
     def _check(self, name: str, tensor: torch.Tensor, width: int) -> None:
         shape, device = (self.num_envs, width), wp.device_to_torch(self.device)

@@ -113,6 +113,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         *,
         num_envs: int,
         compiled: bool | None = None,
+        mass_matrix_every: int = 1,
         parameters: Sequence[str] = (),
         randomize: Mapping[str, Any] | None = None,
         action_delay: int | Sequence[int] = 0,
@@ -127,6 +128,9 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             num_envs: copies stepped together.
             compiled: True for a kernel compiled for the robot, False for the plain ones, None for
                 the faster (see `Articulation.record_step`).
+            mass_matrix_every: substeps from one mass matrix to the next: 1 is exact, `substeps` (or
+                more) holds one for a control step, as published scores were trained; see
+                `docs/dynamics.md`.
             parameters: names of what may differ from environment to environment, as
                 ``["friction", "torso.mass", "*_hip.damping"]``; see `parameters`.
             randomize: how some of them are drawn for every episode, name -> spread, as
@@ -152,7 +156,8 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             raise ArgumentError("compiled", repr(compiled), "True, False or None")
         if not isinstance(self.asset, (str, os.PathLike)):
             raise ArgumentError("asset", repr(self.asset), "the path of a USD file")
-        self.compiled = compiled
+        check_integer("mass_matrix_every", mass_matrix_every, 1)
+        self.compiled, self.mass_matrix_every = compiled, mass_matrix_every
         self.asset_path = Path(self.asset)
         try:
             description = _load(self.asset_path, self.ground)
@@ -215,6 +220,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             substeps=self._substeps,
             parameters=state.parameters,
             compiled=self.compiled,
+            mass_matrix_every=self.mass_matrix_every,
         )
 
     def record_observed(self, program: Program, state: Arrays, obs: wp.array) -> None:

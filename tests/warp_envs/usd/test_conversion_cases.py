@@ -50,6 +50,12 @@ def wound(attributes):
     return {"world": DRUM, "bottom": WOUND_TENDON.format(attributes)}
 
 
+def on_floor(attributes):
+    """A foot on the ground."""
+    floor = '<geom name="floor" type="plane" size="5 5 1"/>'
+    return {"world": floor, "inside": f'<geom name="limb2" size="0.1" {attributes}/>'}
+
+
 HONOURED = {
     "total mass": {"compiler": 'settotalmass="10"'},
     "least mass": {"compiler": 'boundmass="2" boundinertia="0.1"'},
@@ -171,6 +177,25 @@ LISTED = {
         "bottom": '<keyframe><key name="home" qvel="1 0"/></keyframe>'
     },
     "mocap bodies hand: they stay": {"world": '<body name="hand" mocap="true"/>'},
+    "controls of keyframes home: the first action": {
+        "bottom": '<actuator><motor joint="j2"/></actuator>'
+        '<keyframe><key name="home" ctrl="0.4"/></keyframe>'
+    },
+    "solref of the limits of joints j2: springs": second('range="0 1" solreflimit="0.1 1"'),
+    "solimp of the limits of joints j2: springs": second('range="0 1" solimplimit="0.5 0.6 0.1"'),
+    "margin of the limits of joints j2: springs": second('range="0 1" margin="0.1"'),
+    "margin of the contact of limb2: they touch": on_floor('margin="0.1"'),
+    "gap of the contact of limb2: they touch": on_floor('margin="0.1" gap="0.1"'),
+    "solref of the contact of limb2: the ground's": on_floor('solref="0.1 1"'),
+    "solimp of the contact of limb2: the ground's": on_floor('solimp="0.5 0.6 0.01"'),
+    r"rolling friction \(condim\) of limb2: sliding": on_floor('condim="6"'),
+    "solref of the contact of p: the ground's": {
+        **on_floor(""), "bottom": '<contact><pair name="p" geom1="floor" geom2="limb2" '
+        'solref="0.1 1"/></contact>',
+    },
+    "by which the options override all": {
+        **on_floor(""), "top": '<option o_margin="0.1"><flag override="enable"/></option>'
+    },
 }  # fmt: skip
 
 REFUSED = {
@@ -186,6 +211,13 @@ REFUSED = {
     "armature of tendons t": {"bottom": FIXED_TENDON.format('armature="0.5"')},
     "limit around shapes of tendons t": wound('range="0 1"'),
     "dry friction of tendons t": {"bottom": FIXED_TENDON.format('frictionloss="1"')},
+    "gravcomp by the actuators of joints j2, which are disabled": {
+        "top": '<option><flag actuation="disable"/></option>', "body": 'gravcomp="1"',
+        **second('actuatorgravcomp="true"'),
+    },
+    "gravcomp within the actuatorfrcrange of joints j2": {
+        "body": 'gravcomp="1"', **second('actuatorgravcomp="true" actuatorfrcrange="-1 1"'),
+    },
     "spring of free joint j1": first('type="free" stiffness="2"'),
     "height field hills: it is turned": {
         "top": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1" '
