@@ -17,6 +17,7 @@ from gippo.configuration.compose import (
     choices,
     configure,
     parse,
+    with_values,
 )
 from gippo.configuration.run_config import (
     CONFIG_FILE,
@@ -56,13 +57,11 @@ def configure_training(
     rest = [o for o in parsed if o.key_or_group not in GROUPS]
     check_keys(rest, base)
     check_values(rest, base)
+    rest = [o for o in rest if o.key_or_group.split(".")[0] != "hydra"]
     try:
-        for override in rest:
-            if override.key_or_group.split(".")[0] != "hydra":
-                OmegaConf.update(base, override.key_or_group, override.value(), merge=True)
+        return from_omegaconf(with_values(base, rest), TrainConfig)
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    return from_omegaconf(base, TrainConfig)
 
 
 def run_of(source: str) -> Path:
