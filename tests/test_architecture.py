@@ -48,7 +48,8 @@ FLOORS = {
         ["checks"],
     ],
     "kernels": [
-        ["robots", "compiled", "traffic", "landscapes", "perceptron"],
+        ["robots", "traffic", "landscapes", "perceptron"],
+        ["compiled"],
         ["articulation", "episode", "randomization"],
         ["precision", "vector_width"],
     ],

@@ -17,6 +17,7 @@ from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 _DT = 0.1
+_STEPS = 32  # of a window
 _SPACING = 25.0
 _SPEED = 8.0
 
@@ -53,6 +54,7 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
     try:
         small = {"num_envs": 4096, "num_lanes": 10, "num_vehicles": 11}
         yield _forward("forward", small, seconds)
+        yield _step_by_step("forward, told after each step", small, seconds)
         sumo = {**small, "driving": "sumo", "integrator": "semi_implicit"}
         yield _forward("forward, as SUMO", sumo, seconds)
         yield _forward("forward, OVM", {**small, "model": "ovm"}, seconds)
@@ -62,7 +64,9 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
         for cars in (10, 100, 1_000, 10_000, 100_000):
             road = {"num_envs": 1, "num_lanes": 10, "num_vehicles": cars, "dtype": torch.float64}
             yield _forward("one road, double precision", road, seconds)
-        yield _with_gradients({"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}, seconds)
+        large = {"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}
+        yield _forward("one road", large, seconds)
+        yield _with_gradients(large, seconds)
     finally:
         torch.set_num_threads(threads)
 
@@ -71,28 +75,36 @@ def measure_sumo(seconds: float = 0.5) -> Iterator[Measurement]:
     """SUMO's IDM through libsumo, without lane changes; nothing where libsumo is not installed."""
     if importlib.util.find_spec("libsumo") is None:
         return
-    for lanes, cars in ((10, 11), (1, 704)):
+    for lanes, cars in ((10, 11), (1, 704), (10, 10_000)):
         yield _sumo(lanes, cars, seconds)
 
 
 def _forward(what: str, options: dict, seconds: float) -> Measurement:
+    """Windows of `_STEPS` steps, and the state after them."""
     traffic = _moving(TrafficSim(dt=_DT, **options))
-    return _measurement(what, traffic, _seconds_per_call(lambda: traffic.run(1), seconds))
+    seconds_per_window = _seconds_per_call(lambda: traffic.run(_STEPS), seconds)
+    return _measurement(what, traffic, seconds_per_window / _STEPS)
+
+
+def _step_by_step(what: str, options: dict, seconds: float) -> Measurement:
+    """The state after every step, which is a copy of it."""
+    traffic = _moving(TrafficSim(dt=_DT, **options))
+    return _measurement(what, traffic, _seconds_per_call(traffic.step, seconds))
 
 
 def _with_gradients(options: dict, seconds: float) -> Measurement:
-    """Windows of 32 steps, and back through them to the first state."""
+    """The same windows, and back through them to the first state."""
     traffic = _moving(TrafficSim(dt=_DT, **options))
 
     def window() -> None:
         state = traffic.get_state()
         state["speed"].requires_grad_()
         traffic.set_state(state)
-        last = traffic.run(32)["x"]
+        last = traffic.run(_STEPS)["x"]
         torch.autograd.grad(last.sum(), state["speed"])
         traffic.detach()
 
-    return _measurement("forward + backward", traffic, _seconds_per_call(window, seconds) / 32)
+    return _measurement("forward + backward", traffic, _seconds_per_call(window, seconds) / _STEPS)
 
 
 def _moving(traffic: TrafficSim) -> TrafficSim:

@@ -10,6 +10,7 @@ A step's kernel keeps each substep's state and accelerations in a scratch array,
 finds them: the forward launch must have run last, as `warp_envs.bridge.program.Program` sees to.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from kernels.compiled.held import HeldStepEquations
@@ -27,7 +28,15 @@ FUSED = """
 #endif"""
 
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
-_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine", Op.FLOOR: "whole"}
+_CALLS = {
+    Op.SQRT: "root",
+    Op.SIN: "sine",
+    Op.COS: "cosine",
+    Op.FLOOR: "whole",
+    Op.TANH: "hyperbolic_tangent",
+    Op.LOG: "logarithm",
+    Op.POWER: "power",
+}
 
 EACH_GROUP = "for (int group = 0; group < groups; ++group)"
 
@@ -58,6 +67,12 @@ def statements(block: Block, suffix: str, sizes: Mapping[str, int]) -> str:
     own = [f"V* const {array} = {_own(array, size)};" for array, size in sizes.items()]
     body = [*own, *operations, *_stored(block, names)]
     return _indented([*lines, f"{EACH_GROUP} {{", *body, "}"])
+
+
+def straight_line(block: Block, suffix: str) -> str:
+    """C++ that runs a block once, on vectors that lie in arrays of its names."""
+    operations, names = _operations(live(block.values), suffix, {})
+    return _indented([*operations, *_stored(block, names)])
 
 
 def _own(array: str, size: int) -> str:
@@ -122,7 +137,8 @@ def _indented(lines: list[str]) -> str:
 def _code(node: Node, operands: list[str], suffix: str) -> str:
     op = node.op
     if op is Op.CONSTANT:
-        return f"V({node.payload!r}{suffix})"
+        infinite = node.payload == math.inf
+        return f"V(__builtin_inf{suffix}())" if infinite else f"V({node.payload!r}{suffix})"
     if op is Op.INPUT:
         array, element = node.payload
         return f"{array}[{element}]"
@@ -134,7 +150,7 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
     if op in _INFIX:
         return f"{operands[0]} {_INFIX[op]} {operands[1]}"
     if op in _CALLS:
-        return f"Elementary::{_CALLS[op]}({operands[0]})"
+        return f"Elementary::{_CALLS[op]}({', '.join(operands)})"
     if op is Op.RECIPROCAL:
         return f"V(1.0{suffix}) / {operands[0]}"
     if op is Op.NEGATE:

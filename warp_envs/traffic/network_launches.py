@@ -12,8 +12,9 @@ import warp as wp
 from kernels.traffic import network as roads
 from kernels.traffic import network_drive, network_inflow, network_lanes, network_merges
 from warp_envs.bridge.program import Program
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network_tables import Tables
-from warp_envs.traffic.programs import Advance, Mobil, driver_type
+from warp_envs.traffic.programs import Mobil, driver_type
 
 Rows = Mapping[str, wp.array]
 """Arrays by name, as `NetworkLaunches.layout` has them."""
