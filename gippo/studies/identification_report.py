@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_PANELS = 12
+_MISSED = 0.03
+"""Of what is measured varies: as much noise as sensors of joints hardly have."""
 
 
 def identify_robot(
@@ -137,6 +139,14 @@ def _tell(found: Identified, console: Console) -> None:
         f"{agree} of {len(found.losses)} starts found this; {forward} simulations of the windows, "
         f"{backward} passes backward through their steps",
     )
+    missed = 0.01 * math.sqrt(2.0 * float(np.nanmin(found.losses)))
+    if missed > _MISSED:
+        lines += (
+            f"note: with the best numbers the robot's motion still differs from the recording by "
+            f"{missed:.2g} of what was measured varies, window by window: something moves it that "
+            f"is not in its file (contact, play, another robot), or the recording is noisy; standard "
+            f"errors are those of noise alone",
+        )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
