@@ -37,10 +37,14 @@ class Recording:
     starts: tuple[int, ...]
 
     def windows(self, length: int) -> np.ndarray:
-        """First samples of the windows of `length` steps that follow each other in each motion."""
+        """First samples of the windows of `length` steps that follow each other in each motion.
+
+        No sample is in two of them: its noise would count twice, at the end of one, where numbers
+        tell most, and at the start of the next, and standard errors would be too small.
+        """
         found = []
         for first, end in pairwise(self.starts):
-            found += list(range(first, end - length, length))
+            found += list(range(first, end - length, length + 1))
         return np.array(found, dtype=np.int64)
 
 
