@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,19 @@ _HINT = (
     "world axes, each coordinate in its joint's place"
 )
 
-Moved = tuple[np.ndarray, np.ndarray]
-"""How far coordinates are from where they were some samples before, as measured and by rates."""
+
+class Moved(NamedTuple):
+    """How far coordinates are from where they were some samples before.
+
+    Attributes:
+        measured: by positions.
+        by_rates: by the integral of velocities.
+        span: how many samples before.
+    """
+
+    measured: np.ndarray
+    by_rates: np.ndarray
+    span: int
 
 
 def check_rates(recording: Recording, bodies: Sequence[Body], where: str) -> None:
@@ -52,7 +64,8 @@ def check_rates(recording: Recording, bodies: Sequence[Body], where: str) -> Non
             if np.abs(norms - 1.0).max() > 0.2:
                 given = f"{joint.name}.q: quaternions {norms.min():.3g} to {norms.max():.3g} long"
                 raise UserError(f"{where}: {given}, unit ones x, y, z, w accepted")
-            _compare(_turned(q[:, -4:], qd[:, -3:], recording), joint.name, where)
+            spins = qd[:, -3:]
+            _compare(_turned(q[:, -4:], spins, recording), spins, recording, joint.name, where)
         if joint.kind == "revolute":
             _check_unwrapped(q[:, 0], qd[:, 0], recording, joint.name, where)
         if joint.nq in (1, 7):
@@ -62,7 +75,8 @@ def check_rates(recording: Recording, bodies: Sequence[Body], where: str) -> Non
                 rates = rates - np.cross(qd[:, 3:], _rotated(q[:, 3:], body.com))
             for k in range(count):
                 name = joint.name if count == 1 else f"{joint.name} along {'xyz'[k]}"
-                _compare(_travelled(q[:, k], rates[:, k], recording), name, where)
+                moved = _travelled(q[:, k], rates[:, k], recording)
+                _compare(moved, rates[:, k], recording, name, where)
 
 
 def _check_unwrapped(
@@ -75,17 +89,26 @@ def _check_unwrapped(
         raise UserError(f"{where}: {given}, angles that do not wrap round accepted")
 
 
-def _compare(moved: Moved | None, name: str, where: str) -> None:
+def _compare(
+    moved: Moved | None, rates: np.ndarray, recording: Recording, name: str, where: str
+) -> None:
+    """Refuse motion unlike its rates, by more than what rates do between two samples explains."""
     if moved is None:
         return
-    measured, by_rates = (part.ravel() for part in moved)
+    measured, by_rates = moved.measured.ravel(), moved.by_rates.ravel()
     along = float(measured @ by_rates)
     likeness = along / np.sqrt(float(measured @ measured) * float(by_rates @ by_rates))
     slope = along / float(by_rates @ by_rates)
-    if likeness < _LEAST_LIKENESS or not _SLOPES[0] <= slope <= _SLOPES[1]:
+    alike = likeness >= _LEAST_LIKENESS and _SLOPES[0] <= slope <= _SLOPES[1]
+    unseen = recording.interval * _size(np.diff(rates, axis=0)) * np.sqrt(moved.span)
+    if not alike and _size(measured - by_rates) > unseen:
         given = f"positions of {name} that change by {slope:.3g} of its velocities"
         given += f" (correlation {likeness:.2g})"
         raise UserError(f"{where}: {given}; {_HINT}")
+
+
+def _size(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values).mean()))
 
 
 def _spans(recording: Recording) -> Iterator[tuple[int, list[slice]]]:
@@ -119,7 +142,7 @@ def _travelled(q: np.ndarray, rates: np.ndarray, recording: Recording) -> Moved 
         measured, by_rates = (np.concatenate(part) for part in zip(*parts, strict=True))
         far = max(np.square(part).mean() for part in (measured, by_rates)) > (_FAR * spread) ** 2
         if far and by_rates.any() and measured.any():
-            return measured, by_rates
+            return Moved(measured, by_rates, span)
     return None
 
 
@@ -136,8 +159,8 @@ def _turned(q: np.ndarray, rates: np.ndarray, recording: Recording) -> Moved | N
             return found
         if not by_rates.any() or not measured.any():
             continue
-        found = measured, by_rates
-    return found if found is not None and np.abs(found[1]).max() > 0.05 else None
+        found = Moved(measured, by_rates, span)
+    return found if found is not None and np.abs(found.by_rates).max() > 0.05 else None
 
 
 def _turns(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -64,6 +64,14 @@ def test_a_recording_as_it_should_be_is_taken(tumbling, noise):
     check(angle, np.zeros((50, 1)), [joint("revolute", 1, 1)])
 
 
+def test_what_trembles_between_two_samples_is_taken():
+    # a box on the ground: rates are those of an instant, in contact of a millisecond
+    rng = np.random.default_rng(0)
+    q = 1e-5 * rng.normal(size=(200, 1))
+    qd = 1e-2 * rng.normal(size=(200, 1))
+    check(q, qd, [joint("prismatic", 1, 1)])
+
+
 def test_a_recording_that_is_laid_out_otherwise_is_refused(tumbling):
     (theirs, (q, qd)), bodies = tumbling
     degrees = np.column_stack([q[:, :7], np.degrees(q[:, 7])])
