@@ -142,10 +142,10 @@ def _tell(found: Identified, console: Console) -> None:
     missed = 0.01 * math.sqrt(2.0 * float(np.nanmin(found.losses)))
     if missed > _MISSED:
         lines += (
-            f"note: with the best numbers the robot's motion still differs from the recording by "
-            f"{missed:.2g} of what was measured varies, window by window: something moves it that "
-            f"is not in its file (contact, play, another robot), or the recording is noisy; standard "
-            f"errors are those of noise alone",
+            "note: with the best numbers the motion still differs from the recording by "
+            f"{missed:.2g} of what was measured varies, window by window: something moves the robot "
+            "that is not in its file (contact, play, another robot), or the recording is noisy; "
+            "standard errors are those of noise alone",
         )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
