@@ -144,8 +144,8 @@ def _tell(found: Identified, console: Console) -> None:
         lines += (
             "note: with the best numbers the motion still differs from the recording by "
             f"{missed:.2g} of what was measured varies, window by window: something moves the "
-            "robot that is not in its file (contact, play, another robot), or the recording is noisy; "
-            "standard errors are those of noise alone",
+            "robot that is not in its file (contact, play, another robot), or the recording is "
+            "noisy; standard errors are those of noise alone",
         )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
