@@ -91,7 +91,9 @@ def configure(
                 whole = _composed(command, selected + chosen)
                 config = from_omegaconf(with_values(whole, values), schema)
             except (UserError, HydraException, OmegaConfBaseException) as error:
-                epochs = parse(["num_epochs=1"]) if selected else []  # which a preset may have given
+                epochs = (
+                    parse(["num_epochs=1"]) if selected else []
+                )  # which a preset may have given
                 from_omegaconf(with_values(base, [*epochs, *values]), schema)
                 # Without the preset all is well.
                 raise UserError(f"{_preset_file(groups, base)}: presets: {_said(error)}") from error

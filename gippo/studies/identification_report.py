@@ -23,6 +23,7 @@ from gippo.studies.identification import (
 )
 from gippo.studies.recorded_rates import check_rates
 from gippo.studies.recordings import Recording, read_recording
+from warp_envs.checks import ArgumentError
 from warp_envs.registry import make
 from warp_envs.robots.base import ArticulatedEnv
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _MOST_PANELS = 12
 _MISSED = 0.03
-"""Of what is measured varies: as much noise as sensors of joints hardly have."""
+"""Error of positions by how much they vary: as much noise as sensors of joints hardly have."""
 
 
 def identify_robot(
@@ -55,7 +56,10 @@ def identify_robot(
     options = {**options, "parameters": settings.fit, "max_speed": None}
     for name, nothing in (("randomize", None), ("action_delay", 0), ("observation_noise", 0.0)):
         options[name] = nothing
-    path, robot = Path(str(settings.data)), _robot(options, 1)
+    try:
+        path, robot = Path(str(settings.data)), _robot(options, 1)
+    except ArgumentError as error:
+        raise error.renamed("fit") if error.key == "parameters" else error from None
     recording = read_recording(path, recorded_columns(robot))
     check_rates(recording, robot.articulation.description.bodies, f"data: {path}")
     steps = max(1, math.ceil(recording.interval / float(options["control_step"]) - 1e-9))
@@ -77,7 +81,8 @@ def identify_robot(
     bounded = bounded_parameters(fitted_to.env, settings.bounds or {})
     found = identify(fitted_to, held_out, bounded, settings.iterations, seed)
     _tell(found, console)
-    for note in write_layer(fitted_to.env, found.fitted, out):
+    notes = off_the_recording(fitted_to, recorded_columns(robot)["joint_q"], found)
+    for note in [*notes, *write_layer(fitted_to.env, found.fitted, out)]:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     _draw(fitted_to.env, recording, first[:-held], found, picture)
     for name, path in (("robot", out), ("picture", picture)):
@@ -139,16 +144,24 @@ def _tell(found: Identified, console: Console) -> None:
         f"{agree} of {len(found.losses)} starts found this; {forward} simulations of the windows, "
         f"{backward} passes backward through their steps",
     )
-    missed = 0.01 * math.sqrt(2.0 * float(np.nanmin(found.losses)))
-    if missed > _MISSED:
-        lines += (
-            "note: with the best numbers the motion still differs from the recording by "
-            f"{missed:.2g} of what was measured varies, window by window: something moves the "
-            "robot that is not in its file (contact, play, another robot), or the recording is "
-            "noisy; standard errors are those of noise alone",
-        )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
+
+
+def off_the_recording(shooting: Shooting, names: list[str], found: Identified) -> list[str]:
+    """A note on the coordinates whose motion is not the recorded one with the best numbers."""
+    count = shooting.num_positions
+    errors = found.simulated - shooting.measured[..., :count].numpy()
+    share = np.sqrt(np.square(errors).mean(axis=(0, 1))) / shooting.spread[0, :count].numpy()
+    pairs = zip(names, share, strict=True)
+    far = [f"{name} by {x:.2g} of what it varies" for name, x in pairs if x > _MISSED]
+    if not far:
+        return []
+    return [
+        f"with the best numbers, too, the motion is off the recording: {', '.join(far)}; something "
+        "moves the robot that is not in its file (contact, play, another robot), or the recording "
+        "is noisy; standard errors are those of noise alone"
+    ]
 
 
 def _draw(

@@ -130,5 +130,6 @@ def _interval(time: np.ndarray, starts: Sequence[int], where: str) -> float:
     interval = float(np.median(steps))
     if interval <= 0.0 or np.abs(steps - interval).max() > _UNEVEN * interval:
         given = f"samples from {steps.min():.4g} to {steps.max():.4g} s apart"
-        raise UserError(f"{where}: {given}, even ones accepted (resample the recording)")
+        hint = "resample the recording, or tell its motions apart by `run`"
+        raise UserError(f"{where}: {given}, even ones accepted ({hint})")
     return interval
