@@ -125,7 +125,7 @@ function tick(now) {
   show();
   if (film !== null) {
     film.add();
-    if (playback.time >= clock.last) endFilm();
+    if (playback.time >= clock.last && film.isOver(now)) endFilm();
   }
   requestAnimationFrame(tick);
 }

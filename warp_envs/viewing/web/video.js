@@ -45,6 +45,13 @@ class Film {
     this.over(this.ink);
   }
 
+  /** Whether the last picture has stood for long enough: what is taken just before the end is lost. */
+  isOver(now) {
+    this.ended ??= now;
+    this.stood = (this.stood ?? 0) + 1;
+    return now - this.ended > 700 && this.stood > 3;
+  }
+
   /** The file's content, null if it could not be made. */
   async end() {
     if (this.recorder.state !== "inactive") this.recorder.stop();
