@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     from gippo.runs.acting import make_acting
-    from gippo.runs.recording import play_policy, warning_of
+    from gippo.runs.recording import note_of, play_policy, warning_of
 
     use_threads(actor.config.num_threads if actor.config else None)
     env, acting = make_acting(
@@ -113,6 +113,8 @@ def run(arguments: Sequence[str]) -> int:
     if out is not None:
         motion = f"motion: {out}, to watch with: {this_command()} view {shlex.quote(str(out))}"
         console.print(motion if played.recorded else "this environment has no body to record")
+        for line in note_of(settings.num_envs) if played.recorded else ():
+            console.print(f"note: {line}", soft_wrap=True)
         for line in warning_of(out) if played.recorded else ():
             console.print(f"warning: {line}", soft_wrap=True)
     return 0

@@ -215,7 +215,7 @@ class RolloutRecorder:
             env_indices: which of the environment's copies are recorded; None for all.
             fps: frames shown in a second; None for real time.
             details: whether the reward's terms and the ground's forces are recorded where the
-                environment tells them, which make the file a fifth larger; None: of up to
+                environment tells them, which make the file up to a third larger; None: of up to
                 `DETAILED` environments.
 
         Raises:

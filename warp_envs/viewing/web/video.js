@@ -5,10 +5,10 @@ const NO_VIDEO = "This browser cannot record video; gippo view RUN out=film.gif 
 const LARGEST = 1920 * 1080; // pixels
 
 class Film {
-  /** A video of what is on the canvas `shown`, with `labels` (x, y, text) of it; null if there is no way. */
-  static start(shown, labels) {
+  /** A video of the canvas `shown` with what `over` draws on it anew; null if there is no way. */
+  static start(shown, over) {
     const [type, ending] = Film.format() ?? [];
-    return type ? new Film(shown, labels, type, ending) : null;
+    return type ? new Film(shown, over, type, ending) : null;
   }
 
   static format() {
@@ -16,8 +16,8 @@ class Film {
     return VIDEOS.find(([type]) => MediaRecorder.isTypeSupported(type));
   }
 
-  constructor(shown, labels, type, ending) {
-    [this.shown, this.labels, this.ending] = [shown, labels, ending];
+  constructor(shown, over, type, ending) {
+    [this.shown, this.over, this.ending] = [shown, over, ending];
     this.canvas = document.createElement("canvas");
     const shrink = Math.min(1, Math.sqrt(LARGEST / (shown.width * shown.height)));
     const even = (length) => Math.max(2, 2 * Math.floor((shrink * length) / 2));
@@ -41,10 +41,15 @@ class Film {
     this.ink.fillRect(0, 0, width, height);
     this.ink.drawImage(this.shown, 0, 0, width, height);
     this.ink.scale(ratio, ratio);
-    this.ink.font = "600 13px system-ui, sans-serif";
     this.ink.textBaseline = "top";
-    this.ink.fillStyle = "#1c2733";
-    for (const [x, y, text] of this.labels()) this.ink.fillText(text, x, y);
+    this.over(this.ink);
+  }
+
+  /** Whether the last picture has stood for long enough: what is taken just before the end is lost. */
+  isOver(now) {
+    this.ended ??= now;
+    this.stood = (this.stood ?? 0) + 1;
+    return now - this.ended > 700 && this.stood > 3;
   }
 
   /** The file's content, null if it could not be made. */
