@@ -429,7 +429,9 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
         sizes |= {**held, "adj_held": max(equations.num_adj_held, 1)}
         zeros += f"\n    V all_adj_held[GROUPS * {sizes['adj_held']}] = {{}};"
         last = f"step == substeps - 1 || step % {every} == {every - 1}"
-        recalled = f"            recall((size_t)(step - step % {every}) * {nq + 2 * nv}, all_q, {nq});"
+        recalled = (
+            f"            recall((size_t)(step - step % {every}) * {nq + 2 * nv}, all_q, {nq});"
+        )
         renewed = _where(last, recalled, statements(equations.hold, suffix, sizes))
         entered = statements(equations.hold_reverse, suffix, sizes)
         entered = _where(f"step % {every} == 0", entered)

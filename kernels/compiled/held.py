@@ -115,9 +115,9 @@ class HeldStepEquations(StepEquations):
         state = add(direct, found[: len(direct)])
         adj_f = found[len(direct) : len(direct) + self.nv]
         entries = {
-            (i, j): -(multipliers[i] * a[j] + multipliers[j] * a[i] if i != j else multipliers[i] * a[i])
+            (i, j): -multipliers[i] * a[j] - (multipliers[j] * a[i] if i != j else 0.0)
             for i, j in self._entries.keys
-        }  # fmt: skip
+        }
         held = [*self._entries.kept(entries), *state[self.nq + self.nv :]]
         return block(
             adj_q=state[: self.nq],

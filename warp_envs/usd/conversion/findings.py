@@ -15,14 +15,21 @@ from warp_envs.usd.conversion import passive
 from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
 from warp_envs.usd.conversion.fields import unknown_fields
 from warp_envs.usd.conversion.ground import describe_ground, ground_geoms, touching_geoms
+from warp_envs.usd.conversion.joints import limit_stiffness
 from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
 from warp_envs.usd.conversion.source import Source
+from warp_envs.usd.joints import DEFAULT_LIMIT_KE
 
 _EQUALITIES = {
     "CONNECT": ("connect", "two points"),
     "WELD": ("weld", "two bodies"),
     "JOINT": ("joint", "two joints"),
     "TENDON": ("tendon", "two tendons"),
+}
+_WAYS_OUT = {
+    "CONNECT": "lenient=true leaves the loop open there: nothing holds the two points together",
+    "WELD": "lenient=true drops the weld: one to a mocap body, which moves it by hand, is not "
+    "missed; two bodies that are one are written as one",
 }
 _FEW = 6
 # MuJoCo's own (documentation, "Modeling", Solver parameters)
@@ -107,7 +114,10 @@ def _equalities(source: Source) -> Iterator[str]:
         names = _joined(source.name(object_kind, int(i)) for i in tied if i >= 0)
         how = passive.tie_obstacle(source, index) if kind in ("JOINT", "TENDON") else None
         how = f" {how}" if how else ""
-        yield f"equality {tag} of {names}{how}: {what} that move independently here"
+        means = f"{what} that move independently here"
+        if kind in _WAYS_OUT:
+            means += f" ({_WAYS_OUT[kind]})"
+        yield f"equality {tag} of {names}{how}: {means}"
 
 
 def _tendons(source: Source) -> Iterator[str]:
@@ -139,7 +149,7 @@ def _tendons(source: Source) -> Iterator[str]:
 
 
 def _driven_lift(source: Source) -> Iterator[str]:
-    """gravcomp that is a part of what actuators do: MuJoCo applies it with them alone."""
+    """Lift (gravcomp) that is a part of what actuators do: MuJoCo applies it with them alone."""
     model = source.model
     joints = np.flatnonzero(np.asarray(model.jnt_actgravcomp) != 0)
     if not len(joints) or not np.any(model.body_gravcomp) or source.is_off("GRAVITY"):
@@ -256,6 +266,15 @@ def _limit_settings(source: Source) -> Iterator[str]:
     if source.is_off("CONSTRAINT", "LIMIT"):
         return
     limited = np.asarray(model.jnt_limited) != 0
+    springs = {int(joint): limit_stiffness(model, int(joint)) for joint in np.flatnonzero(limited)}
+    light = {joint: ke for joint, ke in springs.items() if ke < DEFAULT_LIMIT_KE}
+    if light:
+        names = _some(source.name("joint", joint) for joint in light)
+        ends = dict.fromkeys(f"{ke:g}" for ke in (min(light.values()), max(light.values())))
+        yield (
+            f"limits of joints {names}, which move next to nothing: springs of {' to '.join(ends)} "
+            f"N m/rad or N/m instead of {DEFAULT_LIMIT_KE:g}, so that some 64 substeps do"
+        )
     for field, what, usual in (
         ("jnt_margin", "margin", 0.0),
         ("jnt_solref", "solref", _SOLREF),
