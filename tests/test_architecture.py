@@ -42,6 +42,7 @@ FLOORS = {
         ["vector_env"],
         ["declarations"],
         ["articulation"],
+        ["options"],
         ["usd"],
         ["bridge"],
         ["references"],

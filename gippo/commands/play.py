@@ -18,7 +18,7 @@ from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number, this_command
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError, check_device_name, check_integer
 
 if TYPE_CHECKING:
     from gippo.runs.recording import Played
@@ -72,6 +72,8 @@ class PlayConfig:
         check_integer("num_envs", self.num_envs, 1)
         check_integer("num_steps", self.num_steps, 1)
         check_integer("seed", self.seed, 0, 2**31 - 1)
+        if self.device is not None:
+            check_device_name("device", self.device)
         if self.out is not None and Path(self.out).suffix not in SUFFIXES:
             raise ArgumentError("out", repr(self.out), f"a file ending in {SUFFIXES}")
 
@@ -108,6 +110,8 @@ def run(arguments: Sequence[str]) -> int:
         deterministic=settings.deterministic,
     )
     console = make_console()
+    for note in actor.notes:
+        console.print(note, soft_wrap=True, markup=False)
     console.print(_table(played))
     _print_mean(played, console)
     if out is not None:

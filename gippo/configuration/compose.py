@@ -29,6 +29,7 @@ from omegaconf import (
 from omegaconf.errors import OmegaConfBaseException
 
 from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
+from gippo.environment import check_env
 from gippo.errors import UserError
 from gippo.methods import method_names
 from warp_envs.checks import ArgumentError, check_choice, near_matches
@@ -91,14 +92,15 @@ def configure(
                 whole = _composed(command, selected + chosen)
                 config = from_omegaconf(with_values(whole, values), schema)
             except (UserError, HydraException, OmegaConfBaseException) as error:
-                epochs = (
-                    parse(["num_epochs=1"]) if selected else []
-                )  # which a preset may have given
+                # which a preset may have given
+                epochs = parse(["num_epochs=1"]) if selected else []
                 from_omegaconf(with_values(base, [*epochs, *values]), schema)
                 # Without the preset all is well.
                 raise UserError(f"{_preset_file(groups, base)}: presets: {_said(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_said(error)) from error
+    if isinstance(getattr(config, "env", None), dict):
+        check_env(config.env)  # type: ignore[attr-defined]
     if note:
         tell(note)
     return config

@@ -28,6 +28,7 @@ from gippo.configuration.run_config import (
     one_line,
     to_omegaconf,
 )
+from gippo.environment import check_env
 from gippo.errors import UserError
 from warp_envs.registry import is_reference
 
@@ -59,9 +60,11 @@ def configure_training(
     check_values(rest, base)
     rest = [o for o in rest if o.key_or_group.split(".")[0] != "hydra"]
     try:
-        return from_omegaconf(with_values(base, rest), TrainConfig)
+        config = from_omegaconf(with_values(base, rest), TrainConfig)
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
+    check_env(config.env)
+    return config
 
 
 def run_of(source: str) -> Path:

@@ -13,7 +13,8 @@ from kernels import randomization as kernels
 from warp_envs.articulation.columns import width_of
 from warp_envs.articulation.parameters import Parameter, Parameters, check_values, choose
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_flag, near_matches
+from warp_envs.checks import ArgumentError
+from warp_envs.options.robots import read_spread
 
 KINDS = {
     "range": int(kernels.RANGE),
@@ -21,7 +22,6 @@ KINDS = {
     "add": int(kernels.ADD),
 }
 _STREAM = 2000  # of random numbers, beyond those of starts and commands
-_ACCEPTED = "[low, high], or one of {range: [low, high]}, {scale: ...}, {add: ...}"
 
 
 class Spread(NamedTuple):
@@ -64,16 +64,10 @@ def read_randomization(given: Any, known: Mapping[str, Parameter]) -> dict[str, 
 
 
 def _read(key: str, given: Any, item: Parameter) -> Spread:
-    settings = dict(given) if isinstance(given, Mapping) else {"range": given}
-    once = settings.pop("once", False)
-    check_flag(f"{key}.once", once)
+    kind, pair, once = read_spread(key, given)
     if item.keys[-1][0] == "second_moment":
         hint = "; mass, com and inertia_scale can be drawn"
         raise ArgumentError(key, repr(given), "no spread of this parameter", hint)
-    if len(settings) != 1 or next(iter(settings)) not in KINDS:
-        hint = near_matches(str(next(iter(settings), "")), [*KINDS, "once"])
-        raise ArgumentError(key, repr(given), _ACCEPTED, hint)
-    ((kind, pair),) = settings.items()
     low, high = _pair(f"{key}.{kind}" if isinstance(given, Mapping) else key, pair, item)
     if kind == "add" and np.isfinite(item.low):
         accepted = "range or scale: it must not be negative"

@@ -11,22 +11,10 @@ import numpy as np
 
 from warp_envs.articulation.anatomy import SINGLE, base_body, base_joints
 from warp_envs.articulation.parameters import Parameter, parameter
-from warp_envs.checks import (
-    LARGEST,
-    ArgumentError,
-    check_choice,
-    check_number,
-    check_positive,
-    near_matches,
-)
+from warp_envs.checks import ArgumentError, check_positive, near_matches
+from warp_envs.options.robots import check_actuators, check_gear, check_settings, read_range
 from warp_envs.usd.description import Actuator, Joint, RobotDescription
 
-KINDS = ("motor", "position", "velocity")
-_KEYS = {
-    "motor": ("kind", "gear", "range", "force", "armature"),
-    "position": ("kind", "gear", "range", "kp", "kd", "force", "armature"),
-    "velocity": ("kind", "gear", "range", "kd", "force", "armature"),
-}
 _ANY = np.array([-np.inf, np.inf])
 
 
@@ -169,8 +157,7 @@ def read_actuators(
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise ArgumentError("actuators", repr(given), "a mapping of joints to settings")
+    check_actuators(given)
     chosen: dict[str, Actuator] = {}
     for pattern, settings in given.items():
         key = f"actuators.{pattern}"
@@ -178,8 +165,6 @@ def read_actuators(
         if not matched:
             hint = near_matches(str(pattern), joints)
             raise ArgumentError("actuators", repr(pattern), f"one of {list(joints)}", hint)
-        if not isinstance(settings, Mapping):
-            raise ArgumentError(key, repr(settings), "a mapping of settings")
         for name in matched:
             before = chosen.get(name, found.get(name))
             chosen[name] = _read(key, dict(settings), joints[name], before)
@@ -189,22 +174,13 @@ def read_actuators(
 def _read(key: str, settings: dict[str, Any], joint: Joint, before: Actuator | None) -> Actuator:
     """One actuator from its settings and what was said before."""
     kind = settings.get("kind", "motor" if before is None else before.kind)
-    check_choice(f"{key}.kind", kind, KINDS)
-    for name, value in settings.items():
-        if name not in _KEYS[kind]:
-            accepted = f"one of {list(_KEYS[kind])} of a {kind} actuator"
-            hint = near_matches(str(name), _KEYS[kind])
-            raise ArgumentError(f"{key}.{name}", repr(value), accepted, hint)
+    check_settings(key, kind, settings)
     if before is not None and before.kind == kind:
         settings = {**_settings(before), **settings}
     gear, kp, kd = (
         settings.get(name, default) for name, default in (("gear", 1.0), ("kp", 0.0), ("kd", 0.0))
     )
-    check_number(f"{key}.gear", gear, -LARGEST)
-    check_number(f"{key}.kp", kp)
-    check_number(f"{key}.kd", kd)
     armature = settings.get("armature", 0.0)
-    check_number(f"{key}.armature", armature)
     for name, value in (("kp", kp), ("kd", kd)):
         if {"kp": "position", "kd": "velocity"}[name] == kind:
             check_positive(f"{key}.{name}", value)
@@ -219,8 +195,8 @@ def _read(key: str, settings: dict[str, Any], joint: Joint, before: Actuator | N
         gear=float(gear),
         gain=gain,
         bias=np.array(bias),
-        control_range=_range(f"{key}.range", settings.get("range")),
-        force_range=_range(f"{key}.force", settings.get("force")),
+        control_range=_bounds(f"{key}.range", settings.get("range")),
+        force_range=_bounds(f"{key}.force", settings.get("force")),
         armature=float(armature),
     )
 
@@ -234,20 +210,9 @@ def _settings(actuator: Actuator) -> dict[str, Any]:
     return {**plain, **ranges, **own.get(actuator.kind, {})}
 
 
-def _range(key: str, given: Any) -> np.ndarray:
-    """[least, greatest], or one number that bounds either way; None: no bounds."""
-    if given is None:
-        return _ANY
-    accepted = "[least, greatest], or a positive number either way"
-    if isinstance(given, (list, tuple)):
-        pair = given
-    else:
-        check_positive(key, given)
-        pair = [-given, given]
-    numbers = [isinstance(x, (int, float)) and not isinstance(x, bool) for x in pair]
-    if len(pair) != 2 or not all(numbers) or not pair[0] < pair[1]:
-        raise ArgumentError(key, repr(given), accepted)
-    return np.array(pair, dtype=np.float64)
+def _bounds(key: str, given: Any) -> np.ndarray:
+    pair = read_range(key, given)
+    return _ANY if pair is None else np.array(pair, dtype=np.float64)
 
 
 def _driven(
@@ -279,11 +244,10 @@ def _gears(gear: float | Sequence[float] | None, num_actions: int) -> list[float
     """The gear of each action, None where the actuator's own holds."""
     if gear is None:
         return [None] * num_actions
-    gears = [gear] * num_actions if isinstance(gear, (str, float, int)) else list(gear)
+    check_gear(gear)
+    gears = list(gear) if isinstance(gear, Sequence) else [gear] * num_actions
     if len(gears) != num_actions:
         raise ArgumentError("gear", f"{len(gears)} numbers", f"{num_actions}")
-    for value in gears:
-        check_number("gear", value, -LARGEST)
     return [float(value) for value in gears]
 
 

@@ -27,7 +27,7 @@ from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.articulation.varying import Varying
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_flag, check_integer, check_positive
+from warp_envs.checks import ArgumentError, check_flag
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
@@ -35,6 +35,7 @@ from warp_envs.declarations import (
     check_declared,
     check_widths,
 )
+from warp_envs.options.robots import check_articulated, check_stepping, read_delay, read_noise
 from warp_envs.robots.actuators import drive_parameters, find_drives
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
@@ -46,7 +47,6 @@ _FOUND = ("num_actions", "state_layout")
 """What an environment has to declare and a robot's finds in its file."""
 _DELAY_STREAM = 1500  # of random numbers, beyond those of starts and commands
 _NOISE_STREAM = 1501
-_LONGEST_DELAY = 100
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 
 
@@ -149,14 +149,17 @@ class ArticulatedEnv(DifferentiableVectorEnv):
                 name, a value out of range, or as `DifferentiableVectorEnv`.
         """
         check_declared(self, _OF_ROBOTS)
-        if self.substeps != "auto":
-            check_integer("substeps", self.substeps, 1)
-        check_positive("control_step", self.control_step)
-        if compiled not in (True, False, None):
-            raise ArgumentError("compiled", repr(compiled), "True, False or None")
+        check_stepping(self.control_step, self.substeps, self.max_speed)
+        check_articulated(
+            compiled=compiled,
+            mass_matrix_every=mass_matrix_every,
+            parameters=parameters,
+            randomize=randomize,
+            action_delay=action_delay,
+            observation_noise=observation_noise,
+        )
         if not isinstance(self.asset, (str, os.PathLike)):
             raise ArgumentError("asset", repr(self.asset), "the path of a USD file")
-        check_integer("mass_matrix_every", mass_matrix_every, 1)
         self.compiled, self.mass_matrix_every = compiled, mass_matrix_every
         self.asset_path = Path(self.asset)
         try:
@@ -182,15 +185,14 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             steps = advised_substeps(self.articulation.description, self.control_step)
         self.substeps = self._substeps = steps
         if self.max_speed is not None:
-            check_positive("max_speed", self.max_speed)
             self.state_bounds = {"joint_qd": float(self.max_speed)}
         nq, nv = self.articulation.nq, self.articulation.nv
         self._drives = drives
         self._driven = [self.articulation.qd_start[body] for body in drives.bodies]
         self.num_actions = len(self._driven)
         check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
-        self._delay = _read_delay(action_delay)
-        self._noise = _read_noise(observation_noise)
+        self._delay = read_delay(action_delay)
+        self._noise = read_noise(observation_noise)
         own = {**self._queue(), **({} if self._noise is None else {"noise": 2})}
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state, **own}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
@@ -458,33 +460,6 @@ def _load(path: Path, ground: Any) -> RobotDescription:
 
     description = load_robot(path)
     return description if ground is None else replace(description, ground=make_ground(ground))
-
-
-def _read_delay(given: int | Sequence[int]) -> tuple[int, int]:
-    """Least and most control steps of a delay."""
-    pair = given if isinstance(given, Sequence) and not isinstance(given, str) else (given, given)
-    accepted = f"a whole number from 0 to {_LONGEST_DELAY}, or [least, most]"
-    if len(pair) != 2:
-        raise ArgumentError("action_delay", repr(given), accepted)
-    try:
-        least, most = (check_integer("action_delay", x, 0, _LONGEST_DELAY) for x in pair)
-    except ArgumentError:
-        raise ArgumentError("action_delay", repr(given), accepted) from None
-    if least > most:
-        raise ArgumentError("action_delay", repr(given), accepted)
-    return least, most
-
-
-def _read_noise(given: float | Sequence[float]) -> np.ndarray | None:
-    """Spread of what is observed, one number or one for each; None: no noise."""
-    accepted = "a number of at least 0, or one for each that is observed"
-    try:
-        spread = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ArgumentError("observation_noise", repr(given), accepted) from None
-    if spread.ndim > 1 or not np.all(np.isfinite(spread)) or np.any(spread < 0.0):
-        raise ArgumentError("observation_noise", repr(given), accepted)
-    return spread if np.any(spread) else None
 
 
 def _per_coordinate(

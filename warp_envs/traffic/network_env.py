@@ -14,13 +14,8 @@ from kernels.traffic import network_env as rows_kernels
 from kernels.traffic.idm import MODEL as IDM
 from kernels.traffic.road import SEMI_IMPLICIT
 from warp_envs.bridge.program import Program
-from warp_envs.checks import (
-    ArgumentError,
-    check_flag,
-    check_integer,
-    check_number,
-    check_positive,
-)
+from warp_envs.checks import ArgumentError
+from warp_envs.options.traffic import NETWORK_STEPS, check_network
 from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
@@ -67,7 +62,7 @@ class NetworkEnv(HumanDriversEnv):
     says when who comes, lasts `EPISODE_STEPS` of `dt` and does not end before.
     """
 
-    EPISODE_STEPS: ClassVar[int] = 1500
+    EPISODE_STEPS: ClassVar[int] = NETWORK_STEPS
 
     AUTONOMOUS: ClassVar[str] = "autonomous"
     dt: ClassVar[float] = 0.5
@@ -103,12 +98,14 @@ class NetworkEnv(HumanDriversEnv):
             ArgumentError: an option out of range; several blocks, which the roads' kernels do not
                 have.
         """
-        check_number("flow_rate", flow_rate)
-        check_number("share", share, 0.0, 1.0)
-        check_positive("max_acceleration", max_acceleration)
-        check_integer("num_vehicles", num_vehicles, 1)
-        check_integer("sims_per_step", sims_per_step, 1, self.EPISODE_STEPS)
-        check_flag("autonomous", autonomous)
+        check_network(
+            flow_rate=flow_rate,
+            share=share,
+            max_acceleration=max_acceleration,
+            num_vehicles=num_vehicles,
+            sims_per_step=sims_per_step,
+            autonomous=autonomous,
+        )
         self.flow_rate, self.share, self.autonomous = flow_rate, share, autonomous
         self.max_acceleration, self.num_vehicles = max_acceleration, num_vehicles
         self.sims_per_step = sims_per_step

@@ -11,8 +11,8 @@ import warp as wp
 
 from kernels.traffic import pace_car
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_choice, check_flag, check_integer
 from warp_envs.declarations import Quantity
+from warp_envs.options.traffic import check_pace_car
 from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.models import TREIBER_2000
 from warp_envs.vector_env import Arrays
@@ -107,10 +107,12 @@ class PaceCarEnv(HumanDriversEnv):
         Raises:
             ValueError: an option out of range.
         """
-        for name, count in {"num_lanes": num_lanes, "num_vehicles": num_vehicles}.items():
-            check_integer(name, count, 1)
-        check_flag("realistic", realistic)
-        check_choice("reward_clip", reward_clip, ("each", "mean"))
+        check_pace_car(
+            num_lanes=num_lanes,
+            num_vehicles=num_vehicles,
+            realistic=realistic,
+            reward_clip=reward_clip,
+        )
         self.num_lanes, self.num_vehicles = num_lanes, num_vehicles
         self.reward_clip = reward_clip
         self.physics = REALISTIC if realistic else PAPER

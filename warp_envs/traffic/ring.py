@@ -12,7 +12,7 @@ import warp as wp
 from kernels.traffic import ring
 from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_flag, check_integer, check_number, check_positive
+from warp_envs.options.traffic import BUNCHING, CAR_LENGTH, RING_STEPS, check_ring
 from warp_envs.traffic.car_following import equilibrium_speed
 from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.programs import driver_type
@@ -26,14 +26,13 @@ HUMAN_IDM: dict[str, float] = {
     "b": 1.5,
     "s0": 2.0,
     "delta": 4.0,
-    "length": 5.0,
+    "length": CAR_LENGTH,
     "emergency_decel": math.inf,
 }
 # The defaults of the car that SUMO's safe speed stops there.
 SAFE_IDM: dict[str, float] = {**HUMAN_IDM, "a": 2.6, "b": 4.5, "s0": 2.5}
 
 DT = 0.1
-BUNCHING = 50.0
 SPEED_SCALE = 15.0
 SPEED_WEIGHT = 4.0 / 20.0
 ACTION_WEIGHT = 4.0
@@ -69,7 +68,7 @@ class RingEnv(HumanDriversEnv):
     name = "ring"
     num_actions = 1
     num_obs = 3
-    max_episode_steps = 3000
+    max_episode_steps = RING_STEPS
     reward_terms = ("speed", "action")
     driver_numbers = human_driver = HUMAN_IDM
 
@@ -110,18 +109,19 @@ class RingEnv(HumanDriversEnv):
         Raises:
             ValueError: an option out of range.
         """
-        check_integer("num_vehicles", num_vehicles, 1)
-        check_integer("warm_up_steps", warm_up_steps, 0)
-        check_integer("sims_per_step", sims_per_step, 1, 3000)
+        check_ring(
+            num_vehicles=num_vehicles,
+            min_ring_length=min_ring_length,
+            max_ring_length=max_ring_length,
+            noise=noise,
+            warm_up_steps=warm_up_steps,
+            max_acceleration=max_acceleration,
+            action_weight=action_weight,
+            sims_per_step=sims_per_step,
+            fail_safe=fail_safe,
+            autonomous=autonomous,
+        )
         cars = num_vehicles + 1
-        least = BUNCHING + cars * (HUMAN_IDM["length"] + 0.5)
-        check_number("min_ring_length", min_ring_length, least)
-        check_number("max_ring_length", max_ring_length, min_ring_length)
-        check_number("noise", noise)
-        check_positive("max_acceleration", max_acceleration)
-        check_number("action_weight", action_weight)
-        check_flag("fail_safe", fail_safe)
-        check_flag("autonomous", autonomous)
         self.num_vehicles = num_vehicles
         self.num_slots, self.first_human = cars, int(autonomous)
         self.min_ring_length, self.max_ring_length = min_ring_length, max_ring_length
