@@ -22,10 +22,10 @@ from warp_envs.checks import (
     check_positive,
 )
 from warp_envs.traffic.human_drivers import HumanDriversEnv
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import flow_tables, make_tables
-from warp_envs.traffic.programs import Advance
 from warp_envs.vector_env import Arrays
 
 _log = logging.getLogger("warp_envs")
@@ -91,7 +91,7 @@ class NetworkEnv(HumanDriversEnv):
 
         Args:
             flow_rate: of the flow of which a part is autonomous [vehicles/h].
-            share: that part.
+            share: that part; 0 asks for `autonomous` False.
             max_acceleration: of a commanded vehicle, and its braking [m/s^2].
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of `dt` for which an action holds.
@@ -109,6 +109,8 @@ class NetworkEnv(HumanDriversEnv):
         check_integer("num_vehicles", num_vehicles, 1)
         check_integer("sims_per_step", sims_per_step, 1, self.EPISODE_STEPS)
         check_flag("autonomous", autonomous)
+        if autonomous and share == 0.0:
+            raise ArgumentError("share", repr(share), "more than 0, or autonomous=false with it")
         self.flow_rate, self.share, self.autonomous = flow_rate, share, autonomous
         self.max_acceleration, self.num_vehicles = max_acceleration, num_vehicles
         self.sims_per_step = sims_per_step
@@ -143,6 +145,14 @@ class NetworkEnv(HumanDriversEnv):
         """Append what writes ``rows["command"]`` [m/s^2], NaN for a driver's own, from actions.
 
         `rows` are flat, over all vehicles, as `NetworkLaunches.layout` has them.
+        """
+
+    def record_commanded_drivers(
+        self, program: Program, rows: dict[str, wp.array], action: wp.array
+    ) -> None:
+        """Append what puts numbers of drivers that actions say in place of ``rows["driver"]``.
+
+        For environments that command by them; before who follows whom is looked up.
         """
 
     # The step -----------------------------------------------------------------------------------
@@ -253,6 +263,7 @@ class NetworkEnv(HumanDriversEnv):
         else:
             rows["driver"] = self._record_varied_drivers(program, shared["flow"], drivers)
             program.launch(rows_kernels.copy_drivers, n, [rows["driver"], placed["driver"]])
+        self.record_commanded_drivers(program, rows, action)
         roads.order(program, rows)
         roads.look(program, rows)
         self.record_command(program, rows, action)
