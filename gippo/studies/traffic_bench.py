@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.network import Connection, Network, Segment
+from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 _DT = 0.1
@@ -64,6 +66,8 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
         for cars in (10, 100, 1_000, 10_000, 100_000):
             road = {"num_envs": 1, "num_lanes": 10, "num_vehicles": cars, "dtype": torch.float64}
             yield _forward("one road, double precision", road, seconds)
+        for cars in (1_000, 10_000, 100_000):
+            yield _network(cars, seconds)
         large = {"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}
         yield _forward("one road", large, seconds)
         yield _with_gradients(large, seconds)
@@ -105,6 +109,29 @@ def _with_gradients(options: dict, seconds: float) -> Measurement:
         traffic.detach()
 
     return _measurement("forward + backward", traffic, _seconds_per_call(window, seconds) / _STEPS)
+
+
+def _network(cars: int, seconds: float) -> Measurement:
+    """A network of two segments of ten lanes, with lane changes; nobody comes in or leaves."""
+    lanes = 10
+    half = _SPACING * cars / lanes  # room for all in the first, into which they drive on
+    network = Network(
+        segments=[Segment(name, half + 1e4, num_lanes=lanes) for name in ("a", "b")],
+        connections=[Connection("a", k, "b", k) for k in range(lanes)],
+        routes={"through": ["a", "b"]},
+        flows=[],
+    )
+    traffic = TrafficNetwork(network, 1, cars, dt=_DT, mobil=Mobil(), dtype=torch.float64)
+    place = torch.arange(cars)
+    state = traffic.get_state()
+    state["x"] = (_SPACING * (place // lanes + 1)).double()[None]
+    state["speed"] = torch.full_like(state["x"], _SPEED)
+    state["lane"] = (place % lanes).int()[None]
+    state["route"] = torch.zeros_like(state["lane"])
+    traffic.set_state(state)
+    traffic.run(10)
+    seconds_per_window = _seconds_per_call(lambda: traffic.run(10), seconds)
+    return Measurement("one network, lane changes", 1, lanes, cars, seconds_per_window / 10)
 
 
 def _moving(traffic: TrafficSim) -> TrafficSim:

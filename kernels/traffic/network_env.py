@@ -138,6 +138,36 @@ def lay_flat(driver_in: wp.array2d(dtype=Any), driver_out: wp.array(dtype=Any)):
 
 
 @wp.kernel
+def command_headway(
+    # In:
+    driver_in: wp.array(dtype=Any),
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    who_in: wp.array(dtype=wp.int32),  # [num_envs * vehicles] whose action, -1 for nobody's
+    per_network: wp.int32,
+    place: wp.int32,  # of T among a driver's numbers
+    least: Any,  # what an action of -1 asks for [s]
+    most: Any,  # what one of 1 asks for
+    # Out:
+    driver_out: wp.array(dtype=Any),
+    command_out: wp.array(dtype=Any),  # NaN: everybody drives by its numbers
+):
+    """The time headway T that is wanted, in place of the driver's own."""
+    i = wp.tid()
+    who = who_in[i]
+    driver = driver_in[i]
+    command_out[i] = type(most)(wp.nan)
+    if who >= 0:
+        share = type(most)(0.5) * (action_in[i // per_network, who] + type(most)(1.0))
+        wanted = least + share * (most - least)
+        only = type(driver)()
+        only[place] = type(most)(1.0)
+        # A sum, as the adjoint of an overwritten component would be that of both.
+        driver_out[i] = driver + only * (wanted - driver[place])
+    else:
+        driver_out[i] = driver
+
+
+@wp.kernel
 def settle(
     # In, of `network_drive.drive`:
     new_x_in: wp.array(dtype=Any),  # counted on beyond the lane's end

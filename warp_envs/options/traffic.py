@@ -77,6 +77,8 @@ def check_network(
     check_integer("num_vehicles", num_vehicles, 1)
     check_integer("sims_per_step", sims_per_step, 1, NETWORK_STEPS)
     check_flag("autonomous", autonomous)
+    if autonomous and share == 0.0:
+        raise ArgumentError("share", repr(share), "more than 0, or autonomous=false with it")
 
 
 def check_merge(

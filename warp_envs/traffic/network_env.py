@@ -17,10 +17,10 @@ from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
 from warp_envs.options.traffic import NETWORK_STEPS, check_network
 from warp_envs.traffic.human_drivers import HumanDriversEnv
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import flow_tables, make_tables
-from warp_envs.traffic.programs import Advance
 from warp_envs.vector_env import Arrays
 
 _log = logging.getLogger("warp_envs")
@@ -86,7 +86,7 @@ class NetworkEnv(HumanDriversEnv):
 
         Args:
             flow_rate: of the flow of which a part is autonomous [vehicles/h].
-            share: that part.
+            share: that part; 0 asks for `autonomous` False.
             max_acceleration: of a commanded vehicle, and its braking [m/s^2].
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of `dt` for which an action holds.
@@ -140,6 +140,14 @@ class NetworkEnv(HumanDriversEnv):
         """Append what writes ``rows["command"]`` [m/s^2], NaN for a driver's own, from actions.
 
         `rows` are flat, over all vehicles, as `NetworkLaunches.layout` has them.
+        """
+
+    def record_commanded_drivers(
+        self, program: Program, rows: dict[str, wp.array], action: wp.array
+    ) -> None:
+        """Append what puts numbers of drivers that actions say in place of ``rows["driver"]``.
+
+        For environments that command by them; before who follows whom is looked up.
         """
 
     # The step -----------------------------------------------------------------------------------
@@ -250,6 +258,7 @@ class NetworkEnv(HumanDriversEnv):
         else:
             rows["driver"] = self._record_varied_drivers(program, shared["flow"], drivers)
             program.launch(rows_kernels.copy_drivers, n, [rows["driver"], placed["driver"]])
+        self.record_commanded_drivers(program, rows, action)
         roads.order(program, rows)
         roads.look(program, rows)
         self.record_command(program, rows, action)

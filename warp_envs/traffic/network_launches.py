@@ -169,6 +169,14 @@ class NetworkLaunches:
                 *self._arguments(rows, "lane_length lane_segment next_lane heeded offset"),
             ]
             program.launch(network_lanes.heed_aside, n, inputs)
+        if rules.mobil is not None and advance.sumo:
+            inputs = [
+                *self._arguments(rows, "x speed lane route order lane_start"),
+                *(per_network, scalar(rules.look_ahead)),
+                *self._arguments(rows, "lane_length lane_inner lane_left next_lane"),
+                *self._arguments(rows, "heeded offset"),
+            ]
+            program.launch(network_lanes.keep_behind, n, inputs)
 
     def _enter(self, program: Program, rows: Rows) -> None:
         entering = rows["entering"]
