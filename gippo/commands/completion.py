@@ -164,7 +164,7 @@ def _keys(command: str) -> Iterator[tuple[str, list[str]]]:
         yield from groups.items()
         yield "from", []
         yield from _env_keys()
-        plain = {"env": {"id": "", "num_envs": 1}, "algo": None, "num_epochs": 1}
+        plain: dict[str, Any] = {"env": {"id": "", "num_envs": 1}, "algo": None, "num_epochs": 1}
         yield from _of(TrainConfig(**plain))
         for method in filter(is_built_in, method_names()):
             yield from _of(algo_schema(method)(), "algo.")
@@ -225,7 +225,7 @@ def _env_keys() -> Iterator[tuple[str, list[str]]]:
     for path in sorted((config_dir() / "env").rglob("*.yaml")):
         plain = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(plain, dict)
-        options = {k: v for k, v in plain.items() if k not in ("defaults", "presets", "id")}
+        options = {str(k): v for k, v in plain.items() if k not in ("defaults", "presets", "id")}
         for key, value in options.items():
             words: list[str] = []
             if isinstance(value, bool):

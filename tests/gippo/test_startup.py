@@ -109,7 +109,6 @@ learner.horizon=0
 learner.gamma=2
 learner.critic.hidden=[0]
 algo=ppo algo.learning_rate=-1
-algo=sapo algo.num_critics=0
 algo.alpha.alpha_0=-1
 device=gpu
 seed=-1
