@@ -103,7 +103,7 @@ def try_dry(command: Command, page: str, monkeypatch) -> None:
     elif program == "gippo":
         assert known(command), command.text
         for name in NEEDED.get(page, ()):
-            if name in command.text and not Path(name).exists():
+            if name in " ".join(words) and not Path(name).exists():
                 if Path(name).suffix:
                     Path(name).touch()
                 else:
