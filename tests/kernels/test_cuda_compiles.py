@@ -11,11 +11,21 @@ import warp as wp
 
 import warp_envs
 from kernels.compiled import cpp
+from kernels.traffic import road, vectors
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.rollout import rows, step_function
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
-from warp_envs.traffic import Connection, Flow, Mobil, Network, Segment, TrafficNetwork
+from warp_envs.traffic import (
+    Connection,
+    Flow,
+    Mobil,
+    Network,
+    Segment,
+    TrafficNetwork,
+    TrafficSim,
+    simulator,
+)
 
 
 def control_step(dtype):
@@ -88,6 +98,16 @@ def traffic_network(dtype):
     traffic.step()["x"].sum().backward()
 
 
+def traffic_road(dtype):
+    """A differentiated step of a road with lane changes, by the kernels that a GPU has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulator, "vector_step", lambda *_, **__: None)
+        patch.setattr(vectors, "find_stale", lambda _: road.find_stale_roads)
+        headway = torch.tensor(1.5, dtype=dtype, requires_grad=True)
+        traffic = TrafficSim(1, 2, 4, dtype=dtype, mobil=Mobil(), T=headway)
+        traffic.step()["x"].sum().backward()
+
+
 # And for which architectures. The plain step takes most of a minute, so it is compiled for the one
 # between the others.
 USES = [
@@ -107,6 +127,7 @@ USES = [
     (environment("hopper"), 100),
     (environment("pace_car", num_lanes=2, num_vehicles=3), 80),
     (environment("pace_car", num_lanes=2, num_vehicles=3), 100),
+    (traffic_road, 90),
     (traffic_network, 80),
     (traffic_network, 100),
 ]
