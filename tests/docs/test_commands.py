@@ -32,7 +32,7 @@ ELSEWHERE = {
     r"gippo -> warp_envs -> kernels": "an arrow, no command",
     r"gippo train -m hydra/launcher=(submitit|ray).*": "a plugin that is not installed for tests",
     r"gippo (identify env=traffic|plot kind=space_time|play num_envs=\d+)": "a part, as a name",
-    r"gippo train (algo\.alpha\.alhpa_0=1|env=ring env\.noise=-1)": "mistakes, whose answers are timed",
+    r"gippo train (algo\.alpha\.alhpa_0=1|env=ring env\.noise=-1)": "mistakes that are timed",
 }
 """What is tried nowhere here, and why."""
 PLACES = {"RUN": "runs/first", "PYTHON": sys.executable, "NAME": "ant", "E": "ant", "ENV": "ant"}
