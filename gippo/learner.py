@@ -146,6 +146,7 @@ class Learner:
             num_epochs,
             config.gae_lambda,
             seed,
+            max(1.0, env.max_episode_steps / config.horizon),
             helper=self._pool,
             ranks=ranks,
         )

@@ -16,12 +16,15 @@ its weight is gone in the same epoch. The share of signal in g, the halves' agre
 far to go: along the natural gradient (`gippo.updates.natural_step`) until the policy has moved,
 over states of the last windows, by
 
-    KL = radius * num_actions * share^2.
+    KL = radius * num_actions * (share * part)^2.
 
 So the step's length is proportional to the share, as the best linear estimate of a signal under
-noise is (Wiener), and all units are the policy's own: nothing is left to set by problem. A bonus on
-the entropy, in units of the advantages' spread, keeps exploration up where the policy's noise is a
-small part of that spread, and gives way where it is all of it, as near a function's optimum.
+noise is (Wiener), and to the part that the gradient's length is of its root mean square over about
+an episode, 1 at most: of environments that are at one time of their episodes, at which nothing is
+left to learn, the gradient is small however well its halves agree. All units are the policy's own:
+nothing is left to set by problem. A bonus on the entropy, in units of the advantages' spread, keeps
+exploration up where the policy's noise is a small part of that spread, and gives way where it is
+all of it, as near a function's optimum.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from gippo.updates.natural_step import NaturalStep, NaturalStepConfig
 from gippo.updates.trust import (
     Halves,
     RunningShare,
+    RunningSize,
     clipped_samples,
     inverse_variance_weight,
     signal_share,
@@ -104,6 +108,7 @@ class GIPPOAdaptive(Method):
         self._radius = Schedule("linear", config.radius, config.final_radius, context.num_epochs)
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
         self._step = NaturalStep(context, config.natural)
+        self._size = RunningSize(context.episode_windows)
         self._shares = {name: RunningShare() for name in ("rp", "lr", "mixed")}
 
     @property
@@ -143,9 +148,12 @@ class GIPPOAdaptive(Method):
             share = float(signal_share(halves, metric))
             metrics[f"share_{name}"] = self._shares[name].update(share)
         trusted = self._shares["mixed"].trusted
-        radius = self._radius.rate(epoch) * samples.action.shape[-1] * trusted**2
+        full = gradient.double()
+        part = self._size.part(math.sqrt(float((metric * full) @ full)))
+        radius = self._radius.rate(epoch) * samples.action.shape[-1] * (trusted * part) ** 2
         divergence, moved = self._step.step(gradient, metric, radius)
         metrics |= {
+            "gradient_part": part,
             "actor_learning_rate": radius,
             "kl": divergence,
             "actor_failed": float(not moved),
@@ -202,10 +210,15 @@ class GIPPOAdaptive(Method):
     def state_dict(self) -> dict[str, Any]:
         """A copy of the running shares and the step's state."""
         shares = {name: share.state_dict() for name, share in self._shares.items()}
-        return {"shares": shares, "step": self._step.state_dict()}
+        return {
+            "shares": shares,
+            "size": self._size.square,
+            "step": self._step.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         for name, share in self._shares.items():
             share.load_state_dict(state["shares"][name])
+        self._size.square = float(state["size"])
         self._step.load_state_dict(state["step"])

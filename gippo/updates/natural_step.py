@@ -36,7 +36,8 @@ class NaturalStepConfig:
     states: int = 256
     """That the divergence is the mean over."""
     memory: int = 8
-    """Windows that they are of, about: so many epochs until all have been replaced."""
+    """Windows that they are of, about, or an episode's if that is more: so many epochs until all
+    have been replaced."""
     damping: float = 1e-3
     """Added to its diagonal, in nats."""
 
@@ -127,7 +128,7 @@ class Fisher:
 
 
 class NaturalStep:
-    """Takes steps of given divergence over states of the last windows.
+    """Takes steps of given divergence over states of the last windows, of an episode at least.
 
     Where environments are at one time of their episodes, a window sees one part of what the policy
     does, and a step that is short there can undo all of the rest.
@@ -140,6 +141,9 @@ class NaturalStep:
         self._parameters = context.parameters
         self._ranks: Ranks = context.ranks
         self._seed = context.seed
+        windows = max(float(config.memory), context.episode_windows)
+        self._renewed = math.ceil(config.states / windows)
+        """States that a window replaces."""
         vector = context.parameters.vector
         self._diagonal = torch.zeros_like(vector, dtype=torch.float64)
         self._memory = vector.new_zeros(config.states, context.actor.mlp.sizes[0])
@@ -171,7 +175,7 @@ class NaturalStep:
     def _renew(self, obs: torch.Tensor, generator: torch.Generator) -> None:
         """Put some of a window's states in the place of the oldest, the same in all processes."""
         config = self._config
-        number = math.ceil(config.states / config.memory) if self._filled > 0 else config.states
+        number = self._renewed if self._filled > 0 else config.states
         chosen = torch.randperm(len(obs), device=obs.device, generator=generator)
         own = obs[chosen[: math.ceil(number / self._ranks.size)]]
         new = self._ranks.joined(own)[:number]

@@ -14,6 +14,7 @@ step along the gradient would move the policy, and not how its network is writte
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,24 @@ class RunningShare:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self.value, self._begun = float(state["value"]), bool(state["begun"])
+
+
+class RunningSize:
+    """The root of the mean square of a gradient's length over about an episode's windows.
+
+    Environments that started together are at one time of their episodes: where there is nothing
+    left to learn at that time a window's gradient is small, however well its halves agree.
+    """
+
+    def __init__(self, windows: float) -> None:
+        self._keep = 1.0 - 1.0 / windows
+        self.square = 0.0
+
+    def part(self, length: float) -> float:
+        """Take in an epoch's length; what it is of the mean so far, at most 1."""
+        keep = self._keep if self.square > 0.0 else 0.0
+        self.square = keep * self.square + (1.0 - keep) * length**2
+        return min(length / math.sqrt(self.square), 1.0) if self.square > 0.0 else 1.0
 
 
 def clipped_samples(samples: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:

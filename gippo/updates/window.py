@@ -173,6 +173,8 @@ class Context:
     """The learner's."""
     seed: int
     """Of whatever a method draws by itself."""
+    episode_windows: float = 1.0
+    """Windows that an episode takes which lasts to its time limit, at least 1."""
     helper: ThreadPoolExecutor | None = None
     """One more thread, for updates that can share out their work."""
     ranks: Ranks = SINGLE

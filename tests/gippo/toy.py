@@ -18,7 +18,7 @@ class Particle:
         self.dtype = dtype
         self.device = "cpu"
         self.ends = ends or {}
-        self.limit = limit
+        self.limit = self.max_episode_steps = limit
         self.seed = 0
         self.single_observation_space = SimpleNamespace(shape=(2,))
         self.single_action_space = SimpleNamespace(shape=(num_actions,))

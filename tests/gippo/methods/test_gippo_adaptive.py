@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -71,6 +72,23 @@ def test_the_gradient_and_the_radius_from_the_formulas():
     torch.testing.assert_close(gradient, (1 - kappa) * rp + kappa * lr)
     share = min(max(metrics["share_mixed"], 0.01), 1.0)
     assert radius == pytest.approx(0.03 * 2 * share**2)
+
+
+def test_a_window_in_which_little_is_to_be_gained_moves_the_policy_little():
+    """Environments that are at one time of their episodes, at which nothing is left to learn."""
+    context = dataclasses.replace(make_context(), episode_windows=30.0)
+    method = GIPPOAdaptive(context, GIPPOAdaptiveConfig(entropy=0.0))
+    window = made_up_window(context.actor, num_envs=64, horizon=4)
+    window.gradients.of_own[:] = 1.0  # all signal
+    moved = method.update(window, 0).metrics
+    window.gradients.of_own *= 1e-3
+    window.advantage *= 1e-3
+    del window.samples
+    quiet = method.update(window, 1).metrics
+    assert moved["gradient_part"] == pytest.approx(1.0)
+    assert quiet["share_rp"] > 0.9
+    assert quiet["gradient_part"] < 0.01
+    assert quiet["kl"] < 1e-3 * moved["kl"]
 
 
 def test_rp_and_lr_estimate_one_gradient():

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -142,6 +143,18 @@ def test_the_divergence_is_taken_over_states_of_the_last_windows():
     for age, part in enumerate(step._states.flip(0).split(4)):
         known = (windows[-1 - age].obs == part.unsqueeze(1)).all(-1)
         assert known.any(-1).all()
+
+
+@pytest.mark.parametrize(("episode", "kept"), [(1.0, 4), (4.0, 4), (15.5, 2), (100.0, 1)])
+def test_states_are_kept_for_an_episode_at_least(episode, kept):
+    context = dataclasses.replace(make_context(), episode_windows=episode)
+    step = NaturalStep(context, NaturalStepConfig(states=16, memory=4))
+    first, second = (make_samples(context.actor, batch=40, seed=seed) for seed in range(2))
+    step.look(first, 0)
+    step.look(second, 1)
+    new = (second.obs == step._states.unsqueeze(1)).all(-1).any(-1)
+    assert new.sum() == kept
+    assert new[-kept:].all()
 
 
 def test_a_step_that_a_window_asks_for_leaves_what_is_done_elsewhere():

@@ -7,6 +7,7 @@ from gippo.updates.trust import (
     LEAST,
     Halves,
     RunningShare,
+    RunningSize,
     clipped_samples,
     inverse_variance_weight,
     noise,
@@ -92,6 +93,18 @@ def test_what_is_trusted_lies_between_a_hundredth_and_one():
     other = RunningShare()
     other.load_state_dict(running.state_dict())
     assert other.update(0.2) == running.update(0.2)
+
+
+def test_a_gradient_is_small_beside_those_of_an_episode():
+    alone = RunningSize(1.0)
+    assert [alone.part(x) for x in (3.0, 1e-9, 0.0, 7.0)] == [1.0] * 4
+    running = RunningSize(10.0)
+    assert [running.part(x) for x in (2.0, 2.0)] == pytest.approx([1.0, 1.0])
+    assert running.part(1e-3) == pytest.approx(1e-3 / math.sqrt(0.9 * 4.0 + 0.1 * 1e-6))
+    assert running.part(5.0) == 1.0  # never longer than the radius
+    for _ in range(200):
+        part = running.part(1e-3)
+    assert part == pytest.approx(1.0, abs=0.01)  # where all are small none is
 
 
 def test_the_mixture_has_the_least_variance():
