@@ -1,14 +1,9 @@
 """What the documentation's pages tell people: their code runs, their commands and links exist."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-
-from gippo.cli import COMMANDS
-from gippo.configuration.compose import configure
-from gippo.configuration.run_config import TrainConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
@@ -49,27 +44,6 @@ def test_the_diagnosis_of_an_own_environment_runs(capsys):
     (code,) = blocks("diagnostics.md")
     exec(code, {})
     assert "these gradients" in capsys.readouterr().out
-
-
-def commands():
-    """Every command that stands on a line of its own, once, with a page that has it."""
-    found = {}
-    for page, text in PAGES.items():
-        joined = text.replace("\\\n", " ")
-        for line in re.findall(r"^(?:    )?gippo ([^\n#]+?)(?:   .*|#.*)?$", joined, re.MULTILINE):
-            found[" ".join(line.split())] = page
-    return [pytest.param(line, id=f"{page}: {line}") for line, page in found.items()]
-
-
-@pytest.mark.parametrize("line", commands())
-def test_the_commands_exist_and_their_keys_too(line, monkeypatch):
-    monkeypatch.syspath_prepend(DOCS.parent / "examples")
-    command, *arguments = shlex.split(line)
-    assert command in COMMANDS
-    skipped = ("-", "run_dir", "from=", "hydra", "+hydra")
-    keys = [a for a in arguments if not a.startswith(skipped) and "," not in a and "..." not in a]
-    if command == "train":
-        configure("train", TrainConfig, keys)
 
 
 @pytest.mark.parametrize("page", PAGES)

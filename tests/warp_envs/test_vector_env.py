@@ -51,6 +51,7 @@ def test_a_class_lists_its_own_options_then_those_it_passes_on():
             super().__init__(num_envs=num_envs)
 
     shared = ["num_envs", "max_episode_steps", "device", "dtype", "seed", "num_blocks"]
+    shared += ["randomize_observed"]
     spring = inspect.signature(Spring).parameters
     assert list(spring) == ["bound", *shared]
     assert spring["max_episode_steps"].default == 20

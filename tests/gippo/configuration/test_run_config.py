@@ -348,7 +348,9 @@ def test_a_folder_that_sweeps_name_and_the_home_folder_need_no_quotes():
 
 
 @pytest.mark.parametrize("env", ["ant", "pace_car", "robot", "ackley64"])
-def test_what_keys_prints_can_be_typed_back(env, capsys):
+def test_what_keys_prints_can_be_typed_back(env, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("my robot.usda").write_text("#usda 1.0\n")
     more = ["env.asset=my robot.usda", "env.reward={progress: 1.5}"] if env == "robot" else []
     assert main(["train", f"env={env}", *more, "--keys"]) == 0
     printed = re.findall(r"^  ([\w.]+=.*?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)

@@ -118,7 +118,7 @@ def wrong(**methods):
         ("nowhere.tasks:Gallop", "task: 'nowhere.tasks:Gallop' given, a module that can be"),
         (TASK.replace(":Gallop", ":Galop"), "task: .*did you mean 'Gallop'"),
         ("gallop", "task: 'gallop' given, a class, or module:Class"),
-        (Gallop(), "task: .* which is no class given"),
+        (Gallop(), "task: .*Gallop object.* given, a class, or module:Class"),
         (int, "task: int without a method 'observe' given"),
         (wrong(reward=lambda self, robot: 1.0), r"task: Wrong.reward\['reward'\]: a float given"),
         (
