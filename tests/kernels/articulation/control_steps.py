@@ -60,7 +60,8 @@ def random_inputs(description, num_envs, seed, spread=0.3, force=5.0):
 def by_numpy(description, inputs, seeds, substeps, varied=()):
     """What `values_and_gradients` gives, from the traced blocks run on numpy arrays."""
     equations = _equations(description, columns_of(description, varied))
-    columns = {"dt": [CONTROL_STEP / substeps], "qdd": [0.0] * equations.nv}
+    columns = {"dt": [CONTROL_STEP / substeps]}
+    columns |= {name: [0.0] * equations.nv for name in ("qdd", "multipliers")}
     names = ["q", "qd", "f"] + ["p"] * (len(inputs) > 3)
     if isinstance(description.ground, HeightField):
         columns["ground"] = description.ground.table[0].reshape(-1)
@@ -82,6 +83,7 @@ def by_numpy(description, inputs, seeds, substeps, varied=()):
     outputs = [columns["q"], columns["qd"]]
     for state in reversed(trail):
         columns.update(state)
+        _run(equations.substep_solve_reverse, columns)
         _run(equations.substep_reverse, columns)
     columns["q"] = entry
     _run(equations.enter_reverse, columns)
