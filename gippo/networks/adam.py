@@ -147,8 +147,11 @@ class Optimizer:
         if not isinstance(learning_rate, torch.Tensor):
             learning_rate = torch.tensor(learning_rate).item()  # rounded as the tensor would be
         steps.add_(1.0)
-        torch._fused_adamw_(
-            *([tensor] for tensor in (self.parameters.vector, gradient, self._mean, self._square)),
+        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+            [self.parameters.vector],
+            [gradient],
+            [self._mean],
+            [self._square],
             [],
             [steps],
             lr=learning_rate,

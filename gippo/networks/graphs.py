@@ -71,13 +71,15 @@ class _Captured:
     def replay(self, arguments: tuple[Any, ...]) -> Results:
         """Copy the arguments in, replay, copy the results out."""
         given = _leaves(arguments, (torch.Tensor, float))
-        tensors = []
+        tensors: list[torch.Tensor] = []
+        static: list[torch.Tensor] = []
         for own, new in zip(self._arguments, given, strict=True):
             if isinstance(new, torch.Tensor):
-                tensors.append((own, new))
+                static.append(own)
+                tensors.append(new)
             else:
                 own.fill_(new)
-        torch._foreach_copy_(*map(list, zip(*tensors, strict=True)))
+        torch._foreach_copy_(static, tensors)  # pyright: ignore[reportPrivateImportUsage]
         self._graph.replay()
         return tuple(result.clone() for result in self._results)
 

@@ -56,16 +56,31 @@ def lend(free: list[Slot], make: Callable[[], Slot]) -> Iterator[Slot]:
 
 
 def _copy_in(slot: Slot, tensors: Sequence[torch.Tensor]) -> None:
-    torch._foreach_copy_(slot.inputs, list(tensors))
+    _copy(slot.inputs, tensors)
+
+
+def _copy(to: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> None:
+    """Copy each; on a GPU by one kernel for all, where each would have its own."""
+    if to and _on_gpu(to[0]):
+        torch._foreach_copy_(list(to), list(tensors))
+        return
+    for array, tensor in zip(to, tensors, strict=True):
+        array.copy_(tensor)
 
 
 def _copies(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """On a GPU by one kernel for all of a type, where each would have its own."""
+    """A copy of each; on a GPU by one kernel for all of a type."""
+    if not tensors or not _on_gpu(tensors[0]):
+        return tuple([tensor.clone() for tensor in tensors])
     copies = tuple([torch.empty_like(tensor) for tensor in tensors])
     for dtype in {tensor.dtype for tensor in tensors}:
         pairs = [(a, b) for a, b in zip(copies, tensors, strict=True) if b.dtype == dtype]
-        torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+        _copy(*zip(*pairs, strict=True))
     return copies
+
+
+def _on_gpu(tensor: torch.Tensor) -> bool:
+    return tensor.is_cuda
 
 
 def _tell_autograd(
@@ -89,8 +104,7 @@ def _seed(slot: Slot, seeds: Sequence[torch.Tensor | None]) -> None:
             seeded.append(gradient)
             given.append(seed)
     torch._foreach_zero_(zeroed)
-    if seeded:
-        torch._foreach_copy_(seeded, given)
+    _copy(seeded, given)
 
 
 def _gradients(slot: Slot, wanted: Sequence[bool]) -> list[torch.Tensor | None]:
