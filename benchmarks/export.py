@@ -53,7 +53,7 @@ def measure(name: str, num_envs: int, num_steps: int, folder: Path) -> list[str]
 
     def record() -> None:
         obs, _ = env.reset(seed=0)
-        with RolloutRecorder(env, out) as recorder:
+        with RolloutRecorder(env, out, details=False) as recorder:  # as crowds are
             for _ in range(num_steps):
                 obs = recorder.step(torch.tanh(policy(obs)))[0]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import warp_envs
 from gippo.errors import UserError
 from warp_envs.checks import ArgumentError
+from warp_envs.registry import check_options
 
 # What the environments call an argument -> its key in the configuration.
 _KEYS = {"env_id": "id"}
@@ -32,6 +34,18 @@ def make_env(settings: dict[str, Any], *, num_envs: int | None = None, **base: A
         key = _KEYS.get(error.key, error.key)
         known = error.renamed(f"env.{key}") if key.partition(".")[0] in settings else error
         raise UserError(str(known)) from error
+
+
+def check_env(settings: Mapping[str, Any]) -> None:
+    """Refuse what `make_env` would, as far as settings alone can tell: torch is not imported.
+
+    Raises:
+        UserError: something is not accepted; the message names it.
+    """
+    try:
+        check_options(settings["id"], settings)
+    except ArgumentError as error:
+        raise UserError(str(error.renamed(f"env.{error.key}"))) from error
 
 
 def num_cores() -> int:

@@ -21,7 +21,7 @@ from gippo.experience.advantages import (
     subtrajectory_steps,
 )
 from gippo.experience.critic import Critic, CriticConfig
-from gippo.experience.rollout import Rollout, collect
+from gippo.experience.rollout import Rollout, collect, count_privileged
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
 from gippo.methods.base import check_made, own_horizon
@@ -193,7 +193,7 @@ class Learner:
             **config.actor.form,
         ).to(self._device)
         network = ValueNetwork(
-            self._num_obs,
+            self._num_obs + count_privileged(self.env),
             config.critic.hidden,
             config.critic.init_gain,
             generator=generator,
@@ -244,7 +244,7 @@ class Learner:
         reward = rollout.reward if bonus is None else bonus.added(rollout)
         advantage = self._advantage(reward, rollout, values, self.config.gae_lambda)
         target = self._critic_target(rollout, values, advantage, normalizer)
-        critic = self._start_critic(rollout.obs, target)
+        critic = self._start_critic(rollout.for_critic(rollout.obs), target)
         try:
             window = self._window(reward, rollout, values, advantage, bonus)
             judged = time.perf_counter()

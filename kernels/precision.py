@@ -43,15 +43,18 @@ def precision_of(scalar: type) -> Precision:
     )
 
 
-def by_precision(function: Callable) -> dict[type, wp.Kernel]:
+def by_precision(function: Callable, enable_backward: bool | None = None) -> dict[type, wp.Kernel]:
     """A generic kernel for each scalar type, in a module of its own.
 
     A module is compiled as a whole and again whenever one of its generic kernels meets new types;
-    alone in its module, a large kernel is compiled when it is first run and never again.
+    alone in its module, a large kernel is compiled when it is first run and never again. Without
+    an adjoint, as `enable_backward` may say, that takes a fraction of the time.
     """
     name = f"{function.__module__}.{function.__name__}"
     return {
-        scalar: wp.kernel(module=wp.get_module(f"{name}.{scalar.__name__}"))(function)
+        scalar: wp.kernel(
+            module=wp.get_module(f"{name}.{scalar.__name__}"), enable_backward=enable_backward
+        )(function)
         for scalar in (wp.float32, wp.float64)
     }
 

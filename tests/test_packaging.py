@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-VIEWER = ("page.html", "page.css", "page.js", "three.module.js", "three.LICENSE.txt")
+VIEWER = (
+    "page.html",
+    "page.css",
+    "view.js",
+    "charts.js",
+    "video.js",
+    "page.js",
+    "three.module.js",
+    "three.LICENSE.txt",
+)
 
 
 def python(*arguments: str, path: list[Path], cwd: Path) -> subprocess.CompletedProcess:

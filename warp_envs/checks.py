@@ -105,6 +105,12 @@ def check_flag(key: str, value: Any) -> None:
         raise ArgumentError(key, repr(value), "true or false")
 
 
+def check_device_name(key: str, value: Any) -> None:
+    """Raise ArgumentError unless `value` can name a device; whether it is there, torch tells."""
+    if not isinstance(value, str) or re.fullmatch(r"cpu|cuda(:\d+)?", value) is None:
+        raise ArgumentError(key, repr(value), "cpu, cuda or cuda:N")
+
+
 def check_name(key: str, value: Any) -> None:
     """Raise ArgumentError unless `value` names a class's kind, as 'ant' or 'my_robot-2'."""
     if not isinstance(value, str) or re.fullmatch(r"[A-Za-z][\w.-]*", value, re.ASCII) is None:

@@ -9,8 +9,9 @@ import warp as wp
 
 from kernels import landscapes as functions
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError
 from warp_envs.declarations import DECLARED, Quantity, check_declared
+from warp_envs.options.landscapes import check_landscape
 from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
 
 _OF_LANDSCAPES = {"half_width": "a number", "height": "a Warp function"}
@@ -52,7 +53,8 @@ class LandscapeEnv(DifferentiableVectorEnv):
         check_declared(self, _OF_LANDSCAPES)
         if not isinstance(self.height, wp.Function):
             raise ArgumentError("height", f"a {type(self.height).__name__}", "a Warp function")
-        self.dim = self.num_actions = check_integer("dim", dim, 1)
+        check_landscape(dim=dim)
+        self.dim = self.num_actions = dim
         self.action_quantities = (Quantity("point", f"{self.half_width:g}", self.dim),)
         self.state_layout = {"x": self.dim}
         super().__init__(**options)

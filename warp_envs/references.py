@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from warp_envs.checks import ArgumentError, near_matches
+
+_IN_PACKAGE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([^/\\:][^:]*)")
 
 
 def is_reference(name: str) -> bool:
@@ -41,3 +46,25 @@ def load_reference(key: str, reference: str) -> Any:
         hint = near_matches(name, classes)
         raise ArgumentError(key, repr(reference), f"a class of {module_name}", hint)
     return getattr(module, name)
+
+
+def file_of(asset: str | os.PathLike[str]) -> Path:
+    """The file that an asset names; ``package:path`` is one in an installed Python package.
+
+    Raises:
+        ValueError: no such package, or no path.
+    """
+    if not isinstance(asset, str | os.PathLike):
+        raise ArgumentError("asset", repr(asset), "the path of a robot's file")
+    found = _IN_PACKAGE.fullmatch(os.fspath(asset))
+    if found is None or Path(asset).exists():
+        return Path(asset)
+    package, inside = found.groups()
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not folders:
+        raise ArgumentError("asset", repr(os.fspath(asset)), "a file, or one of a Python package")
+    return Path(folders[0]) / inside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -38,6 +39,28 @@ _ENVS: dict[str, str | type[DifferentiableVectorEnv]] = {
     "robot": "warp_envs.robots.any_robot:RobotEnv",
 }
 """Name -> "module:Class", imported when one is made, or the class itself."""
+
+_OF_LANDSCAPES = ("landscapes:check_landscape",)
+_OF_ROBOTS = ("robots:check_articulated",)
+_OF_NETWORKS = ("traffic:check_network",)
+_CHECKS: Mapping[str, tuple[str, ...]] = {
+    "dejong": _OF_LANDSCAPES,
+    "ackley": _OF_LANDSCAPES,
+    "cartpole": _OF_ROBOTS,
+    "ant": _OF_ROBOTS,
+    "ant_dflex": _OF_ROBOTS,
+    "hopper": _OF_ROBOTS,
+    "half_cheetah": _OF_ROBOTS,
+    "humanoid": _OF_ROBOTS,
+    "humanoid_dflex": _OF_ROBOTS,
+    "anymal": _OF_ROBOTS,
+    "robot": (*_OF_ROBOTS, "robots:check_robot"),
+    "pace_car": ("traffic:check_pace_car",),
+    "ring": ("traffic:check_ring",),
+    "merge": ("traffic:check_merge", *_OF_NETWORKS),
+    "bottleneck": _OF_NETWORKS,
+}
+"""Name -> what of `warp_envs.options` its class checks its options by."""
 
 _EPISODE_STEPS: Mapping[str, int] = {
     "dejong": 1,
@@ -185,6 +208,27 @@ def env_options(env_id: str) -> dict[str, Any]:
     if options.get("max_episode_steps", 0) is None:
         options["max_episode_steps"] = getattr(cls, "max_episode_steps", None)
     return options
+
+
+def check_options(env_id: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a built-in environment would, without importing torch, Warp or a robot.
+
+    What only its robot's file can tell, a joint's name for instance, is not looked at, nor are
+    options of other environments, nor a list that lacks some.
+
+    Args:
+        env_id: one of `env_ids()`, or any other name.
+        options: beyond those that all environments share.
+
+    Raises:
+        ArgumentError: naming the option, its value and what is accepted.
+    """
+    for place in _CHECKS.get(env_id, ()):
+        module, _, name = place.partition(":")
+        check = getattr(importlib.import_module(f"warp_envs.options.{module}"), name)
+        names = inspect.signature(check).parameters
+        if all(name in options for name in names):
+            check(**{name: options[name] for name in names})
 
 
 def gymnasium_id(env_id: str) -> str:

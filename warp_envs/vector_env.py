@@ -20,7 +20,7 @@ from warp_envs.articulation.varying import Varying
 from warp_envs.bridge.devices import check_device, check_finite, check_tensor, scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.bridge.threads import get_num_threads
-from warp_envs.checks import ArgumentError, check_integer, check_name
+from warp_envs.checks import ArgumentError, check_choice, check_integer, check_name
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
@@ -103,6 +103,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
         num_blocks: int | None = None,
+        randomize_observed: str | None = None,
     ) -> None:
         """Allocate the environment and reset it.
 
@@ -114,10 +115,13 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             seed: of the random initial states.
             num_blocks: blocks of environments, a thread of a CPU each; None: as many as
                 `warp_envs.get_num_threads` if each has its `rows_per_block`. A GPU has one.
+            randomize_observed: "critic": a critic is told what was drawn for the episode, see
+                `observe_privileged`; None: nobody is.
 
         Raises:
             ValueError: an attribute that the class does not declare, a method that it does not
-                define, a count below one, an unknown device or dtype, a negative seed.
+                define, a count below one, an unknown device or dtype, a negative seed; a critic
+                that is to be told of draws where nothing is drawn.
         """
         if max_episode_steps is not None:
             self.max_episode_steps = max_episode_steps
@@ -145,6 +149,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         )
         self._numbers: list[wp.array] = []
         self._build_programs()
+        self.num_privileged = self._count_privileged(randomize_observed)
+        """Numbers that a critic is told beside the observation."""
         self.reset(seed=seed)
         for program, sizes in self._sizes_at_reset:
             check_sizes(program, sizes)
@@ -193,7 +199,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
 
         `rng` (num_envs,), uint32, holds a fresh random-number state for every environment: copy it
         to a local and draw, ``state = rng[env]; x = wp.randf(state)``. Where it is 0 no start is
-        asked for, and none need be written. No gradient passes here.
+        asked for, and none need be written. ``state.parameters`` are those of the episode, if any
+        vary. No gradient passes here.
         """
 
     def step_random_numbers(self, program: Program) -> wp.array:
@@ -281,6 +288,32 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         in_force = self.varying.in_force(self._memory.get(DRAWS))
         return self._observe(*self._split_state().values(), *in_force)[0]
 
+    def observe_privileged(self) -> torch.Tensor:
+        """What a critic alone is told of the episodes under way, (num_envs, num_privileged).
+
+        The numbers drawn for an episode, each from -1 to 1 between the ends of its spread. They
+        hold for all of it: read before a step, they belong to its observation and its final_obs.
+        No gradient.
+        """
+        if not self.num_privileged:
+            return self._state.new_zeros(self.num_envs, 0)
+        return torch.cat(self._drawn(), dim=1)
+
+    def _drawn(self) -> list[torch.Tensor]:
+        """What was drawn for the episodes, parts (num_envs, n) from -1 to 1; copies."""
+        draws = self.varying.draws
+        return [] if draws is None else [draws.centered(self._memory[DRAWS])]
+
+    def _count_privileged(self, observed: str | None) -> int:
+        if observed is None:
+            return 0
+        check_choice("randomize_observed", observed, ("critic",))
+        count = sum(part.shape[1] for part in self._drawn())
+        if not count:
+            accepted = "null where nothing is drawn by env.randomize"
+            raise ArgumentError("randomize_observed", repr(observed), accepted)
+        return count
+
     def get_state(self) -> State:
         """A detached copy of the complete state, counters and random-number state included.
 
@@ -363,9 +396,11 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         wanted = program.array(self.num_envs, wp.int32, requires_grad=False, shared=True)
         wanted.fill_(1)
         state = self._state_arrays(program, requires_grad=False)
-        self._record_start(program, seed, reset_count, wanted, state)
+        given = self.varying.arrays(program, self.num_envs, self.scalar)
         drawn = self._record_draws(program, seed, reset_count, wanted)
-        self._start = program.function([seed, reset_count], [*state.values(), *drawn])
+        state.parameters = self.varying.record_in_force(program, *given, *drawn)
+        self._record_start(program, seed, reset_count, wanted, state)
+        self._start = program.function([seed, reset_count, *given], [*state.values(), *drawn])
         self._sizes_at_reset.append((program, _layout(state)))
 
     def _build_observe(self) -> None:
@@ -483,9 +518,9 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             program.array(obs.shape, self.scalar, requires_grad=False, shared=True) for _ in "12"
         )
         counters = memory["seed"], memory["reset_count"], done
-        self._record_start(program, *counters, fresh)
         drawn = self._record_draws(program, *counters)
         fresh.parameters = self.varying.record_in_force(program, *given, *drawn)
+        self._record_start(program, *counters, fresh)
         for rows in drawn:
             program.launch(episode.replace_rows, n, [rows, done, memory[DRAWS], 0])
         self.record_observed(program, fresh, fresh_obs)
@@ -528,7 +563,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
 
     def _begin(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """State rows (num_envs, n) and draws of episodes that begin."""
-        started = self._start(self._memory["seed"], self._memory["reset_count"])
+        given = [rows.detach() for rows in self.varying.given()]
+        started = self._start(self._memory["seed"], self._memory["reset_count"], *given)
         parts = started[: len(self.state_layout)]
         return torch.cat(parts, dim=1), [*started[len(parts) :], None][0]
 

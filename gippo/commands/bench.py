@@ -12,7 +12,7 @@ from gippo.configuration.compose import choices, configure
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys, listed
 from gippo.terminal.progress import make_console
-from warp_envs.checks import ArgumentError, check_integer, near_matches
+from warp_envs.checks import ArgumentError, check_device_name, check_integer, near_matches
 
 HELP = """\
 gippo bench: measure environment steps per second, forward and with gradients, and training epochs
@@ -68,6 +68,7 @@ class BenchConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("horizon", self.horizon, 1)
+        check_device_name("device", self.device)
         for count in self.num_envs:
             check_integer("num_envs", count, 1)
         for count in self.env_threads or ():

@@ -13,7 +13,7 @@ from gippo.configuration.compose import choices, configure
 from gippo.environment import make_env
 from gippo.terminal.help_text import describe_keys, listed
 from gippo.terminal.progress import make_console
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError, check_device_name, check_integer
 
 if TYPE_CHECKING:
     from gippo.studies.gradient_check import StepCheck
@@ -69,6 +69,7 @@ class GradientCheckConfig:
         check_integer("num_envs", self.num_envs, 1)
         check_integer("num_steps", self.num_steps, 1)
         check_integer("seed", self.seed, 0, 2**31 - 1)
+        check_device_name("device", self.device)
         for name in ("action_scale", "step_size", "tolerance"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ArgumentError(name, str(getattr(self, name)), "a number in (0, 1]")

@@ -17,7 +17,7 @@ from gippo.errors import UserError
 from gippo.files import reason
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number
-from warp_envs.checks import check_integer
+from warp_envs.checks import check_device_name, check_integer
 
 if TYPE_CHECKING:
     from gippo.runs.evaluation import Evaluation
@@ -69,6 +69,8 @@ class EvaluateConfig:
         """Raise ValueError naming a key out of range."""
         check_integer("num_episodes", self.num_episodes, 1)
         check_integer("seed", self.seed, 0, 2**31 - 1)
+        if self.device is not None:
+            check_device_name("device", self.device)
 
 
 def help_text() -> str:
@@ -98,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     acting = {} if actor.policy is None else {"policy": actor.policy, "options": actor.options}
     _write({"run": run, **acting, "env": actor.env, **_numbers(found)}, settings)
     if settings.out != "-":
-        _print(found, settings)
+        _print(found, settings, actor.notes)
     return 0
 
 
@@ -131,8 +133,10 @@ def _write(told: dict[str, Any], settings: EvaluateConfig) -> None:
         raise UserError(f"out: {settings.out!r} cannot be written ({reason(error)})") from error
 
 
-def _print(found: Evaluation, settings: EvaluateConfig) -> None:
+def _print(found: Evaluation, settings: EvaluateConfig, notes: Sequence[str]) -> None:
     console = make_console()
+    for note in notes:
+        console.print(note, soft_wrap=True, markup=False)
     low, high = found.interval
     spread = f" +- {number(found.std)}, 95 % interval {number(low)} to {number(high)}"
     console.print(

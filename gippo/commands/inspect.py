@@ -120,6 +120,8 @@ def _inspect(asset: Path, picture: Path, settings: InspectConfig, console: Conso
     for name, text in _facts(robot, q):
         console.print(f"{name + ':':12s}{text}", soft_wrap=True, markup=False)
     console.print(_joint_table(robot, q))
+    if robot.couplings or robot.cords:
+        console.print(_tendon_table(robot))
     stiffness = advised_stiffness(robot, settings.control_step, q)
     console.print(_stiffness_table(stiffness, settings.control_step))
     advised = stiffness.substeps(settings.control_step)
@@ -133,6 +135,9 @@ def _inspect(asset: Path, picture: Path, settings: InspectConfig, console: Conso
     fewer = advised_stiffness(calmer, settings.control_step, q).substeps(settings.control_step)
     if max(fewer, LEAST_SUBSTEPS) < taken:
         console.print(f"          {fewer} with env.implicit_damping=true", soft_wrap=True)
+    softer = _softer_limit(robot, stiffness, settings.control_step)
+    if softer:
+        console.print(softer, soft_wrap=True, markup=False)
     for note in ground_notes(robot):
         console.print(note, soft_wrap=True, markup=False)
     render_pose(asset, robot, q, picture)
@@ -184,13 +189,13 @@ def _start(robot: RobotDescription, q: np.ndarray) -> str:
     return said.removeprefix("; ") or "as authored"
 
 
-def _single(robot: RobotDescription) -> list[tuple[Body, int]]:
-    """Bodies on hinges and slides with their coordinates."""
+def _jointed(robot: RobotDescription) -> list[tuple[Body, int]]:
+    """Bodies on hinges, slides and balls with their first coordinates."""
     from warp_envs.articulation.model import start_indices
 
     starts = start_indices(robot.bodies)[0]
     pairs = zip(robot.bodies, starts, strict=False)
-    return [(b, at) for b, at in pairs if b.joint.kind in ("revolute", "prismatic")]
+    return [(b, at) for b, at in pairs if b.joint.kind in ("revolute", "prismatic", "spherical")]
 
 
 def _joint_table(robot: RobotDescription, q: np.ndarray) -> Any:
@@ -201,22 +206,61 @@ def _joint_table(robot: RobotDescription, q: np.ndarray) -> Any:
     driven: dict[str, list[str]] = {}
     for actuator in robot.actuators:
         driven.setdefault(actuator.joint, []).append(f"{actuator.kind} {actuator.name}")
-    for body, at in _single(robot):
+    for body, at in _jointed(robot):
         joint = body.joint
-        outside = "" if joint.lower <= q[at] <= joint.upper else " (outside)"
-        limits = "none"
+        start, limits = q[at], "none"
         if np.isfinite(joint.lower) or np.isfinite(joint.upper):
             limits = f"{joint.lower:.4g} to {joint.upper:.4g}"
+        if joint.kind == "spherical":  # the angle that it is turned by
+            start = 2.0 * np.arctan2(np.linalg.norm(q[at : at + 3]), abs(q[at + 3]))
+            limits = f"0 to {joint.upper:.4g}" if np.isfinite(joint.upper) else "none"
+        outside = "" if joint.lower <= start <= joint.upper else " (outside)"
         table.add_row(
             joint.name,
             joint.kind,
-            f"{q[at]:.4g}{outside}",
+            f"{start:.4g}{outside}",
             limits,
             f"{joint.damping + joint.limit_kd:.4g}",
             f"{joint.armature:.4g}",
             ", ".join(driven.get(joint.name, ["-"])),
         )
     return table
+
+
+def _tendon_table(robot: RobotDescription) -> Any:
+    """Springs between joints (couplings) and along lines (cords)."""
+    from rich.table import Table
+
+    table = Table("tendon or tie", "of", "slack", "stiffness", "damping")
+    table.columns[0].overflow = table.columns[1].overflow = "fold"
+    rows = [
+        (c, " + ".join(f"{w:.4g} {j}" for j, w in zip(c.joints, c.weights, strict=True)))
+        for c in robot.couplings
+    ]
+    rows += [(c, f"line through {len(c.points)} points") for c in robot.cords]
+    for tendon, what in rows:
+        slack = f"{tendon.low:.4g} to {tendon.high:.4g}"
+        numbers = (f"{tendon.stiffness:.4g}", f"{tendon.damping:.4g}")
+        table.add_row(tendon.name, what, slack, *numbers)
+    return table
+
+
+_SOFT = 64
+"""Substeps that a robot's limits may ask for unremarked."""
+
+
+def _softer_limit(robot: RobotDescription, stiffness: Stiffness, control_step: float) -> str:
+    """What would spare substeps, where limits ask for the most of them."""
+    limit = stiffness.limit
+    if limit is None or limit != stiffness.fastest or limit.speed * control_step <= _SOFT:
+        return ""
+    (joint,) = (b.joint for b in robot.bodies if f"joint {b.joint.name}" == limit.what)
+    ke = joint.limit_ke * (_SOFT / (limit.speed * control_step)) ** 2
+    unit = "N/m" if joint.kind == "prismatic" else "N m/rad"
+    return (
+        f"          {_SOFT} with softer limits: {ke:.3g} {unit} instead of {joint.limit_ke:.4g} at "
+        f"{limit.what}, others alike (newton:limitStiffness)"
+    )
 
 
 _MEANING = {

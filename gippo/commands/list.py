@@ -15,7 +15,7 @@ from gippo.configuration.run_config import CONFIG_FILE, TrainConfig, load_config
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number
-from warp_envs.checks import near_matches
+from warp_envs.checks import check_choice, near_matches
 
 HELP = """\
 gippo list: environments, methods, experiments and policies to choose from, and the runs under a
@@ -50,8 +50,7 @@ class ListConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
-        if self.sort not in _SORTS:
-            raise UserError(f"sort: {self.sort!r} given, one of {list(_SORTS)} accepted")
+        check_choice("sort", self.sort, _SORTS)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number, this_command
-from warp_envs.checks import ArgumentError, check_integer
+from warp_envs.checks import ArgumentError, check_device_name, check_integer
 
 if TYPE_CHECKING:
     from gippo.runs.recording import Played
@@ -72,6 +72,8 @@ class PlayConfig:
         check_integer("num_envs", self.num_envs, 1)
         check_integer("num_steps", self.num_steps, 1)
         check_integer("seed", self.seed, 0, 2**31 - 1)
+        if self.device is not None:
+            check_device_name("device", self.device)
         if self.out is not None and Path(self.out).suffix not in SUFFIXES:
             raise ArgumentError("out", repr(self.out), f"a file ending in {SUFFIXES}")
 
@@ -89,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     from gippo.runs.acting import make_acting
-    from gippo.runs.recording import play_policy, warning_of
+    from gippo.runs.recording import note_of, play_policy, warning_of
 
     use_threads(actor.config.num_threads if actor.config else None)
     env, acting = make_acting(
@@ -108,11 +110,15 @@ def run(arguments: Sequence[str]) -> int:
         deterministic=settings.deterministic,
     )
     console = make_console()
+    for note in actor.notes:
+        console.print(note, soft_wrap=True, markup=False)
     console.print(_table(played))
     _print_mean(played, console)
     if out is not None:
         motion = f"motion: {out}, to watch with: {this_command()} view {shlex.quote(str(out))}"
         console.print(motion if played.recorded else "this environment has no body to record")
+        for line in note_of(settings.num_envs) if played.recorded else ():
+            console.print(f"note: {line}", soft_wrap=True)
         for line in warning_of(out) if played.recorded else ():
             console.print(f"warning: {line}", soft_wrap=True)
     return 0

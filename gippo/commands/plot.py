@@ -14,7 +14,13 @@ from gippo.environment import use_threads
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
-from warp_envs.checks import ArgumentError, check_choice, check_integer, check_number
+from warp_envs.checks import (
+    ArgumentError,
+    check_choice,
+    check_device_name,
+    check_integer,
+    check_number,
+)
 
 HELP = """\
 gippo plot: draw the learning curves of several runs in one figure, or a policy's traffic.
@@ -103,6 +109,8 @@ class TrafficPlotConfig:
         check_integer("num_envs", self.num_envs, 1)
         check_integer("num_steps", self.num_steps, 2)
         check_integer("seed", self.seed, 0, 2**31 - 1)
+        if self.device is not None:
+            check_device_name("device", self.device)
         check_number("loop", self.loop)
         _check_figure(self.out)
 
@@ -154,7 +162,8 @@ def _plot_traffic(kind: str, arguments: Sequence[str]) -> int:
     else:
         human = getattr(env, "human_driver", None)
         plot_fundamental(driven, out, title, at=settings.loop, human=human)
-    make_console().print(str(out), soft_wrap=True)
+    for line in (*actor.notes, str(out)):
+        make_console().print(line, soft_wrap=True, markup=False)
     return 0
 
 

@@ -28,7 +28,8 @@ Experiments:
   figure5              variance of the gradients beside the determinant, with alpha fixed
   figure6              alpha and its criteria on the functions in 64 dimensions
   figure7              the same on the Ant, with out-of-range ratios up to 0.5 and to 1
-  ladder               all methods, gippo_adaptive beside the best of the others, on all problems
+  ladder               all methods, gippo_adaptive beside the best of the others, on all problems;
+                       the Ant in windows of 16 steps
 
 Trains what is missing, a run per core at a time, each on one thread. A run that is there already
 is used if its whole configuration and the code that makes its numbers (learner, method,

@@ -18,20 +18,24 @@ FILMS = (".gif", ".mp4")
 VIEWERS = ("page", "gl", "viser", "rerun")
 
 HELP = """\
-gippo view: play a recorded rollout in the browser, beside its rewards and returns; or film it.
+gippo view: play recorded rollouts in the browser, beside their rewards and returns; or film one.
 
-Usage: gippo view RUN_OR_USD [key=value ...]
+Usage: gippo view RUN_OR_USD [RUN_OR_USD ...] [key=value ...]
 
 RUN_OR_USD is a run's folder, of which rollout.usdc is shown, or a USD file. The page is one HTML
 file beside it, which needs neither network nor server: it can be kept, sent and put on a web site.
-Appended to its address, #frame=120 shows that frame. out=FILE.gif or out=FILE.mp4 writes a film
-instead, without a GPU or a browser (MP4 takes pip install '.[video]' in the checkout).
+Up to six are shown side by side by one clock, on a page rollouts.html beside the first. A page
+shows the terms of the reward over time and the ground's forces as arrows, and its button saves a
+video. Appended to its address, #frame=120 shows that frame. out=FILE.gif or out=FILE.mp4 writes a
+film of one rollout instead, without a GPU or a browser (MP4 takes pip install '.[video]' in the
+checkout).
 
 Keys:
 {keys}
 
 Examples:
   gippo view runs/first
+  gippo view runs/first runs/second
   gippo view crowd.usdc
   gippo view runs/first out=first.html open=false
   gippo view runs/first out=first.gif fps=15
@@ -43,7 +47,8 @@ class ViewConfig:
     """What to write and whether to open it."""
 
     out: str | None = None
-    """HTML file to write, or a film, .gif or .mp4; null: the recording's name, ending in .html."""
+    """HTML file to write, or a film, .gif or .mp4; null: the recording's name, ending in .html, or
+    rollouts.html beside the first of several."""
     open: bool = True
     """Open the page in the browser; false: only write it."""
     fps: float = 20.0
@@ -69,18 +74,21 @@ def run(arguments: Sequence[str]) -> int:
     # A sweep's folders have an equals sign in their names, too.
     named = [text for text in arguments if "=" not in text or Path(text).exists()]
     settings = configure("view", ViewConfig, [text for text in arguments if text not in named])
-    if len(named) != 1:
-        given = " ".join(named) or "nothing"
-        raise UserError(f"{given} given; one run's folder or USD file expected: gippo view RUN")
-    recording = _recording(Path(named[0]))
+    if not named:
+        raise UserError("nothing given; runs' folders or USD files expected: gippo view RUN")
+    recordings = [_recording(Path(text)) for text in named]
+    film = settings.out is not None and Path(settings.out).suffix in FILMS
+    if len(named) > 1 and (film or settings.viewer != "page"):
+        what = "a film shows" if film else f"viewer={settings.viewer} shows"
+        raise UserError(f"{' '.join(named)} given; {what} one rollout, only the page several")
     if settings.viewer != "page":
         from warp_envs.viewing.newton_viewer import show_in_newton
 
-        show_in_newton(recording, settings.viewer)
+        show_in_newton(recordings[0], settings.viewer)
         return 0
-    if settings.out is not None and Path(settings.out).suffix in FILMS:
-        return _film(recording, Path(settings.out), settings.fps)
-    return _show_page(recording, settings)
+    if film:
+        return _film(recordings[0], Path(str(settings.out)), settings.fps)
+    return _show_page(recordings, named, settings)
 
 
 def _film(recording: Path, out: Path, fps: float) -> int:
@@ -95,14 +103,19 @@ def _film(recording: Path, out: Path, fps: float) -> int:
     return 0
 
 
-def _show_page(recording: Path, settings: ViewConfig) -> int:
-    out = recording.with_suffix(".html") if settings.out is None else Path(settings.out)
+def _show_page(recordings: Sequence[Path], named: Sequence[str], settings: ViewConfig) -> int:
+    first = recordings[0]
+    out, titles = first.with_suffix(".html"), [str(first)]
+    if len(recordings) > 1:
+        out, titles = first.with_name("rollouts.html"), list(named)
+    if settings.out is not None:
+        out = Path(settings.out)
     if not out.absolute().parent.is_dir():
         raise UserError(f"out: the folder of {str(out)!r} does not exist")
     from warp_envs.viewing.page import write_page
 
     console = make_console()
-    for line in write_page(recording, out, title=str(recording)):
+    for line in write_page(recordings, out, titles):
         console.print(f"warning: {line}", soft_wrap=True)
     console.print(f"page: {out}", soft_wrap=True)
     if settings.open and not webbrowser.open(out.resolve().as_uri()):

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from gippo.configuration.compose import configure, parse
 from gippo.configuration.policies import check_policy, trained_policies
 from gippo.configuration.run_config import TrainConfig, load_config
+from gippo.environment import check_env
 from gippo.errors import UserError
 from warp_envs.checks import ArgumentError
 
@@ -46,6 +47,15 @@ class Actor:
     def name(self) -> str:
         """To people."""
         return str(self.run_dir) if self.policy is None else self.policy
+
+    @property
+    def notes(self) -> list[str]:
+        """A line if the policy was trained in another environment than the one it acts in."""
+        trained = self.policy is None or self.policy in trained_policies()
+        if not trained or self.config is None or self.config.env["id"] == self.env["id"]:
+            return []
+        home, here = self.config.env["id"], self.env["id"]
+        return [f"{self.name} was trained in {home!r} and acts in {here!r} here, which it fits"]
 
 
 def read_actor(command: str, arguments: Sequence[str]) -> tuple[Actor, list[str]]:
@@ -108,6 +118,7 @@ def _environment(config: TrainConfig | None, changes: Sequence[str]) -> dict[str
             options = [name for name in env if name not in ("id", "num_envs")]
             raise UserError(str(ArgumentError(f"env.{key}", "no option", f"one of {options}")))
         env[key] = _plain(override.value())
+    check_env(env)
     return env
 
 

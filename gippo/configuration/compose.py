@@ -29,6 +29,7 @@ from omegaconf import (
 from omegaconf.errors import OmegaConfBaseException
 
 from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
+from gippo.environment import check_env
 from gippo.errors import UserError
 from gippo.methods import method_names
 from warp_envs.checks import ArgumentError, check_choice, near_matches
@@ -71,32 +72,83 @@ def configure(
         UserError: an override that cannot be read, an unknown key, choice or value; the message
             names it and what comes near.
     """
-    register(command, schema)
+    if not any(composed[0] == command for composed in _compositions or ()):
+        register(command, schema)
     parsed = parse(overrides)
     try:
         with _hydra():
             groups = [override for override in parsed if override.key_or_group in GROUPS]
             _check_choices(groups)
+            own = [override for override in parsed if _is_hydras(override)]
+            values = [override for override in parsed if override not in [*groups, *own]]
+            # experiment=null chooses none
+            chosen = [_text(o) for o in [*groups, *own] if o not in groups or o.value() is not None]
             _store_choices(groups)
-            none = [override for override in groups if override.value() is None]  # of experiments
-            parsed, groups = ([o for o in some if o not in none] for some in (parsed, groups))
-            base = compose(command, [_text(override) for override in groups])
-            check_keys(parsed, base)
-            check_values(parsed, base)
+            base = _composed(command, chosen)
+            check_keys(values, base)
+            check_values(values, base)
             selected, note = _store_preset(base)
-            texts = [_text(override) for override in parsed]
             try:
-                config = from_omegaconf(compose(command, selected + texts), schema)
+                whole = _composed(command, selected + chosen)
+                config = from_omegaconf(with_values(whole, values), schema)
             except (UserError, HydraException, OmegaConfBaseException) as error:
-                epochs = ["num_epochs=1"] if selected else []  # which a preset may have given
-                from_omegaconf(compose(command, epochs + texts), schema)
+                # which a preset may have given
+                epochs = parse(["num_epochs=1"]) if selected else []
+                from_omegaconf(with_values(base, [*epochs, *values]), schema)
                 # Without the preset all is well.
                 raise UserError(f"{_preset_file(groups, base)}: presets: {_said(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_said(error)) from error
+    if isinstance(getattr(config, "env", None), dict):
+        check_env(config.env)  # type: ignore[attr-defined]
     if note:
         tell(note)
     return config
+
+
+_compositions: dict[tuple[str, ...], DictConfig] | None = None
+"""What has been composed, while `composing_once` holds."""
+
+
+@contextmanager
+def composing_once() -> Iterator[None]:
+    """Let Hydra compose each choice of groups once in here; values are set in copies of that.
+
+    Composing takes some 0.1 s, and of the jobs of a sweep most differ in values alone.
+    """
+    global _compositions
+    _compositions = {}
+    try:
+        yield
+    finally:
+        _compositions = None
+
+
+def _composed(command: str, chosen: Sequence[str]) -> DictConfig:
+    """What Hydra makes of choices from groups, to be copied before it is changed."""
+    key = (command, *chosen)
+    if _compositions is None or key not in _compositions:
+        found = compose(command, list(chosen))
+        if _compositions is None:
+            return found
+        _compositions[key] = found
+    return _compositions[key]
+
+
+def with_values(config: DictConfig, values: Sequence[Override]) -> DictConfig:
+    """A copy of a configuration with the values that a command line gives.
+
+    Raises:
+        OmegaConfBaseException: a value of the wrong type.
+    """
+    changed = config.copy()
+    for override in values:
+        OmegaConf.update(changed, override.key_or_group, override.value(), merge=True)
+    return changed
+
+
+def _is_hydras(override: Override) -> bool:
+    return override.key_or_group.split(".")[0] == "hydra"
 
 
 def _said(error: Exception) -> str:
@@ -349,9 +401,10 @@ def check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
     known = [k for k in keys_of(plain) if not k.startswith("env.presets") and k != "algo.name"]
     for override in overrides:
         key = override.key_or_group
-        if key in GROUPS or key.split(".")[0] == "hydra":
+        if key in GROUPS or _is_hydras(override):
             continue
-        if override.type is None or override.is_add() or override.is_delete():
+        told = override.type is None or override.is_add() or override.is_delete()
+        if told or override.package is not None:
             raise UserError(f"{override.input_line!r}: only key=value is accepted")
         if key.startswith("env.presets"):
             raise UserError(f"{key}: presets are for files; set the key itself, as algo.X=value")
@@ -373,6 +426,7 @@ def _siblings(key: str, known: Sequence[str]) -> str:
 
 def check_values(overrides: Sequence[Override], base: DictConfig) -> None:
     """Refuse a sweep, and a value of the wrong type."""
+    trial = base.copy()
     for override in overrides:
         if override.is_sweep_override():
             raise UserError(
@@ -380,10 +434,10 @@ def check_values(overrides: Sequence[Override], base: DictConfig) -> None:
                 "written [a,b]"
             )
         key = override.key_or_group
-        if key in GROUPS or key.split(".")[0] == "hydra":
+        if key in GROUPS or _is_hydras(override):
             continue
         try:
-            OmegaConf.update(base.copy(), key, override.value(), merge=True)
+            OmegaConf.update(trial, key, override.value(), merge=True)
         except OmegaConfBaseException as error:
             node = _node(base, key)
             known = _accepted(node) or one_line(error).removeprefix(f"{key}: ")

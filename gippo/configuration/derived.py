@@ -17,6 +17,7 @@ from gippo.configuration.compose import (
     choices,
     configure,
     parse,
+    with_values,
 )
 from gippo.configuration.run_config import (
     CONFIG_FILE,
@@ -27,6 +28,7 @@ from gippo.configuration.run_config import (
     one_line,
     to_omegaconf,
 )
+from gippo.environment import check_env
 from gippo.errors import UserError
 from warp_envs.registry import is_reference
 
@@ -56,13 +58,13 @@ def configure_training(
     rest = [o for o in parsed if o.key_or_group not in GROUPS]
     check_keys(rest, base)
     check_values(rest, base)
+    rest = [o for o in rest if o.key_or_group.split(".")[0] != "hydra"]
     try:
-        for override in rest:
-            if override.key_or_group.split(".")[0] != "hydra":
-                OmegaConf.update(base, override.key_or_group, override.value(), merge=True)
+        config = from_omegaconf(with_values(base, rest), TrainConfig)
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    return from_omegaconf(base, TrainConfig)
+    check_env(config.env)
+    return config
 
 
 def run_of(source: str) -> Path:

@@ -19,7 +19,7 @@ from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
 from gippo.methods import config_class, is_built_in, method_class
 from gippo.schema import real, settings_class
-from warp_envs.checks import ArgumentError, check_choice, check_integer
+from warp_envs.checks import ArgumentError, check_choice, check_device_name, check_integer
 
 if TYPE_CHECKING:
     from gippo.learner import LearnerConfig
@@ -95,6 +95,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("seed", self.seed, 0, 2**31 - 1)
+        check_device_name("device", self.device)
         check_integer("num_epochs", self.num_epochs, 1)
         check_integer("evaluate_every", self.evaluate_every, 0)
         check_integer("evaluate_episodes", self.evaluate_episodes, 1)

@@ -9,14 +9,21 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
 from omegaconf.errors import OmegaConfBaseException
 
-from gippo.configuration.compose import GROUPS, choices, config_dir, parse, register
+from gippo.configuration.compose import (
+    GROUPS,
+    choices,
+    composing_once,
+    config_dir,
+    parse,
+    register,
+)
 from gippo.configuration.run_config import one_line
 from gippo.environment import num_cores
 from gippo.errors import UserError
@@ -76,8 +83,9 @@ def run_sweep(
     _check_folders(own)
     if plugins["hydra/sweeper"] == "basic":
         _check_names(own, parsed)
-    for job in _samples(own):
-        check(job)
+    with composing_once():
+        for job in _samples(own):
+            check(job)
     GlobalHydra.instance().clear()
     overrides = [str(override.input_line) for override in parsed]
     fixed = [o.key_or_group for o in own if not o.is_sweep_override()]
@@ -149,12 +157,13 @@ def _each_composed_once() -> Iterator[None]:
     Each is composed again when its turn comes; 512 of them take minutes. `check` has seen every
     value, and every combination of what choices there are.
     """
-    whole = BasicSweeper.validate_batch_is_legal
-    BasicSweeper.validate_batch_is_legal = lambda self, batch: None
+    # Of the base: Hydra finds plugins by running their files, which makes classes of its own.
+    whole = Sweeper.validate_batch_is_legal
+    Sweeper.validate_batch_is_legal = lambda self, batch: None
     try:
         yield
     finally:
-        BasicSweeper.validate_batch_is_legal = whole
+        Sweeper.validate_batch_is_legal = whole
 
 
 def _plugin_defaults(plugins: Iterable[str], given: Sequence[Override]) -> list[str]:

@@ -54,10 +54,10 @@ def evaluate(
     """
     recorded = with_gradient and bool(rollout.action_steps)
     with torch.no_grad():
-        value = value_function(rollout.obs)
+        value = value_function(rollout.for_critic(rollout.obs))
     reached = rollout.final_obs.detach().requires_grad_(recorded)
     with torch.set_grad_enabled(recorded):
-        next_value = value_function(normalizer.normalize(reached))
+        next_value = value_function(rollout.for_critic(normalizer.normalize(reached)))
     if not recorded:
         return Values(value, next_value, None)
     (gradient,) = torch.autograd.grad(next_value, reached, torch.ones_like(next_value))

@@ -89,7 +89,10 @@ def square_error(
 
 
 class Critic:
-    """Estimates values of normalised observations, in units of the reward."""
+    """Estimates values of normalised observations, in units of the reward.
+
+    An observation is here what the critic sees, with all that it alone is told.
+    """
 
     def __init__(
         self,

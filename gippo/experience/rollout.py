@@ -45,6 +45,8 @@ class Rollout:
     """Observation after the step and before any reset, (H, N, num_obs), not normalised."""
     next_obs: torch.Tensor
     """Observation after the last step and its resets, (N, num_obs), not normalised."""
+    privileged: torch.Tensor
+    """What the critic alone is told, of each step's observation and final one, (H, N, n)."""
     action_steps: list[torch.Tensor]
     reward_steps: list[torch.Tensor]
     final_obs_steps: list[torch.Tensor]
@@ -59,6 +61,13 @@ class Rollout:
     def done(self) -> torch.Tensor:
         """The episode ended, for whatever reason, bool (H, N)."""
         return self.terminated | self.truncated
+
+    def for_critic(self, obs: torch.Tensor) -> torch.Tensor:
+        """Normalised observations (H, N, num_obs), of before the steps or after, as it sees them.
+
+        What it is told beside them does not depend on actions.
+        """
+        return torch.cat([obs, self.privileged], dim=-1) if self.privileged.shape[-1] else obs
 
     def forget_graph(self) -> None:
         """Drop the recorded graph, and with it the window's memory."""
@@ -96,12 +105,16 @@ def collect(
     steps: dict[str, list[torch.Tensor]] = {name: [] for name in _STEP_FIELDS}
     terms: list[dict[str, torch.Tensor]] = []
     entropies: list[torch.Tensor] = []
+    privileged: list[torch.Tensor] = []
+    num_privileged = count_privileged(env)
     with torch.set_grad_enabled(record_gradient):
         for t, noise in enumerate(eps.unbind(0)):
             mu, log_sigma = policy(normalizer.normalize(obs))
             if entropy_noise is not None:
                 entropies.append(squashed_entropy(mu, log_sigma, entropy_noise[t]))
             action = mu + torch.exp(log_sigma) * noise
+            if num_privileged:
+                privileged.append(env.observe_privileged())
             next_obs, reward, terminated, truncated, info = env.step(torch.tanh(action))
             record = (obs, action, mu, log_sigma, reward, terminated, truncated)
             record += (info["diverged"], info["final_obs"])
@@ -119,6 +132,7 @@ def collect(
         obs=normalizer.normalize(raw_obs),
         eps=eps,
         next_obs=obs.detach(),
+        privileged=torch.stack(privileged) if privileged else raw_obs[..., :0],
         reward_terms=_means(terms),
         action_steps=steps["action"] if record_gradient else [],
         reward_steps=steps["reward"] if record_gradient else [],
@@ -128,6 +142,11 @@ def collect(
         entropy_steps=entropies if record_gradient else [],
         **stacked,
     )
+
+
+def count_privileged(env: Any) -> int:
+    """Numbers that an environment tells a critic alone; one from elsewhere has none."""
+    return getattr(env, "num_privileged", 0)
 
 
 def _means(terms: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

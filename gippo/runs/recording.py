@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gippo.runs.acting import MakeActing, begin_anew
-from warp_envs.recording.recorder import RobotSource, RolloutRecorder, TrafficSource
+from warp_envs.recording.recorder import DETAILED, RobotSource, RolloutRecorder, TrafficSource
 from warp_envs.usd.stage import stage_files
 
 
@@ -33,6 +33,16 @@ def files_beside(recording: Path) -> list[Path]:
     if recording.suffix == ".usdz":
         return []
     return [file for file in stage_files(recording.absolute()) if file != recording.absolute()]
+
+
+def note_of(num_envs: int) -> list[str]:
+    """A line if a recording of so many environments has not all there is to tell of them."""
+    if num_envs <= DETAILED:
+        return []
+    return [
+        f"of more than {DETAILED} environments the reward's terms and the ground's forces are not "
+        "recorded"
+    ]
 
 
 def warning_of(recording: Path) -> list[str]:

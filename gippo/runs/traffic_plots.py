@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Driven:
     """Time between two steps [s]."""
     num_autonomous: int
     """How many vehicles, the first of each road, are autonomous."""
+    ended: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    """Where an episode ended, so that the next step begins another, (steps, roads); empty: none."""
 
     @property
     def time(self) -> np.ndarray:
@@ -62,15 +64,17 @@ def drive(
     obs, _ = env.reset(seed=seed)
     policy = acting(env)
     told = hasattr(env, "along_road")
-    places, speeds = [], []
+    places, speeds, ends = [], [], []
     for _ in range(num_steps):
         place, speed = env.along_road() if told else _of_state(env)
         places.append(place.cpu().numpy())
         speeds.append(speed.cpu().numpy())
         obs, _, terminated, truncated, _ = env.step(policy(obs, deterministic))
+        ends.append((terminated | truncated).cpu().numpy())
         begin_anew(policy, terminated | truncated)
     autonomous = getattr(env, "num_autonomous", 0)
-    return Driven(np.stack(places), np.stack(speeds), env.control_step, autonomous)
+    rows = [np.stack(found) for found in (places, speeds, ends)]
+    return Driven(rows[0], rows[1], env.control_step, autonomous, rows[2])
 
 
 def _of_state(env: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,6 +84,8 @@ def _of_state(env: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 def draw_space_time(axis: Axes, driven: Driven, road: int = 0, fastest: float | None = None) -> Any:
     """Draw every vehicle's way over time, coloured by its speed; autonomous ones in black.
+
+    A dashed line is an episode's end: what follows is another one.
 
     Args:
         axis: to draw on.
@@ -94,10 +100,13 @@ def draw_space_time(axis: Axes, driven: Driven, road: int = 0, fastest: float | 
     top = float(np.nanmax(speed)) if fastest is None else fastest
     norm = Normalize(0.0, max(top, 1e-3))
     lines = None
+    ended = driven.ended[:-1, road] if driven.ended.size else np.zeros(len(time) - 1, dtype=bool)
+    for end in time[1:][ended]:
+        axis.axvline(end, color="black", lw=0.8, ls="--")
     for i in range(x.shape[1]):
         points = np.stack([time, x[:, i]], axis=-1)
         pieces = np.stack([points[:-1], points[1:]], axis=1)
-        whole = ~_jumps(x[:, i], speed[:, i], driven.dt)
+        whole = ~_jumps(x[:, i], speed[:, i], driven.dt) & ~ended
         own = i < driven.num_autonomous
         style: dict[str, Any] = {"color": "black", "lw": 1.6} if own else {"lw": 0.8}
         drawn = LineCollection(list(pieces[whole]), cmap="turbo_r", norm=norm, **style)
@@ -188,6 +197,6 @@ def plot_fundamental(
 
 
 def _jumps(x: np.ndarray, speed: np.ndarray, dt: float) -> np.ndarray:
-    """Where a way is broken, (steps - 1,): at a ring's seam, by a new episode, or by nobody."""
+    """Where a way is broken, (steps - 1,): at a ring's seam or by nobody."""
     reach = 2.0 * dt * (np.abs(speed[:-1]) + np.abs(speed[1:])) + 1.0
     return ~(np.abs(np.diff(x)) <= reach)

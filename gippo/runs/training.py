@@ -52,7 +52,7 @@ from gippo.runs.origin import (
     told,
 )
 from gippo.runs.plots import Columns, Limits, plot_run
-from gippo.runs.recording import play_policy, warning_of
+from gippo.runs.recording import note_of, play_policy, warning_of
 from gippo.runs.trainer import Trainer, new_settings
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
@@ -490,6 +490,8 @@ def _record(trainer: Trainer, config: TrainConfig, console: Console) -> dict[str
                 num_steps=config.rollout.num_steps,
                 out=files["rollout"],
             ).recorded
+        for line in note_of(config.rollout.num_envs) if recorded else ():
+            console.print(f"note: {line}", soft_wrap=True)
         for line in warning_of(files["rollout"]) if recorded else ():
             console.print(f"warning: {line}", soft_wrap=True)
     if recorded:

@@ -21,7 +21,9 @@ from gippo.studies.identification import (
     bounded_parameters,
     identify,
 )
+from gippo.studies.recorded_rates import check_rates
 from gippo.studies.recordings import Recording, read_recording
+from warp_envs.checks import ArgumentError
 from warp_envs.registry import make
 from warp_envs.robots.base import ArticulatedEnv
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_PANELS = 12
+_MISSED = 0.03
+"""Error of positions by how much they vary: as much noise as sensors of joints hardly have."""
 
 
 def identify_robot(
@@ -52,7 +56,12 @@ def identify_robot(
     options = {**options, "parameters": settings.fit, "max_speed": None}
     for name, nothing in (("randomize", None), ("action_delay", 0), ("observation_noise", 0.0)):
         options[name] = nothing
-    recording = read_recording(Path(str(settings.data)), recorded_columns(_robot(options, 1)))
+    try:
+        path, robot = Path(str(settings.data)), _robot(options, 1)
+    except ArgumentError as error:
+        raise error.renamed("fit") if error.key == "parameters" else error from None
+    recording = read_recording(path, recorded_columns(robot))
+    check_rates(recording, robot.articulation.description.bodies, f"data: {path}")
     steps = max(1, math.ceil(recording.interval / float(options["control_step"]) - 1e-9))
     options["control_step"] = recording.interval / steps
     first = recording.windows(settings.window)
@@ -72,7 +81,8 @@ def identify_robot(
     bounded = bounded_parameters(fitted_to.env, settings.bounds or {})
     found = identify(fitted_to, held_out, bounded, settings.iterations, seed)
     _tell(found, console)
-    for note in write_layer(fitted_to.env, found.fitted, out):
+    notes = off_the_recording(fitted_to, recorded_columns(robot)["joint_q"], found)
+    for note in [*notes, *write_layer(fitted_to.env, found.fitted, out)]:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     _draw(fitted_to.env, recording, first[:-held], found, picture)
     for name, path in (("robot", out), ("picture", picture)):
@@ -136,6 +146,22 @@ def _tell(found: Identified, console: Console) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
+
+
+def off_the_recording(shooting: Shooting, names: list[str], found: Identified) -> list[str]:
+    """A note on the coordinates whose motion is not the recorded one with the best numbers."""
+    count = shooting.num_positions
+    errors = found.simulated - shooting.measured[..., :count].numpy()
+    share = np.sqrt(np.square(errors).mean(axis=(0, 1))) / shooting.spread[0, :count].numpy()
+    pairs = zip(names, share, strict=True)
+    far = [f"{name} by {x:.2g} of what it varies" for name, x in pairs if x > _MISSED]
+    if not far:
+        return []
+    return [
+        f"with the best numbers, too, the motion is off the recording: {', '.join(far)}; something "
+        "moves the robot that is not in its file (contact, play, another robot), or the recording "
+        "is noisy; standard errors are those of noise alone"
+    ]
 
 
 def _draw(

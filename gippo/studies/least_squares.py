@@ -307,6 +307,7 @@ def fit_windows(
     second = Minimizer(windows, bounded, sigma)
     offset = found.offset[chosen, each] * (guess / sigma)[windows.group]
     fit = second.run(found.unit[best, torch.arange(groups)][None], offset[None], iterations)
+    fit = _without_drift(second, fit, bounded, iterations)
     forward, backward = (first.simulations * starts + second.simulations).tolist()
     return Solution(
         bounded.values(fit.unit[0]).numpy(),
@@ -317,19 +318,47 @@ def fit_windows(
     )
 
 
+def _without_drift(minimizer: Minimizer, fit: Fit, bounded: Bounded, iterations: int) -> Fit:
+    """The point among those that fit alike which is the nearest to the defaults.
+
+    Along directions that nothing tells of, parameters lie where they started; what a motion does
+    not tell is to stay what it was said to be. In logarithms ratios of parameters are directions.
+    """
+    told, _, axes = _directions(fit)
+    if told.all():
+        return fit
+    drift = fit.unit[0].numpy() - bounded.default()
+    along = np.where(told, 0.0, np.einsum("gik,gi->gk", axes, drift))
+    back = torch.tensor(np.einsum("gik,gk->gi", axes, along))
+    moved = minimizer.run((fit.unit - back).clamp(0.0, 1.0), fit.offset, iterations)
+    kept = moved.loss <= 1.01 * fit.loss + 1e-3  # in units of what errors are expected to be
+    if bool(kept.all()):
+        return moved
+    unit = torch.where(kept[..., None], moved.unit, fit.unit)
+    return minimizer.at(unit, torch.where(kept[:, fit.group, None], moved.offset, fit.offset))
+
+
+def _directions(fit: Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which directions of the first start's parameters are told, (groups, n).
+
+    With them the curvatures along them, and the directions as columns (groups, n, n).
+    """
+    squares, axes = np.linalg.eigh(eliminated(fit)[0][0].numpy())
+    told = squares > _FLAT * np.maximum(squares.max(axis=1, keepdims=True), 1e-300)
+    return told, squares, axes
+
+
 def standard_errors(fit: Fit, bounded: Bounded) -> np.ndarray:
     """Standard errors (groups, n) of the first start, infinite where nothing tells of a number.
 
     The covariance is the inverse curvature times the variance of the residuals.
     """
-    curvature = eliminated(fit)[0][0].numpy()
+    told, squares, axes = _directions(fit)
     _, _, rows = fit.residual.shape
     width, count = fit.offset.shape[2], fit.unit.shape[2]
     members = torch.bincount(fit.group, minlength=fit.unit.shape[1]).numpy()
     freedom = np.maximum(1, members * (rows - width) - count)
     variance = 2.0 * fit.loss[0].numpy() * members * rows / freedom
-    squares, axes = np.linalg.eigh(curvature)
-    told = squares > _FLAT * np.maximum(squares.max(axis=1, keepdims=True), 1e-300)
     inverse = np.where(told, 1.0 / np.where(told, squares, 1.0), 0.0)
     error = np.sqrt(variance[:, None] * np.einsum("gik,gk,gik->gi", axes, inverse, axes))
     untold = np.einsum("gik,gk->gi", axes**2, ~told) > 1e-6

@@ -37,10 +37,14 @@ class Recording:
     starts: tuple[int, ...]
 
     def windows(self, length: int) -> np.ndarray:
-        """First samples of the windows of `length` steps that follow each other in each motion."""
+        """First samples of the windows of `length` steps that follow each other in each motion.
+
+        No sample is in two of them: its noise would count twice, at the end of one, where numbers
+        tell most, and at the start of the next, and standard errors would be too small.
+        """
         found = []
         for first, end in pairwise(self.starts):
-            found += list(range(first, end - length, length))
+            found += list(range(first, end - length, length + 1))
         return np.array(found, dtype=np.int64)
 
 
@@ -126,5 +130,6 @@ def _interval(time: np.ndarray, starts: Sequence[int], where: str) -> float:
     interval = float(np.median(steps))
     if interval <= 0.0 or np.abs(steps - interval).max() > _UNEVEN * interval:
         given = f"samples from {steps.min():.4g} to {steps.max():.4g} s apart"
-        raise UserError(f"{where}: {given}, even ones accepted (resample the recording)")
+        hint = "resample the recording, or tell its motions apart by `run`"
+        raise UserError(f"{where}: {given}, even ones accepted ({hint})")
     return interval

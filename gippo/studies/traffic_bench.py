@@ -14,9 +14,12 @@ from pathlib import Path
 import torch
 
 from warp_envs.traffic.models import TREIBER_2000
+from warp_envs.traffic.network import Connection, Network, Segment
+from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import Mobil, TrafficSim
 
 _DT = 0.1
+_STEPS = 32  # of a window
 _SPACING = 25.0
 _SPEED = 8.0
 
@@ -53,6 +56,7 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
     try:
         small = {"num_envs": 4096, "num_lanes": 10, "num_vehicles": 11}
         yield _forward("forward", small, seconds)
+        yield _step_by_step("forward, told after each step", small, seconds)
         sumo = {**small, "driving": "sumo", "integrator": "semi_implicit"}
         yield _forward("forward, as SUMO", sumo, seconds)
         yield _forward("forward, OVM", {**small, "model": "ovm"}, seconds)
@@ -62,7 +66,11 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
         for cars in (10, 100, 1_000, 10_000, 100_000):
             road = {"num_envs": 1, "num_lanes": 10, "num_vehicles": cars, "dtype": torch.float64}
             yield _forward("one road, double precision", road, seconds)
-        yield _with_gradients({"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}, seconds)
+        for cars in (1_000, 10_000, 100_000):
+            yield _network(cars, seconds)
+        large = {"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}
+        yield _forward("one road", large, seconds)
+        yield _with_gradients(large, seconds)
     finally:
         torch.set_num_threads(threads)
 
@@ -71,28 +79,59 @@ def measure_sumo(seconds: float = 0.5) -> Iterator[Measurement]:
     """SUMO's IDM through libsumo, without lane changes; nothing where libsumo is not installed."""
     if importlib.util.find_spec("libsumo") is None:
         return
-    for lanes, cars in ((10, 11), (1, 704)):
+    for lanes, cars in ((10, 11), (1, 704), (10, 10_000)):
         yield _sumo(lanes, cars, seconds)
 
 
 def _forward(what: str, options: dict, seconds: float) -> Measurement:
+    """Windows of `_STEPS` steps, and the state after them."""
     traffic = _moving(TrafficSim(dt=_DT, **options))
-    return _measurement(what, traffic, _seconds_per_call(lambda: traffic.run(1), seconds))
+    seconds_per_window = _seconds_per_call(lambda: traffic.run(_STEPS), seconds)
+    return _measurement(what, traffic, seconds_per_window / _STEPS)
+
+
+def _step_by_step(what: str, options: dict, seconds: float) -> Measurement:
+    """The state after every step, which is a copy of it."""
+    traffic = _moving(TrafficSim(dt=_DT, **options))
+    return _measurement(what, traffic, _seconds_per_call(traffic.step, seconds))
 
 
 def _with_gradients(options: dict, seconds: float) -> Measurement:
-    """Windows of 32 steps, and back through them to the first state."""
+    """The same windows, and back through them to the first state."""
     traffic = _moving(TrafficSim(dt=_DT, **options))
 
     def window() -> None:
         state = traffic.get_state()
         state["speed"].requires_grad_()
         traffic.set_state(state)
-        last = traffic.run(32)["x"]
+        last = traffic.run(_STEPS)["x"]
         torch.autograd.grad(last.sum(), state["speed"])
         traffic.detach()
 
-    return _measurement("forward + backward", traffic, _seconds_per_call(window, seconds) / 32)
+    return _measurement("forward + backward", traffic, _seconds_per_call(window, seconds) / _STEPS)
+
+
+def _network(cars: int, seconds: float) -> Measurement:
+    """A network of two segments of ten lanes, with lane changes; nobody comes in or leaves."""
+    lanes = 10
+    half = _SPACING * cars / lanes  # room for all in the first, into which they drive on
+    network = Network(
+        segments=[Segment(name, half + 1e4, num_lanes=lanes) for name in ("a", "b")],
+        connections=[Connection("a", k, "b", k) for k in range(lanes)],
+        routes={"through": ["a", "b"]},
+        flows=[],
+    )
+    traffic = TrafficNetwork(network, 1, cars, dt=_DT, mobil=Mobil(), dtype=torch.float64)
+    place = torch.arange(cars)
+    state = traffic.get_state()
+    state["x"] = (_SPACING * (place // lanes + 1)).double()[None]
+    state["speed"] = torch.full_like(state["x"], _SPEED)
+    state["lane"] = (place % lanes).int()[None]
+    state["route"] = torch.zeros_like(state["lane"])
+    traffic.set_state(state)
+    traffic.run(10)
+    seconds_per_window = _seconds_per_call(lambda: traffic.run(10), seconds)
+    return Measurement("one network, lane changes", 1, lanes, cars, seconds_per_window / 10)
 
 
 def _moving(traffic: TrafficSim) -> TrafficSim:

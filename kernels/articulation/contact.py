@@ -121,39 +121,58 @@ def reach(kind: int, radius: Any, frame: Any, rotation: Any, normal: Any):
     return offset
 
 
+@wp.func
+def touch(model: Any, scratch: Any, env: int, step: int, contact: int):
+    """Where a contact touches first, from its tree's origin [m], the ground's axes, and the depth.
+
+    The axes are columns; the depth [m] is negative above the ground.
+    """
+    body = model.contact_body[contact]
+    rotation = scratch.rotation[env, step, body]
+    origin = scratch.origin[env, step, body]
+    arm = scratch.position[env, step, body] + rotation * model.contact_position[contact]
+    below = ground_axes(surface(model, origin[0] + arm[0], origin[1] + arm[1]))
+    offset = reach(
+        model.contact_kind[contact],
+        model.contact_radius[contact],
+        model.contact_frame[contact],
+        rotation,
+        wp.vector(below[0, 2], below[1, 2], below[2, 2]),
+    )
+    touching = arm + offset
+    ground = surface(model, origin[0] + touching[0], origin[1] + touching[1])
+    axes = ground_axes(ground)
+    # the sum in this order loses nothing far above the ground
+    depth = axes[2, 2] * (ground[0] - (origin[2] + arm[2])) - axes[2, 2] * offset[2]
+    return touching, axes, depth
+
+
+@wp.func
+def touching_force(
+    model: Any, scratch: Any, env: int, step: int, body: int, touching: Any, axes: Any, depth: Any
+):
+    """Force of the ground on a body where it touches, in the ground's axes [N]; see `touch`."""
+    row = env * model.stride
+    v = scratch.velocity[env, step, body]
+    velocity = linear(v) + wp.cross(angular(v), touching)
+    return contact_force(
+        depth,
+        wp.transpose(axes) * velocity,
+        model.contact_material[row, 0],
+        model.contact_material[row, 1],
+        model.contact_material[row, 2],
+        model.contact_material[row, 3],
+    )
+
+
 @stores_only
 @wp.func
 def apply_ground_contact(model: Any, scratch: Any, env: int, step: int):
     """Subtract the ground's forces from the bias forces of the touching bodies."""
-    row = env * model.stride
     for contact in range(model.num_contacts):
         body = model.contact_body[contact]
-        rotation = scratch.rotation[env, step, body]
-        origin = scratch.origin[env, step, body]
-        arm = scratch.position[env, step, body] + rotation * model.contact_position[contact]
-        below = ground_axes(surface(model, origin[0] + arm[0], origin[1] + arm[1]))
-        offset = reach(
-            model.contact_kind[contact],
-            model.contact_radius[contact],
-            model.contact_frame[contact],
-            rotation,
-            wp.vector(below[0, 2], below[1, 2], below[2, 2]),
-        )
-        touching = arm + offset
-        ground = surface(model, origin[0] + touching[0], origin[1] + touching[1])
-        axes = ground_axes(ground)
-        # the sum in this order loses nothing far above the ground
-        depth = axes[2, 2] * (ground[0] - (origin[2] + arm[2])) - axes[2, 2] * offset[2]
+        touching, axes, depth = touch(model, scratch, env, step, contact)
         if depth > type(depth)(0.0):
-            v = scratch.velocity[env, step, body]
-            velocity = linear(v) + wp.cross(angular(v), touching)
-            force = axes * contact_force(
-                depth,
-                wp.transpose(axes) * velocity,
-                model.contact_material[row, 0],
-                model.contact_material[row, 1],
-                model.contact_material[row, 2],
-                model.contact_material[row, 3],
-            )
+            force = axes * touching_force(model, scratch, env, step, body, touching, axes, depth)
             slot = model.slot[body + 1] - 1
             scratch.bias_force[env, step, slot] -= spatial(force, wp.cross(touching, force))

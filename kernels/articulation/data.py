@@ -57,14 +57,14 @@ def model_type(scalar: type) -> Any:
         stiffness: wp.array2d(dtype=scalar)
         rest: wp.array2d(dtype=scalar)
         limit_ke: wp.array2d(dtype=scalar)
+        servo_kp: wp.array2d(dtype=scalar)
+        servo_kd: wp.array2d(dtype=scalar)
+        servo_least: wp.array2d(dtype=scalar)
+        servo_most: wp.array2d(dtype=scalar)
         # per degree of freedom
         coordinate: wp.array(dtype=wp.int32)  # index in joint_q of a hinge or slide, else -1
         lower: wp.array(dtype=scalar)
         upper: wp.array(dtype=scalar)
-        servo_kp: wp.array(dtype=scalar)
-        servo_kd: wp.array(dtype=scalar)
-        servo_least: wp.array(dtype=scalar)
-        servo_most: wp.array(dtype=scalar)
         moves: wp.array2d(dtype=wp.int32)  # (num_dofs, num_bodies): 1 where the dof moves the body
         # per contact point, and the ground's material
         contact_body: wp.array(dtype=wp.int32)

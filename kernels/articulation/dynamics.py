@@ -213,10 +213,10 @@ def apply_joint_forces(model: Any, scratch: Any, joint_f: Any, env: int, step: i
         if coordinate >= 0:
             applied = wp.clamp(
                 applied
-                - model.servo_kp[dof] * scratch.joint_q[env, step, coordinate]
-                - model.servo_kd[dof] * scratch.joint_qd[env, step, dof],
-                model.servo_least[dof],
-                model.servo_most[dof],
+                - model.servo_kp[row, dof] * scratch.joint_q[env, step, coordinate]
+                - model.servo_kd[row, dof] * scratch.joint_qd[env, step, dof],
+                model.servo_least[row, dof],
+                model.servo_most[row, dof],
             )
         force = applied - model.damping[row, dof] * scratch.joint_qd[env, step, dof]
         if coordinate >= 0:

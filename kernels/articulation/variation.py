@@ -9,7 +9,8 @@ import warp as wp
 def spread_numbers(
     # Model:
     constant: wp.array(dtype=Any),  # [n]
-    column: wp.array2d(dtype=wp.int32),  # [n, 2], of the numbers added to it, -1 for none
+    sign: wp.array(dtype=Any),  # [n], of the numbers added to it
+    column: wp.array2d(dtype=wp.int32),  # [n, 2], of these, -1 for none
     # In:
     parameters_in: wp.array2d(dtype=Any),  # [num_envs, count]
     # Out:
@@ -19,9 +20,9 @@ def spread_numbers(
     env, i = wp.tid()
     value = constant[i]
     if column[i, 0] >= 0:
-        value = value + parameters_in[env, column[i, 0]]
+        value = value + sign[i] * parameters_in[env, column[i, 0]]
     if column[i, 1] >= 0:
-        value = value + parameters_in[env, column[i, 1]]
+        value = value + sign[i] * parameters_in[env, column[i, 1]]
     rows_out[env, i] = value
 
 

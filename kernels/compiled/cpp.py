@@ -10,8 +10,10 @@ A step's kernel keeps each substep's state and accelerations in a scratch array,
 finds them: the forward launch must have run last, as `warp_envs.bridge.program.Program` sees to.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
+from kernels.compiled.held import HeldStepEquations
 from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
 from kernels.compiled.tracer import Expression, Node, Op, live
@@ -26,7 +28,15 @@ FUSED = """
 #endif"""
 
 _INFIX = {Op.ADD: "+", Op.SUBTRACT: "-", Op.MULTIPLY: "*", Op.LESS: "<"}
-_CALLS = {Op.SQRT: "root", Op.SIN: "sine", Op.COS: "cosine", Op.FLOOR: "whole"}
+_CALLS = {
+    Op.SQRT: "root",
+    Op.SIN: "sine",
+    Op.COS: "cosine",
+    Op.FLOOR: "whole",
+    Op.TANH: "hyperbolic_tangent",
+    Op.LOG: "logarithm",
+    Op.POWER: "power",
+}
 
 EACH_GROUP = "for (int group = 0; group < groups; ++group)"
 
@@ -71,6 +81,12 @@ def _statements(
     own = [f"V* const {array} = {_own(array, size)};" for array, size in sizes.items()]
     body = [*own, *operations, *_stored(targets, values, names)]
     return [*lines, f"{EACH_GROUP} {{", *body, "}"]
+
+
+def straight_line(block: Block, suffix: str) -> str:
+    """C++ that runs a block once, on vectors that lie in arrays of its names."""
+    operations, names = _operations(live(block.values), suffix, {})
+    return _indented([*operations, *_stored(block.targets, block.values, names)])
 
 
 def _own(array: str, size: int) -> str:
@@ -141,7 +157,8 @@ def _indented(lines: list[str]) -> str:
 def _code(node: Node, operands: list[str], suffix: str) -> str:
     op = node.op
     if op is Op.CONSTANT:
-        return f"V({node.payload!r}{suffix})"
+        infinite = node.payload == math.inf
+        return f"V(__builtin_inf{suffix}())" if infinite else f"V({node.payload!r}{suffix})"
     if op is Op.INPUT:
         array, element = node.payload
         return f"{array}[{element}]"
@@ -151,7 +168,7 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
     if op in _INFIX:
         return f"{operands[0]} {_INFIX[op]} {operands[1]}"
     if op in _CALLS:
-        return f"Elementary::{_CALLS[op]}({operands[0]})"
+        return f"Elementary::{_CALLS[op]}({', '.join(operands)})"
     if op is Op.RECIPROCAL:
         return f"V(1.0{suffix}) / {operands[0]}"
     if op is Op.NEGATE:
@@ -348,10 +365,17 @@ def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     """The step in C++, in "float" or "double", `lanes` environments a vector (None: as fit)."""
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    groups = _groups([equations.enter, equations.substep, equations.leave])
+    blocks = [equations.enter, equations.substep, equations.leave]
     varied = {"p": equations.num_parameters} if equations.num_parameters else {}
     coordinates = {"q": nq, **varied}
     sizes = {"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied}
+    renewed = ""
+    if isinstance(equations, HeldStepEquations):
+        blocks.append(equations.hold)
+        sizes["held"] = max(equations.num_held, 1)
+        hold = statements(equations.hold, suffix, sizes)
+        renewed = _where(f"step % {equations.every} == 0", hold)
+    groups = _groups(blocks)
     return f"""{_prelude(scalar, lanes, groups)}
     V {_declared(sizes)}, dt[1] = {{V(length)}};
     gather(all_q, joint_q.data, {nq});
@@ -365,7 +389,7 @@ def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
         keep(first, all_q, {nq});
         keep(first + {nq}, all_qd, {nv});
         if (step == substeps)
-            break;
+            break;{renewed}
 {statements(equations.substep, suffix, sizes)}
         keep(first + {nq + nv}, all_qdd, {nv});
     }}
@@ -375,6 +399,11 @@ def forward_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     scatter(next_joint_q.data, all_q, {nq}, false);
     scatter(next_joint_qd.data, all_qd, {nv}, false);
 """
+
+
+def _where(condition: str, *code: str) -> str:
+    """Code that runs in some substeps."""
+    return "\n".join([f"\n        if ({condition}) {{", *code, "        }"])
 
 
 def _gathered(varied: Mapping[str, int]) -> str:
@@ -408,7 +437,7 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
     substep = [equations.substep_solve_reverse, equations.substep_reverse]
-    groups = _groups([equations.leave_reverse, *substep, equations.enter_reverse])
+    blocks = [equations.leave_reverse, *substep, equations.enter_reverse]
     count = equations.num_parameters
     varied = {"p": count} if count else {}
     adjoint = {"adj_p": count} if count else {}
@@ -416,8 +445,23 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     sizes = {**coordinates, "qd": nv, "f": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
     sizes["multipliers"] = nv
     zeros, added = _adjoint_of_varied(count)
+    held, renewed, entered = {}, "", ""
+    if isinstance(equations, HeldStepEquations):
+        every = equations.every
+        blocks += [equations.hold, equations.hold_reverse]
+        held = {"held": max(equations.num_held, 1)}
+        sizes |= {**held, "adj_held": max(equations.num_adj_held, 1)}
+        zeros += f"\n    V all_adj_held[GROUPS * {sizes['adj_held']}] = {{}};"
+        last = f"step == substeps - 1 || step % {every} == {every - 1}"
+        recalled = (
+            f"            recall((size_t)(step - step % {every}) * {nq + 2 * nv}, all_q, {nq});"
+        )
+        renewed = _where(last, recalled, statements(equations.hold, suffix, sizes))
+        entered = statements(equations.hold_reverse, suffix, sizes)
+        entered = _where(f"step % {every} == 0", entered)
+    groups = _groups(blocks)
     return f"""{_prelude(scalar, lanes, groups)}
-    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied})}, dt[1] = {{V(length)}};
+    V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied, **held})}, dt[1] = {{V(length)}};
     V all_adj_q[GROUPS * {nq}] = {{}}, all_adj_qd[GROUPS * {nv}] = {{}};
     V all_adj_f[GROUPS * {nv}] = {{}}, all_multipliers[GROUPS * {nv}];{zeros}
     // an array's gradient is what the launch names, else its own; without either it is zero
@@ -434,7 +478,7 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
 {statements(equations.leave_reverse, suffix, coordinates)}
     }}
     for (int step = substeps - 1; step >= 0; --step) {{
-        const size_t first = (size_t)step * {nq + 2 * nv};
+        const size_t first = (size_t)step * {nq + 2 * nv};{renewed}
         recall(first, all_q, {nq});
         recall(first + {nq}, all_qd, {nv});
         recall(first + {nq + nv}, all_qdd, {nv});
@@ -445,7 +489,7 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
         ANEW(all_qd, {nv});
         {{
 {statements(equations.substep_reverse, suffix, sizes)}
-        }}
+        }}{entered}
     }}
     gather(all_q, joint_q.data, {nq});
     {{

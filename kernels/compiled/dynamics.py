@@ -34,7 +34,7 @@ from kernels.compiled.algebra import (
     subtract,
 )
 from kernels.compiled.contact import ground_forces
-from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, Number, rank_one_terms
+from kernels.compiled.mechanism import NQ, NV, Link, Mechanism, Number, bounds, rank_one_terms
 from kernels.compiled.passive import ball_pull, cord_forces, coupling_pulls, passive_wrenches
 from kernels.compiled.tracer import (
     Expression,
@@ -147,13 +147,18 @@ class Posture:
 
     # Forces ------------------------------------------------------------------------------------
 
-    def accelerations(self, qdd: Vector | None) -> list[Vector]:
-        """Spatial acceleration of each link, less gravity, at joint accelerations (None: zero)."""
+    def accelerations(self, qdd: Vector | None, of_twist: bool = False) -> list[Vector]:
+        """Spatial acceleration of each link, less gravity, at joint accelerations (None: zero).
+
+        A free link's is that of its centre of mass, or, `of_twist`, of the point fixed in space at
+        which its centre of mass is.
+        """
         parts = None if qdd is None else split(qdd, [len(axes) for axes in self.axes])
         found: list[Vector] = []
         for i, link in enumerate(self.links):
             upward = [self.zero - g for g in self.mechanism.gravity] + [self.zero] * 3
-            a = add(upward if link.parent < 0 else found[link.parent], self.product[i])
+            product = [self.zero] * 6 if of_twist and link.kind == "free" else self.product[i]
+            a = add(upward if link.parent < 0 else found[link.parent], product)
             found.append(a if parts is None else add(a, self.combination(i, parts[i])))
         return found
 
@@ -223,17 +228,20 @@ class Posture:
         link, q, qd = self.links[i], self.q[i][0], self.qd[i][0]
         least, most = link.servo_range
         force = applied - link.servo_kp * q - link.servo_kd * qd
-        if np.isfinite(least):
+        if bounds(least):
             force = maximum(force, least)
-        if np.isfinite(most):
+        if bounds(most):
             force = minimum(force, most)
         return force
 
     # Equations ---------------------------------------------------------------------------------
 
-    def net_forces(self, joint_f: Vector) -> Vector:
-        """What is left of all forces to accelerate the joints, tau - c(q, qd), per dof."""
-        accelerations = self.accelerations(None)
+    def net_forces(self, joint_f: Vector, of_twist: bool = False) -> Vector:
+        """What is left of all forces to accelerate the joints, tau - c(q, qd), per dof.
+
+        For `of_twist` see `accelerations`.
+        """
+        accelerations = self.accelerations(None, of_twist)
         wrenches: list[Vector] = []
         for i, acceleration in enumerate(accelerations):
             wrench = self.inertial_wrench(i, acceleration)
@@ -265,16 +273,18 @@ class Posture:
                 net[i][0] = net[i][0] + weight * pull
         return [force for part in net for force in part]
 
-    def virtual_power(self, qdd: Vector, virtual_qd: Vector, joint_f: Vector) -> Expression:
+    def virtual_power(self, qdd: Vector | None, virtual_qd: Vector, joint_f: Vector) -> Expression:
         """virtual_qd . (ID(q, qd, qdd) - tau(q, qd)), without armature's and applied forces' parts.
 
         Those two do not depend on the state, but for the forces of servos; of armature, and of the
-        inertia that implicit damping adds, what varies is there.
+        inertia that implicit damping adds, what varies is there. Without `qdd` it is
+        -virtual_qd . net_forces(of_twist=True) but for the applied forces.
         """
         applied = split(joint_f, [len(axes) for axes in self.axes])
-        accelerations = self.accelerations(qdd)
+        accelerations = self.accelerations(qdd, of_twist=qdd is None)
         parts = split(virtual_qd, [len(axes) for axes in self.axes])
-        moved = split(qdd, [len(axes) for axes in self.axes])
+        still = [self.zero] * len(virtual_qd)
+        moved = split(still if qdd is None else qdd, [len(axes) for axes in self.axes])
         virtual: list[Vector] = []
         power = self.zero
         for i, link in enumerate(self.links):
@@ -305,6 +315,34 @@ class Posture:
             for i, weight in zip(coupling.links, coupling.weights, strict=True):
                 power = power - (weight * parts[i][0]) * pull
         return power
+
+    def mass_matrix(self) -> dict[tuple[int, int], Expression]:
+        """M by composite bodies (Featherstone 2008, section 6.2): (row, column) -> entry.
+
+        Of its symmetric entries those with column <= row that are not zero for every such tree.
+        """
+        composite = [self._spatial_inertia(i) for i in range(len(self.links))]
+        ends = np.cumsum([len(axes) for axes in self.axes]).tolist()
+        found: dict[tuple[int, int], Expression] = {}
+        for i in reversed(range(len(self.links))):
+            link = self.links[i]
+            if link.parent >= 0:
+                composite[link.parent] = [
+                    add(a, b) for a, b in zip(composite[link.parent], composite[i], strict=True)
+                ]
+            for k, axis in enumerate(self.axes[i]):
+                row, momentum = ends[i] - len(self.axes[i]) + k, matrix_vector(composite[i], axis)
+                above = i
+                while above >= 0:
+                    first = ends[above] - len(self.axes[above])
+                    for column, other in enumerate(self.axes[above], first):
+                        if column <= row:
+                            found[row, column] = dot(other, momentum)
+                    above = self.links[above].parent
+                found[row, row] = found[row, row] + link.armature
+                if self.mechanism.implicit_damping:
+                    found[row, row] = found[row, row] + link.damping * self._length_of_step()
+        return found
 
     def factor(self) -> Factor:
         """Eliminate the joints from the leaves to the roots."""

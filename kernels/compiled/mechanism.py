@@ -157,9 +157,9 @@ class Link:
     upper: float
     limit_ke: Number
     contacts: tuple[Contact, ...]
-    servo_kp: float = 0.0
-    servo_kd: float = 0.0
-    servo_range: tuple[float, float] = (-np.inf, np.inf)
+    servo_kp: Number = 0.0
+    servo_kd: Number = 0.0
+    servo_range: tuple[Number, Number] = (-np.inf, np.inf)
     terms: Terms | None = None
     lifts: tuple[Lift, ...] = ()
     drags: tuple[Drag, ...] = ()
@@ -173,7 +173,15 @@ class Link:
     @property
     def has_servo(self) -> bool:
         """Whether the applied force depends on the state, or is bounded."""
-        return bool(self.servo_kp or self.servo_kd or np.any(np.isfinite(self.servo_range)))
+        gains = (self.servo_kp, self.servo_kd)
+        return any(map(bounds, self.servo_range)) or any(
+            isinstance(gain, Expression) or gain != 0.0 for gain in gains
+        )
+
+
+def bounds(end: Number) -> bool:
+    """Whether the end of a range is one."""
+    return isinstance(end, Expression) or bool(np.isfinite(end))
 
 
 class Grid(NamedTuple):

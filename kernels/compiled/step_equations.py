@@ -93,7 +93,7 @@ class Block:
         return rearranged(self.values, lambda array, element: self.ranks[array][element])
 
 
-def _block(ranks: Mapping[str, Sequence[int]], **arrays: Vector) -> Block:
+def block(ranks: Mapping[str, Sequence[int]], **arrays: Vector) -> Block:
     """What is stored to each array; elements that keep their value are left out."""
     stores = [
         ((array, i), value)
@@ -125,6 +125,12 @@ def _ranks(mechanism: Mechanism, num_parameters: int) -> dict[str, list[int]]:
     return {"q": q, "adj_q": q, **velocities, **shared}
 
 
+def through(mechanism: Mechanism, served: Vector, free: Vector) -> Vector:
+    """Adjoints of applied forces: where a servo may stop one from getting through, `served`."""
+    bounded = [link.has_servo for link in mechanism.links for _ in range(NV[link.kind])]
+    return [a if b else c for b, a, c in zip(bounded, served, free, strict=True)]
+
+
 @dataclass(frozen=True)
 class Variation:
     """What of a mechanism varies from environment to environment.
@@ -148,6 +154,9 @@ class StepEquations:
     before, given q, qd (and qdd) from before; `adj_f` and `adj_p` accumulate. A substep has two:
     `substep_solve_reverse` leaves multipliers to `substep_reverse`.
     """
+
+    every: int = 1
+    """Substeps from one mass matrix to the next; see `kernels.compiled.held`."""
 
     def __init__(self, mechanism: Mechanism, variation: Variation | None = None) -> None:
         """Trace all blocks."""
@@ -177,8 +186,8 @@ class StepEquations:
         outside = function(mechanism, q)
         found = gradient(outside, adjoint, q + p)
         adj_p = add(trace.inputs("adj_p", len(p)), found[self.nq :])
-        forward = _block(self._ranks, q=outside)
-        return forward, _block(self._ranks, adj_q=found[: self.nq], adj_p=adj_p)
+        forward = block(self._ranks, q=outside)
+        return forward, block(self._ranks, adj_q=found[: self.nq], adj_p=adj_p)
 
     def _substep(self, mechanism: Mechanism) -> Block:
         trace = Trace()
@@ -187,7 +196,7 @@ class StepEquations:
         posture = Posture(mechanism, q, qd)
         qdd = posture.solve(posture.factor(), posture.net_forces(trace.inputs("f", self.nv)))
         next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
-        return _block(self._ranks, q=next_q, qd=next_qd, qdd=qdd)
+        return block(self._ranks, q=next_q, qd=next_qd, qdd=qdd)
 
     def _substep_solve_reverse(self, mechanism: Mechanism) -> Block:
         """The reverse of the integration and of the solve."""
@@ -201,7 +210,7 @@ class StepEquations:
         adj_q, adj_qd, adj_qdd = split(found, [self.nq, self.nv, self.nv])
         posture = Posture(mechanism, q, qd)
         multipliers = posture.solve(posture.factor(), adj_qdd)
-        return _block(self._ranks, adj_q=adj_q, adj_qd=adj_qd, multipliers=multipliers)
+        return block(self._ranks, adj_q=adj_q, adj_qd=adj_qd, multipliers=multipliers)
 
     def _substep_reverse(self, mechanism: Mechanism) -> Block:
         """The derivative of the power of what the multipliers do."""
@@ -213,13 +222,10 @@ class StepEquations:
         power = Posture(mechanism, q, qd).virtual_power(qdd, multipliers, f)
         found = gradient([power], [-1.0], q + qd + f + p)
         of_q, of_qd, of_f, of_p = split(found, [self.nq, self.nv, self.nv, len(p)])
-        # a servo may stop what is applied from getting through
-        served = [link.has_servo for link in mechanism.links for _ in range(NV[link.kind])]
-        through = [a if s else b for s, a, b in zip(served, of_f, multipliers, strict=True)]
-        return _block(
+        return block(
             self._ranks,
             adj_q=add(trace.inputs("adj_q", self.nq), of_q),
             adj_qd=add(trace.inputs("adj_qd", self.nv), of_qd),
-            adj_f=add(trace.inputs("adj_f", self.nv), through),
+            adj_f=add(trace.inputs("adj_f", self.nv), through(mechanism, of_f, multipliers)),
             adj_p=add(trace.inputs("adj_p", len(p)), of_p),
         )

@@ -33,6 +33,9 @@ class Op(Enum):
     SQRT = "sqrt"
     SIN = "sin"
     COS = "cos"
+    TANH = "tanh"
+    LOG = "log"
+    POWER = "power"
     FLOOR = "floor"
     GATHER = "gather"
     MINIMUM = "minimum"
@@ -67,6 +70,15 @@ RULES: dict[Op, Rule] = {
     Op.SQRT: Rule(np.sqrt, (lambda g, y, a: g * 0.5 * reciprocal(y),)),
     Op.SIN: Rule(np.sin, (lambda g, y, a: g * cos(a),)),
     Op.COS: Rule(np.cos, (lambda g, y, a: -(g * sin(a)),)),
+    Op.TANH: Rule(np.tanh, (lambda g, y, a: g * (1.0 - y * y),)),
+    Op.LOG: Rule(np.log, (lambda g, y, a: g * reciprocal(a),)),
+    Op.POWER: Rule(
+        lambda a, b: np.where(a > 0.0, np.power(np.maximum(a, 0.0), b), 0.0),
+        (
+            lambda g, y, a, b: g * b * power(a, b - 1.0),
+            lambda g, y, a, b: g * y * log(select(0.0 < a, a, 1.0)),
+        ),
+    ),
     # steps and jumps have no derivative
     Op.FLOOR: Rule(np.floor, (None,)),
     Op.GATHER: Rule(lambda i, values: np.asarray(values)[np.asarray(i).astype(int)], (None,)),
@@ -308,6 +320,21 @@ def sin(a: Expression) -> Expression:
 def cos(a: Expression) -> Expression:
     """The cosine of an angle [rad]."""
     return _unary(Op.COS, math.cos, a)
+
+
+def tanh(a: Expression) -> Expression:
+    """The hyperbolic tangent."""
+    return _unary(Op.TANH, math.tanh, a)
+
+
+def log(a: Expression) -> Expression:
+    """The natural logarithm of a positive number."""
+    return _unary(Op.LOG, math.log, a)
+
+
+def power(a: Expression, b: Expression | float) -> Expression:
+    """a^b, zero for a <= 0, and its gradient with it."""
+    return a.trace.operation(Op.POWER, a, a._lift(b))
 
 
 def floor(a: Expression) -> Expression:

@@ -26,19 +26,19 @@ def drive_joints(
 
 
 @wp.kernel
-def drive_joints_by_gear(
+def drive_joints_by_gain(
     # Model:
     actuator: wp.array(dtype=wp.int32),  # [nv], the action that drives a degree of freedom, or -1
-    slope: wp.array(dtype=Any),  # [nv], N or N m per unit of action, of gear 1 where it varies
+    slope: wp.array(dtype=Any),  # [nv], N or N m per unit of action, of gain 1 where it varies
     bias: wp.array(dtype=Any),  # [nv], N or N m at no action, the same
-    column: wp.array(dtype=wp.int32),  # [nv], of the gear that varies, or -1
+    column: wp.array(dtype=wp.int32),  # [nv], of the gear or gain that varies, or -1
     # In:
     parameters_in: wp.array2d(dtype=Any),  # [num_envs, n]
     action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions], in [-1, 1]
     # Out:
     joint_f_out: wp.array2d(dtype=Any),  # [num_envs, nv], N or N m
 ):
-    """As `drive_joints`, times a gear of each environment's own."""
+    """As `drive_joints`, times a gear, or a servo's gain, of each environment's own."""
     env, dof = wp.tid()
     a = actuator[dof]
     force = type(slope[dof])(0.0)
@@ -93,7 +93,8 @@ def actuator_forces(
     # Model:
     driven: wp.array(dtype=wp.int32),  # [num_actions], degree of freedom
     coordinate: wp.array(dtype=wp.int32),  # [num_actions], in joint_q
-    servo: wp.array2d(dtype=Any),  # [num_actions, 4]: kp, kd, least and greatest force
+    servo: wp.array2d(dtype=Any),  # [rows, 4 num_actions]: kp, kd, least and greatest force
+    stride: wp.int32,  # 0: one row for all environments, 1: a row each
     # In:
     joint_f_in: wp.array2d(dtype=Any),  # [num_envs, nv], what actions ask for
     joint_q_in: wp.array2d(dtype=Any),
@@ -104,12 +105,13 @@ def actuator_forces(
     """Force of each actuator: clip(joint_f - kp q - kd qd), as the dynamics have it."""
     env, i = wp.tid()
     dof = driven[i]
+    row = env * stride
     force = (
         joint_f_in[env, dof]
-        - servo[i, 0] * joint_q_in[env, coordinate[i]]
-        - servo[i, 1] * joint_qd_in[env, dof]
+        - servo[row, 4 * i] * joint_q_in[env, coordinate[i]]
+        - servo[row, 4 * i + 1] * joint_qd_in[env, dof]
     )
-    force_out[env, i] = wp.clamp(force, servo[i, 2], servo[i, 3])
+    force_out[env, i] = wp.clamp(force, servo[row, 4 * i + 2], servo[row, 4 * i + 3])
 
 
 @wp.kernel(enable_backward=False)

@@ -82,12 +82,11 @@ def acceleration_within(
     desired = wp.max(s0 + dynamic, min_desired_gap)
     interaction = desired / wp.max(gap, type(speed)(1.0e-3))
     zero = type(speed)(0.0)
-    free = type(speed)(1.0)
-    if v0 > zero:
-        free = power(speed / v0, delta)
-    elif speed > zero:
-        free = type(speed)(STOP)
-    return a * (type(speed)(1.0) - free - interaction * interaction)
+    one = type(speed)(1.0)
+    moves = v0 > zero
+    limited = power(speed / wp.where(moves, v0, one), delta)
+    free = wp.where(moves, limited, wp.where(speed > zero, type(speed)(STOP), one))
+    return a * (one - free - interaction * interaction)
 
 
 @wp.func

@@ -9,8 +9,8 @@ from, -1 where its rear cannot lie there. Lanes of a segment are neighbours, cou
 All networks of a batch have the same lanes, in tables over them ([num_lanes]) and over routes and
 lanes ([num_routes, num_lanes]), which `warp_envs.traffic.network_tables` makes.
 
-A driver heeds up to four vehicles (`LEADER`, `TAIL`, `MERGING`, `GAP`), the end of the lane, a
-slower limit ahead and its turn at a merge. Who and what that is, is discrete and carries no
+A driver heeds up to five vehicles (`LEADER`, `TAIL`, `MERGING`, `GAP`, `BESIDE`), the end of the
+lane, a slower limit ahead and its turn at a merge. Who and what that is, is discrete and carries no
 gradient; it is found here, and the differentiable step (`network_drive`) drives by it.
 """
 
@@ -33,7 +33,8 @@ LEADER = wp.constant(0)  # the next vehicle on the driver's way
 TAIL = wp.constant(1)  # one that has left this lane another way, with its rear still in it
 MERGING = wp.constant(2)  # the one before it in the order of a merge, in another branch
 GAP = wp.constant(3)  # one in another lane, to which it opens or finds a gap
-NUM_HEEDED = 4
+BESIDE = wp.constant(4)  # whom SUMO's drivers do not overtake, in the lane to the left
+NUM_HEEDED = 5
 
 LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
 NOBODY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))

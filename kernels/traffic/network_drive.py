@@ -15,6 +15,7 @@ import warp as wp
 
 from kernels.traffic.car_following import LENGTH, CarFollowing
 from kernels.traffic.network import (
+    BESIDE,
     COMFORT,
     LARGEST_DECEL,
     LEADER,
@@ -197,6 +198,8 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                         if slot == MERGING:
                             hardest = braking_for_turn((merge_at_in[i] - x) / zone, hardest)
                         behind = wp.max(behind, speed - hardest * dt)
+                    if slot == BESIDE:
+                        behind = wp.max(behind, speed_in[ahead])
                     planned = wp.min(planned, behind)
             if stop_in[i] < infinite:
                 at_end = plan(speed, stop_in[i] - x, zero, facing(driver), part)

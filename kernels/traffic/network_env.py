@@ -5,6 +5,7 @@ arrays over all vehicles, integers among them. Lanes, flows and counts are integ
 both precisions hold them exactly up to 16 million.
 """
 
+from functools import cache
 from typing import Any
 
 import warp as wp
@@ -91,6 +92,79 @@ def copy_drivers(driver_in: wp.array(dtype=Any), driver_out: wp.array(dtype=Any)
     """As they are before somebody enters."""
     i = wp.tid()
     driver_out[i] = driver_in[i]
+
+
+@cache
+def take_drivers(count: int) -> wp.Kernel:
+    """One thread a vehicle: its flow's numbers, `count` of them, its slot's where these are NaN."""
+
+    @wp.kernel(module="unique")
+    def take_each(
+        # In, flat:
+        flow_in: wp.array(dtype=wp.int32),  # [num_envs * vehicles], which stay
+        slot_driver_in: wp.array2d(dtype=Any),  # [num_envs, vehicles]
+        # Tables:
+        flow_driver: wp.array(dtype=Any),
+        # Out:
+        driver_out: wp.array(dtype=Any),
+    ):
+        i = wp.tid()
+        per_network = slot_driver_in.shape[1]
+        given = flow_driver[wp.max(flow_in[i], 0)]
+        own = slot_driver_in[i // per_network, i % per_network]
+        numbers = type(own)()
+        for k in range(wp.static(count)):
+            value = own[k]
+            if not wp.isnan(given[k]):
+                value = given[k]
+            numbers[k] = value
+        driver_out[i] = numbers
+
+    return take_each
+
+
+@wp.kernel(enable_backward=False)
+def hold_flows(flow_in: wp.array(dtype=wp.int32), flow_out: wp.array(dtype=wp.int32)):
+    """A copy for the adjoint to read."""
+    i = wp.tid()
+    flow_out[i] = flow_in[i]
+
+
+@wp.kernel(enable_backward=False)
+def lay_flat(driver_in: wp.array2d(dtype=Any), driver_out: wp.array(dtype=Any)):
+    """The numbers of each slot's driver, over all vehicles."""
+    env, v = wp.tid()
+    driver_out[env * driver_in.shape[1] + v] = driver_in[env, v]
+
+
+@wp.kernel
+def command_headway(
+    # In:
+    driver_in: wp.array(dtype=Any),
+    action_in: wp.array2d(dtype=Any),  # [num_envs, num_actions]
+    who_in: wp.array(dtype=wp.int32),  # [num_envs * vehicles] whose action, -1 for nobody's
+    per_network: wp.int32,
+    place: wp.int32,  # of T among a driver's numbers
+    least: Any,  # what an action of -1 asks for [s]
+    most: Any,  # what one of 1 asks for
+    # Out:
+    driver_out: wp.array(dtype=Any),
+    command_out: wp.array(dtype=Any),  # NaN: everybody drives by its numbers
+):
+    """The time headway T that is wanted, in place of the driver's own."""
+    i = wp.tid()
+    who = who_in[i]
+    driver = driver_in[i]
+    command_out[i] = type(most)(wp.nan)
+    if who >= 0:
+        share = type(most)(0.5) * (action_in[i // per_network, who] + type(most)(1.0))
+        wanted = least + share * (most - least)
+        only = type(driver)()
+        only[place] = type(most)(1.0)
+        # A sum, as the adjoint of an overwritten component would be that of both.
+        driver_out[i] = driver + only * (wanted - driver[place])
+    else:
+        driver_out[i] = driver
 
 
 @wp.kernel

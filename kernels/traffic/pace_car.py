@@ -10,6 +10,7 @@ from typing import Any
 
 import warp as wp
 
+from kernels.traffic.drivers import driver_of
 from kernels.traffic.idm import MODEL as IDM
 from kernels.traffic.road import FREE, driver_acceleration, speed_bounds
 
@@ -72,7 +73,7 @@ def drive(
     heading_in: wp.array2d(dtype=Any),  # [rad]
     action_in: wp.array2d(dtype=Any),  # [num_envs, 2]: acceleration, steering, in [-1, 1]
     leader_in: wp.array2d(dtype=wp.int32),
-    driver: Any,  # the numbers of every human vehicle, as in kernels.traffic.road
+    drivers: Any,  # numbers of the human vehicles, as `driver_of` reads them
     max_acceleration: Any,  # [m/s^2]
     max_steering: Any,  # [rad]
     lowest_speed: Any,  # of the autonomous car [m/s]
@@ -120,6 +121,7 @@ def drive(
             leader_speed = speed_in[env, ahead]
             if along_lane:
                 leader_speed = speed_in[env, ahead] * wp.cos(heading_in[env, ahead])
+        driver = driver_of(drivers, env, i)
         rate = human_acceleration(v, gap, v - leader_speed, driver)
         x_out[env, i] = x + v * dt
         y_out[env, i] = y

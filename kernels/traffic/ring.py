@@ -10,6 +10,7 @@ from typing import Any
 
 import warp as wp
 
+from kernels.traffic.drivers import driver_of
 from kernels.traffic.idm import MODEL as IDM
 from kernels.traffic.road import driver_acceleration
 
@@ -59,7 +60,7 @@ def drive(
     ring_length_in: wp.array2d(dtype=Any),  # [num_envs, 1] [m]
     action_in: wp.array2d(dtype=Any),  # [num_envs, 1]: acceleration / max_acceleration
     noise_in: wp.array2d(dtype=Any),  # [m/s^2]
-    driver: Any,  # numbers of the human drivers, as in kernels.traffic.road
+    drivers: Any,  # numbers of the human drivers, as `driver_of` reads them
     safe_driver: Any,  # of the fail-safe
     max_acceleration: Any,  # [m/s^2]
     autonomous: wp.bool,  # else car 0 is driven as the others
@@ -84,6 +85,7 @@ def drive(
     x_ahead = x_in[env, ahead]
     speed_ahead = speed_in[env, ahead]
     ring_length = ring_length_in[env, 0]
+    driver = driver_of(drivers, env, i)
     gap = distance_ahead(x, x_ahead, ring_length) - driver[LENGTH]
     difference = speed - speed_ahead
     rate = type(x)(0.0)
@@ -195,7 +197,7 @@ def start(
     shortest: Any,  # ring [m]
     longest: Any,
     bunching: Any,  # [m]
-    driver: Any,
+    drivers: Any,  # as in `drive`
     deviation: Any,  # of the noise [m/s^2]
     num_steps: wp.int32,  # of the warm-up
     dt: Any,
@@ -232,6 +234,7 @@ def start(
                 speed_ahead = speed_out[env, i + 1]
             x = x_out[env, i]
             speed = speed_out[env, i]
+            driver = driver_of(drivers, env, i)
             gap = distance_ahead(x, x_ahead, ring_length) - driver[LENGTH]
             rate = human_acceleration(speed, gap, speed - speed_ahead, driver)
             rate += deviation * type(dt)(wp.randn(rng))

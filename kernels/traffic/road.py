@@ -102,24 +102,25 @@ def merge_sort(
         width = 2 * width
 
 
-@wp.func
-def order_holds(
-    x: wp.array(dtype=Any),
-    lane: wp.array(dtype=wp.int32),
-    seen_lane: wp.array(dtype=wp.int32),
-    order: wp.array(dtype=wp.int32),
-    first: wp.int32,
-    end: wp.int32,
+@wp.kernel(enable_backward=False)
+def find_stale_roads(
+    # In:
+    x_in: wp.array(dtype=Any),
+    lane_in: wp.array(dtype=wp.int32),
+    seen_lane_in: wp.array(dtype=wp.int32),  # as `order_vehicles` left it
+    next_in: wp.array(dtype=wp.int32),
+    per_road: wp.int32,
+    # Out, set where it is so:
+    stale_out: wp.array(dtype=wp.int32),  # [num_roads]
 ):
-    """Whether order[first:end] is still from the rear to the front, and everybody in its lane."""
-    for k in range(first, end):
-        i = order[k]
-        if lane[i] != seen_lane[i]:
-            return False
-        if k > first:
-            if not is_behind(x, order[k - 1], i):
-                return False
-    return True
+    """One thread a vehicle: has it changed lanes, or passed the next one in its lane?"""
+    i = wp.tid()
+    ahead = next_in[i]
+    stale = wp.bool(lane_in[i] != seen_lane_in[i])
+    if ahead >= 0:
+        stale = stale or is_behind(x_in, ahead, i)
+    if stale:
+        stale_out[i // per_road] = 1
 
 
 @wp.kernel(enable_backward=False)
@@ -130,11 +131,13 @@ def order_vehicles(
     per_road: wp.int32,
     ring: wp.bool,
     # In and out:
+    stale: wp.array(dtype=wp.int32),  # [num_roads], where there is something to do; 0 then
     order: wp.array(dtype=wp.int32),  # each road's vehicles, in any order in, rear to front out
-    seen_lane: wp.array(dtype=wp.int32),  # of the run before; at first of no lane there is, -2
     # Scratch:
     scratch: wp.array(dtype=wp.int32),
     # Out, and kept from the run before where nothing has changed:
+    seen_lane: wp.array(dtype=wp.int32),  # what `lane_in` was; at first of no lane there is
+    next_out: wp.array(dtype=wp.int32),  # as the leader, but FREE for the foremost of a lane
     lane_start_out: wp.array2d(dtype=wp.int32),  # [num_roads, num_lanes + 2]
     lane_order_out: wp.array(dtype=wp.int32),  # lane by lane, each from the rear to the front
     leader_out: wp.array(dtype=wp.int32),
@@ -143,13 +146,14 @@ def order_vehicles(
 
     Lane l of a road is ``lane_order[lane_start[road, l] : lane_start[road, l + 1]]``; the vehicles
     in no lane come last. The result depends on x and lane alone, not on the order found; so where
-    that order and the lanes are those of the run before, all is as it was.
+    nobody has changed lanes or passed the next one, all is as it was.
     """
     road = wp.tid()
     first = road * per_road
     end = first + per_road
-    if order_holds(x_in, lane_in, seen_lane, order, first, end):
+    if stale[road] == 0:
         return
+    stale[road] = 0
     if not insertion_sort(x_in, order, first, end):
         merge_sort(x_in, order, scratch, first, end)
 
@@ -177,13 +181,16 @@ def order_vehicles(
         stop = lane_start_out[road, lane + 1]
         for k in range(start, stop - 1):
             leader_out[lane_order_out[k]] = lane_order_out[k + 1]
+            next_out[lane_order_out[k]] = lane_order_out[k + 1]
         if stop > start:
             foremost = lane_order_out[stop - 1]
             leader_out[foremost] = FREE
+            next_out[foremost] = FREE
             if ring:  # a lone vehicle follows itself
                 leader_out[foremost] = lane_order_out[start]
     for k in range(lane_start_out[road, num_lanes], end):
         leader_out[lane_order_out[k]] = ABSENT
+        next_out[lane_order_out[k]] = FREE
 
 
 @wp.func
@@ -302,9 +309,41 @@ def speed_bounds(model: CarFollowing, sumo: bool) -> wp.Function:
 
 
 @cache
-def plan_speed(model: CarFollowing, sumo: bool) -> wp.Kernel:
-    """Where the drivers of a model would take the speed in dt."""
+def planned_speed(model: CarFollowing, sumo: bool) -> wp.Function:
+    """Where a driver would take the speed [m/s] in dt, and the gap [m] it would have then.
+
+    The gap is that to a leader of constant speed, and never wider than before (SUMO).
+    """
     acceleration = driver_acceleration(model, sumo)
+
+    @wp.func
+    def plan(speed: Any, gap: Any, leader_speed: Any, driver: Any, dt: Any):
+        zero = type(speed)(0.0)
+        rate = acceleration(speed, gap, speed - leader_speed, driver)
+        planned = wp.max(speed + rate * dt, zero)
+        return planned, gap - wp.max((planned - leader_speed) * dt, zero)
+
+    return plan
+
+
+@cache
+def driven_speed(model: CarFollowing, sumo: bool) -> wp.Function:
+    """The speed [m/s] after dt: as planned, within bounds, or as commanded, never negative."""
+    bounded_speed = speed_bounds(model, sumo)
+
+    @wp.func
+    def drive(speed: Any, planned: Any, command: Any, driver: Any, dt: Any):
+        own = bounded_speed(speed, planned, driver, dt)
+        commanded = wp.max(speed + command * dt, type(speed)(0.0))
+        return wp.where(wp.isnan(command), own, commanded)
+
+    return drive
+
+
+@cache
+def plan_speed(model: CarFollowing, sumo: bool) -> wp.Kernel:
+    """`planned_speed` of every vehicle."""
+    plan_one = planned_speed(model, sumo)
 
     @wp.kernel(module="unique")
     def plan(
@@ -319,14 +358,9 @@ def plan_speed(model: CarFollowing, sumo: bool) -> wp.Kernel:
         gap_out: wp.array(dtype=Any),  # for a leader of constant speed; never wider (SUMO)
     ):
         i = wp.tid()
-        speed = speed_in[i]
-        gap = gap_in[i]
-        leader_speed = leader_speed_in[i]
-        zero = type(speed)(0.0)
-        rate = acceleration(speed, gap, speed - leader_speed, driver_in[i])
-        planned = wp.max(speed + rate * dt, zero)
-        speed_out[i] = planned
-        gap_out[i] = gap - wp.max((planned - leader_speed) * dt, zero)
+        speed, gap = plan_one(speed_in[i], gap_in[i], leader_speed_in[i], driver_in[i], dt)
+        speed_out[i] = speed
+        gap_out[i] = gap
 
     return plan
 
@@ -337,7 +371,7 @@ def move(model: CarFollowing, sumo: bool) -> wp.Kernel:
 
     euler: x + v dt; semi_implicit: x + v' dt; ballistic: x + (v + v') dt / 2.
     """
-    bounded_speed = speed_bounds(model, sumo)
+    driven = driven_speed(model, sumo)
 
     @wp.kernel(module="unique")
     def move_vehicle(
@@ -363,10 +397,7 @@ def move(model: CarFollowing, sumo: bool) -> wp.Kernel:
             x_out[i] = x
             speed_out[i] = speed
         else:
-            command = command_in[i]
-            next_speed = wp.max(speed + command * dt, zero)
-            if wp.isnan(command):
-                next_speed = bounded_speed(speed, planned_speed_in[i], driver_in[i], dt)
+            next_speed = driven(speed, planned_speed_in[i], command_in[i], driver_in[i], dt)
             mean_speed = speed
             if integrator == SEMI_IMPLICIT:
                 mean_speed = next_speed

@@ -12,6 +12,8 @@ from gippo.cli import main
 from gippo.runs.metrics import read_metrics
 from gippo.runs.trainer import Trainer
 from gippo.studies.gradient_check import check_env_gradient
+from warp_envs.usd.conversion.convert import convert_robot
+from warp_envs.usd.loader import load_robot
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -165,3 +167,11 @@ def trains_until(epoch):
         return train(self, stop=lambda: stop() or self.epoch >= epoch, **options)
 
     return stopped
+
+
+def test_the_crawler_of_the_page_is_one_that_its_commands_drive(tmp_path):
+    convert_robot(EXAMPLES / "crawler.xml", tmp_path / "crawler.usda")
+    robot = load_robot(tmp_path / "crawler.usda")
+    joints = {body.joint.name: body.joint for body in robot.bodies}
+    assert {"hip_pitch", "knee"} < set(joints) and "home" in joints["knee"].keyframes
+    assert joints["knee"].lower < -1.2 and robot.touches_ground

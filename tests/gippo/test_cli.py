@@ -114,7 +114,7 @@ def test_keys_lists_each_key_with_its_value(capsys):
         (["play"], ["nothing given", "gippo play RUN"]),
         (["play", "run_dir=nowhere"], ["run_dir", "nowhere"]),
         (["view"], ["nothing given", "gippo view RUN"]),
-        (["view", "one", "two"], ["one two given", "gippo view RUN"]),
+        (["view", "one", "two"], ["'one': no such folder or file"]),
         (["view", "nowhere"], ["'nowhere'", "no such folder or file"]),
         (["view", "."], ["rollout.usdc", "not there", "gippo play run_dir=."]),
         (["view", "nowhere", "out=page.png"], ["out", "page.png", ".html"]),

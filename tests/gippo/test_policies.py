@@ -7,6 +7,7 @@ import pytest
 
 import gippo
 from gippo.cli import main
+from gippo.configuration.actors import read_actor
 from gippo.configuration.policies import policies_dir, trained_policies
 from gippo.configuration.run_config import load_config
 
@@ -85,3 +86,11 @@ def test_they_are_listed(capsys):
     assert main(["list", "policies"]) == 0
     said = capsys.readouterr().out
     assert "idm" in said and f"{policies_dir()}: {', '.join(NAMES)}" in said
+
+
+def test_a_policy_in_another_environment_than_its_own_is_told_of():
+    (said,) = read_actor("evaluate", ["policy=ant", "env=ant_dflex"])[0].notes
+    assert "ant was trained in 'ant' and acts in 'ant_dflex'" in said
+    assert read_actor("evaluate", ["policy=ant"])[0].notes == []
+    assert read_actor("evaluate", ["policy=ant", "env.observation_noise=0.1"])[0].notes == []
+    assert read_actor("evaluate", ["policy=idm", "env=merge"])[0].notes == []

@@ -11,11 +11,21 @@ import warp as wp
 
 import warp_envs
 from kernels.compiled import cpp
+from kernels.traffic import road, vectors
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.rollout import rows, step_function
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.program import Program
-from warp_envs.traffic import Connection, Flow, Mobil, Network, Segment, TrafficNetwork
+from warp_envs.traffic import (
+    Connection,
+    Flow,
+    Mobil,
+    Network,
+    Segment,
+    TrafficNetwork,
+    TrafficSim,
+    simulator,
+)
 
 
 def control_step(dtype):
@@ -28,6 +38,18 @@ def compiled_control_step(dtype):
     robot = Articulation(robots.ant(), 1, dtype=dtype)
     q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
     step_function(robot, compiled=True)(q, qd, qd)
+
+
+def held_control_step(dtype):
+    robot = Articulation(robots.hopper(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    step_function(robot, every=16)(q, qd, qd)
+
+
+def compiled_held_control_step(dtype):
+    robot = Articulation(robots.hopper(), 1, dtype=dtype)
+    q, qd = (rows(np.zeros(width)).to(dtype) for width in (robot.nq, robot.nv))
+    step_function(robot, compiled=True, every=16)(q, qd, qd)
 
 
 def control_step_in_pieces(dtype):
@@ -76,6 +98,16 @@ def traffic_network(dtype):
     traffic.step()["x"].sum().backward()
 
 
+def traffic_road(dtype):
+    """A differentiated step of a road with lane changes, by the kernels that a GPU has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulator, "vector_step", lambda *_, **__: None)
+        patch.setattr(vectors, "find_stale", lambda _: road.find_stale_roads)
+        headway = torch.tensor(1.5, dtype=dtype, requires_grad=True)
+        traffic = TrafficSim(1, 2, 4, dtype=dtype, mobil=Mobil(), T=headway)
+        traffic.step()["x"].sum().backward()
+
+
 # And for which architectures. The plain step takes most of a minute, so it is compiled for the one
 # between the others.
 USES = [
@@ -85,6 +117,8 @@ USES = [
     (compiled_control_step, 80),
     (compiled_control_step, 90),
     (compiled_control_step, 100),
+    (held_control_step, 90),
+    (compiled_held_control_step, 100),
     (control_step_in_pieces, 80),
     (control_step_in_pieces, 100),
     (environment("ackley"), 100),
@@ -95,6 +129,7 @@ USES = [
     (environment("pace_car", num_lanes=2, num_vehicles=3), 100),
     (environment("ring"), 90),
     (environment("merge"), 90),
+    (traffic_road, 90),
     (traffic_network, 80),
     (traffic_network, 100),
 ]

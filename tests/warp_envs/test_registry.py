@@ -109,8 +109,8 @@ def test_an_error_inside_the_module_is_its_own(tmp_path, monkeypatch):
 
 
 def test_options_come_with_their_defaults():
-    robots = {"compiled": None, "parameters": (), "randomize": None, "action_delay": 0}
-    robots["observation_noise"] = 0.0
+    robots = {"compiled": None, "mass_matrix_every": 1, "parameters": (), "randomize": None}
+    robots.update(action_delay=0, observation_noise=0.0, randomize_observed=None)
     assert env_options("cartpole") == {"max_episode_steps": 240, **robots}
     assert env_options("robot")["asset"] is inspect.Parameter.empty
     with pytest.raises(ArgumentError, match="asset: not given, but 'robot' needs it"):

@@ -16,7 +16,10 @@ except ImportError as error:
 
 
 class RslRlVecEnv(VecEnv):
-    """An environment as rsl_rl's runners want it; one observation group, "policy".
+    """An environment as rsl_rl's runners want it: the observation as the group "policy".
+
+    Where a critic is told of what was drawn, ``randomize_observed="critic"``, a group "critic" has
+    the observation and those numbers; rsl_rl's critic takes it by that name.
 
     `extras` holds "time_outs", the environments whose episode the time limit alone ended, and "log"
     with the mean of every reward term and the share of environments that diverged. For a time-out
@@ -67,4 +70,7 @@ class RslRlVecEnv(VecEnv):
         return self._group(obs), reward, (terminated | truncated).long(), extras
 
     def _group(self, obs: torch.Tensor) -> TensorDict:
-        return TensorDict({"policy": obs}, batch_size=[self.num_envs], device=self.device)
+        groups = {"policy": obs}
+        if self.env.num_privileged:
+            groups["critic"] = torch.cat([obs, self.env.observe_privileged()], dim=1)
+        return TensorDict(groups, batch_size=[self.num_envs], device=self.device)

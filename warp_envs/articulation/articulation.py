@@ -16,11 +16,13 @@ import warp as wp
 from kernels.articulation import contact_forces as contact_kernels
 from kernels.articulation import dynamics as kernels
 from kernels.articulation.data import scratch_type
+from kernels.articulation.held import held_control_step, held_type
 from kernels.precision import precision_of
+from warp_envs.articulation.columns import NOTHING, SERVO
 from warp_envs.articulation.compiled import record_compiled_step
 from warp_envs.articulation.model import count_slots, rest_coordinates, robot_model, start_indices
 from warp_envs.articulation.parameters import Parameter, Parameters, Value, robot_parameters
-from warp_envs.articulation.varied_model import Rows, record_varied_model
+from warp_envs.articulation.varied_model import Rows, record_servos, record_varied_model
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
@@ -202,6 +204,7 @@ class Articulation:
         substeps: int,
         parameters: wp.array | None = None,
         compiled: bool | None = None,
+        mass_matrix_every: int = 1,
     ) -> None:
         """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
@@ -221,14 +224,19 @@ class Articulation:
             compiled: True for a kernel compiled for this robot, many times faster on a CPU; False
                 for the plain kernels, the reference it is held against; None compiles except for
                 robots so large that it takes long.
+            mass_matrix_every: substeps from one mass matrix to the next, counted from the control
+                step's first: 1 is exact, `substeps` (or more) holds one for the whole control step,
+                as published scores were trained; see `kernels.articulation.held`.
 
         Raises:
-            ValueError: `dt` or `substeps` is not positive, or `compiled` is True for a robot
-                without a joint that moves.
+            ValueError: `dt`, `substeps` or `mass_matrix_every` is not positive, or `compiled` is
+                True for a robot without a joint that moves.
         """
         if not 0.0 < dt < float("inf"):
             raise ArgumentError("dt", repr(dt), "a positive number of seconds")
         check_integer("substeps", substeps, 1)
+        check_integer("mass_matrix_every", mass_matrix_every, 1)
+        every = min(mass_matrix_every, substeps)
         if compiled is None:
             compiled = 0 < self.nv <= LARGEST_COMPILED
         if compiled:
@@ -244,14 +252,18 @@ class Articulation:
                 substeps,
                 columns=self.columns,
                 parameters=parameters,
+                mass_matrix_every=every,
             )
             return
-        scratch = self._scratch(program, substeps)
+        scratch, kernel = [self._scratch(program, substeps)], kernels.control_step
         model = [self._record_model(program, parameters), self.scalar(dt / substeps), substeps]
+        if every > 1:
+            kernel, model = held_control_step, [*model, every]
+            scratch.append(self._held(program, substeps, every))
         program.launch(
-            kernels.control_step[self.scalar],
+            kernel[self.scalar],
             self.num_envs,
-            [*model, joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd],
+            [*model, joint_q, joint_qd, joint_f, *scratch, next_joint_q, next_joint_qd],
             repeated=True,
         )
 
@@ -302,6 +314,20 @@ class Articulation:
             return self._model.com, 0
         return Rows(program, self.columns, parameters).centers(self.description), 1
 
+    def record_servos(
+        self, program: Program, bodies: Sequence[int], parameters: wp.array | None = None
+    ) -> tuple[wp.array, int]:
+        """As `record_masses`, of the servos on the joints of `bodies`, (rows, 4 of each body).
+
+        Of each kp, kd, least and greatest force.
+        """
+        varied = self.columns.any_of(*SERVO)
+        columns = self.columns if varied else NOTHING
+        if parameters is None or not varied:
+            parameters = wp.zeros((1, 1), dtype=self.scalar, device=program.device)
+        servos = record_servos(program, self.description, columns, parameters, bodies)
+        return servos, int(varied)
+
     def record_contact_forces(
         self,
         program: Program,
@@ -327,6 +353,34 @@ class Articulation:
             self.num_envs,
             [self._record_model(program, parameters), joint_q, joint_qd, scratch, bias, force],
             repeated=True,
+        )
+
+    def record_touching(
+        self,
+        program: Program,
+        joint_q: wp.array,
+        joint_qd: wp.array,
+        force: wp.array,
+        point: wp.array,
+        pressure: wp.array,
+        parameters: wp.array | None = None,
+    ) -> None:
+        """Append the ground's force at each contact of `robot_contacts`, without gradients.
+
+        Args:
+            program: where the launch and its scratch arrays go.
+            joint_q: coordinates, (num_envs, nq).
+            joint_qd: velocities, (num_envs, nv).
+            force: in world axes [N], zero where nothing touches, (num_envs, contacts, 3).
+            point: where in the world [m], (num_envs, contacts, 3).
+            pressure: its part along the ground's normal [N], (num_envs, contacts).
+            parameters: the numbers that vary, (num_envs, columns.count), where any do.
+        """
+        model, scratch = self._record_model(program, parameters), self._scratch(program, 1)
+        program.launch(
+            contact_kernels.touching_points[self.scalar],
+            self.num_envs,
+            [model, joint_q, joint_qd, scratch, force, point, pressure],
         )
 
     # Inside -------------------------------------------------------------------------------------
@@ -415,6 +469,22 @@ class Articulation:
         scratch.stretch_rate = allocate(couplings, self.scalar)
         scratch.acceleration = allocate(dofs + bodies, types.vec6)
         return scratch
+
+    def _held(self, program: Program, substeps: int, every: int) -> Any:
+        """As `_scratch`, what a mass matrix adds that is held for `every` substeps."""
+        types, held = precision_of(self.scalar), held_type(self.scalar)()
+        bodies, renewals = len(self.body_names), -(-substeps // every)
+
+        def allocate(steps: int, width: int, dtype: Any) -> wp.array:
+            return program.array((self.num_envs, steps, width), dtype, shared=True)
+
+        held.composite = allocate(renewals, bodies, types.mat66)
+        for name in ("matrix", "rest", "lower"):
+            setattr(held, name, allocate(renewals, self.nv * self.nv, self.scalar))
+        held.wrench = allocate(substeps, bodies, types.vec6)
+        for name in ("force", "forward_rest", "forward", "backward_rest", "acceleration"):
+            setattr(held, name, allocate(substeps, self.nv, self.scalar))
+        return held
 
     def _check(self, name: str, tensor: torch.Tensor, width: int) -> None:
         shape, device = (self.num_envs, width), wp.device_to_torch(self.device)

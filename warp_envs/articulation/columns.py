@@ -6,33 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-WIDTHS = {
-    "gravity": 3,
-    "friction": 1,
-    "contact_ke": 1,
-    "contact_kd": 1,
-    "contact_kf": 1,
-    "mass": 1,
-    "com": 3,
-    "inertia_scale": 1,
-    "second_moment": 6,
-    "armature": 1,
-    "damping": 1,
-    "stiffness": 1,
-    "rest": 1,
-    "limit_ke": 1,
-    "limit_kd": 1,
-    "gear": 1,
-}
-"""Quantity -> how many numbers one is.
+WIDTHS = {"gravity": 3, "com": 3, "second_moment": 6}
+"""Quantity -> how many numbers one is, where it is not one.
 
 ``second_moment`` are the six entries (by rows) of an upper triangular L, [kg^1/2 m]: the integral
 of x x^T over the body's mass about its centre of mass is L L^T, its inertia tr(L L^T) 1 - L L^T.
 """
 
+
+def width_of(quantity: str) -> int:
+    """How many numbers a quantity is."""
+    return WIDTHS.get(quantity, 1)
+
+
 GLOBAL = ("gravity", "friction", "contact_ke", "contact_kd", "contact_kf")
 OF_BODIES = ("mass", "com", "inertia_scale", "second_moment")
-OF_JOINTS = ("armature", "damping", "stiffness", "rest", "limit_ke", "limit_kd")
+SERVO = ("servo_kp", "servo_kd", "servo_force")
+OF_JOINTS = ("armature", "damping", "stiffness", "rest", "limit_ke", "limit_kd", *SERVO)
 
 
 @dataclass(frozen=True)
@@ -52,18 +42,18 @@ class Columns:
         starts, at = {}, 0
         for key in self.keys:
             starts[key] = at
-            at += WIDTHS[key[0]]
+            at += width_of(key[0])
         return starts
 
     @cached_property
     def count(self) -> int:
         """Numbers in all."""
-        return sum(WIDTHS[quantity] for quantity, _ in self.keys)
+        return sum(width_of(quantity) for quantity, _ in self.keys)
 
     def of(self, quantity: str, index: int = 0) -> range | None:
         """The columns of one quantity, None if it does not vary."""
         first = self.start.get((quantity, index))
-        return None if first is None else range(first, first + WIDTHS[quantity])
+        return None if first is None else range(first, first + width_of(quantity))
 
     def any_of(self, *quantities: str) -> bool:
         """Whether any of these varies."""
@@ -73,7 +63,7 @@ class Columns:
         """Quantity, index and columns of each."""
         for quantity, index in self.keys:
             first = self.start[quantity, index]
-            yield quantity, index, range(first, first + WIDTHS[quantity])
+            yield quantity, index, range(first, first + width_of(quantity))
 
 
 NOTHING = Columns()

@@ -11,6 +11,7 @@ import numpy as np
 import warp as wp
 
 from kernels.compiled.cpp import trail_width
+from kernels.compiled.held import HeldStepEquations
 from kernels.compiled.kernel import step_kernel
 from kernels.compiled.mechanism import (
     Contact,
@@ -54,6 +55,7 @@ def record_compiled_step(
     lanes: int | None = None,
     columns: Columns = NOTHING,
     parameters: wp.array | None = None,
+    mass_matrix_every: int = 1,
 ) -> None:
     """Append one control step: `dt` seconds in `substeps` semi-implicit steps.
 
@@ -73,6 +75,7 @@ def record_compiled_step(
         lanes: environments that a CPU computes side by side; None: what its registers hold.
         columns: what varies from environment to environment.
         parameters: its numbers, (num_envs, columns.count).
+        mass_matrix_every: substeps from one mass matrix to the next.
 
     Raises:
         ValueError: a robot without a joint that moves.
@@ -87,22 +90,27 @@ def record_compiled_step(
     ground = wp.array(numbers, dtype=scalar, device=program.device)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd, ground]
     arrays += [] if parameters is None else [parameters]
-    kernel = _kernel(description, scalar, lanes, columns)
+    kernel = _kernel(description, scalar, lanes, columns, mass_matrix_every)
     name = f"the dynamics of {description.name!r} ({description.nv} degrees of freedom)"
     program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays], name=name)
 
 
 @lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
 def _kernel(
-    description: RobotDescription, scalar: type, lanes: int | None, columns: Columns
+    description: RobotDescription, scalar: type, lanes: int | None, columns: Columns, every: int
 ) -> wp.Kernel:
-    return step_kernel(equations_of(description, columns), scalar, lanes)
+    return step_kernel(equations_of(description, columns, every), scalar, lanes)
 
 
-def equations_of(description: RobotDescription, columns: Columns = NOTHING) -> StepEquations:
+def equations_of(
+    description: RobotDescription, columns: Columns = NOTHING, mass_matrix_every: int = 1
+) -> StepEquations:
     """The traced step of a robot of which `columns` vary."""
     mechanism, members = _lay_out(description)
-    return StepEquations(mechanism, variation_of(description, members, columns))
+    variation = variation_of(description, members, columns)
+    if mass_matrix_every == 1:
+        return StepEquations(mechanism, variation)
+    return HeldStepEquations(mechanism, mass_matrix_every, variation)
 
 
 class _Frame:

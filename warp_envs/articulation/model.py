@@ -24,7 +24,8 @@ _KINDS = {
 
 _CONTACT_KINDS = {"ball": data.BALL, "ellipsoid": data.ELLIPSOID, "rim": data.RIM}
 
-VARYING = ("armature", "damping", "stiffness", "rest", "limit_ke")
+SERVO = ("servo_kp", "servo_kd", "servo_least", "servo_most")
+VARYING = ("armature", "damping", "stiffness", "rest", "limit_ke", *SERVO)
 """Constants of degrees of freedom that may vary from environment to environment."""
 
 _ONE_AXIS = ("revolute", "prismatic")

@@ -18,6 +18,7 @@ from warp_envs.articulation.anatomy import SINGLE, base_body, base_joints, has_w
 from warp_envs.articulation.columns import Columns
 from warp_envs.articulation.log_cholesky import log_cholesky_of, numbers_of_log_cholesky
 from warp_envs.checks import ArgumentError, near_matches
+from warp_envs.options.parameters import PARAMETERS
 from warp_envs.usd.description import Body, RobotDescription
 
 Value = float | int | Sequence[Any] | np.ndarray | torch.Tensor
@@ -56,41 +57,11 @@ class Parameter:
         return f"{least}, {self.high:g}{')' if self.high == np.inf else ']'}"
 
 
-class _Kind:
-    """What all parameters of one suffix have in common."""
-
-    def __init__(
-        self, unit: str, shape: tuple[int, ...] = (), low: float = 0.0, positive: bool = False
-    ) -> None:
-        self.unit, self.shape, self.low, self.positive = unit, shape, low, positive
-
-
-_ANY = -np.inf
-_KINDS = {
-    "gravity": _Kind("m/s^2", (3,), _ANY),
-    "friction": _Kind("1"),
-    "contact_ke": _Kind("N/m", positive=True),
-    "contact_kd": _Kind("N s/m^2"),
-    "contact_kf": _Kind("N s/m"),
-    "mass": _Kind("kg", positive=True),
-    "com": _Kind("m", (3,), _ANY),
-    "inertia_scale": _Kind("1", positive=True),
-    "log_cholesky": _Kind("see Rucker and Wensing 2022", (10,), _ANY),
-    "armature": _Kind("kg m^2 or kg"),
-    "damping": _Kind("N m s/rad or N s/m"),
-    "stiffness": _Kind("N m/rad or N/m"),
-    "rest": _Kind("rad or m", low=_ANY),
-    "limit_ke": _Kind("N m/rad or N/m"),
-    "limit_kd": _Kind("N m s/rad or N s/m"),
-    "gear": _Kind("N m or N", low=_ANY),
-}
-
-
 def parameter(
     name: str, kind: str, defaults: Sequence[Any], keys: Iterable[tuple[str, int]], whole: bool
 ) -> Parameter:
     """A parameter of a kind: of one owner, or of a `whole` group side by side."""
-    of = _KINDS[kind]
+    of = PARAMETERS[kind]
     default = np.asarray(defaults if whole else defaults[0], dtype=np.float64)
     shape = (len(defaults), *of.shape) if whole else of.shape
     return Parameter(

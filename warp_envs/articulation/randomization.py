@@ -10,10 +10,11 @@ import torch
 import warp as wp
 
 from kernels import randomization as kernels
-from warp_envs.articulation.columns import WIDTHS
+from warp_envs.articulation.columns import width_of
 from warp_envs.articulation.parameters import Parameter, Parameters, check_values, choose
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_flag, near_matches
+from warp_envs.checks import ArgumentError
+from warp_envs.options.robots import read_spread
 
 KINDS = {
     "range": int(kernels.RANGE),
@@ -21,7 +22,6 @@ KINDS = {
     "add": int(kernels.ADD),
 }
 _STREAM = 2000  # of random numbers, beyond those of starts and commands
-_ACCEPTED = "[low, high], or one of {range: [low, high]}, {scale: ...}, {add: ...}"
 
 
 class Spread(NamedTuple):
@@ -64,16 +64,10 @@ def read_randomization(given: Any, known: Mapping[str, Parameter]) -> dict[str, 
 
 
 def _read(key: str, given: Any, item: Parameter) -> Spread:
-    settings = dict(given) if isinstance(given, Mapping) else {"range": given}
-    once = settings.pop("once", False)
-    check_flag(f"{key}.once", once)
+    kind, pair, once = read_spread(key, given)
     if item.keys[-1][0] == "second_moment":
         hint = "; mass, com and inertia_scale can be drawn"
         raise ArgumentError(key, repr(given), "no spread of this parameter", hint)
-    if len(settings) != 1 or next(iter(settings)) not in KINDS:
-        hint = near_matches(str(next(iter(settings), "")), [*KINDS, "once"])
-        raise ArgumentError(key, repr(given), _ACCEPTED, hint)
-    ((kind, pair),) = settings.items()
     low, high = _pair(f"{key}.{kind}" if isinstance(given, Mapping) else key, pair, item)
     if kind == "add" and np.isfinite(item.low):
         accepted = "range or scale: it must not be negative"
@@ -117,13 +111,23 @@ class Draws:
             places = [
                 columns.start[key] + k
                 for key in parameters.chosen[name].keys
-                for k in range(WIDTHS[key[0]])
+                for k in range(width_of(key[0]))
             ]
             for place, low, high in zip(places, spread.low, spread.high, strict=True):
                 self._kind[place], self._draw[place] = KINDS[spread.kind], len(ends)
                 ends.append((low, high, spread.once))
         self._low, self._high, self._once = (np.array(part) for part in zip(*ends, strict=True))
         self.count = len(ends)
+
+    def centered(self, draws: torch.Tensor) -> torch.Tensor:
+        """Draws (num_envs, count) from -1 to 1 between their ends; 0 where these are one."""
+        low, high = (
+            torch.as_tensor(end, dtype=draws.dtype, device=draws.device)
+            for end in (self._low, self._high)
+        )
+        spread = high - low
+        whole = 2.0 * (draws - low) / spread.where(spread > 0.0, 1.0) - 1.0
+        return whole.where(spread > 0.0, 0.0)
 
     def record_draw(
         self, program: Program, rng: wp.array, first_rng: wp.array, draws: wp.array

@@ -115,6 +115,11 @@ class _Varied:
         if link.kind in ("revolute", "prismatic"):
             for name in ("stiffness", "rest", "limit_ke"):
                 fields[name] = self._number(p, name, index, getattr(link, name))
+            for name in ("servo_kp", "servo_kd"):
+                fields[name] = self._number(p, name, index, getattr(link, name))
+            force = self._numbers(p, "servo_force", index)
+            if force is not None:
+                fields["servo_range"] = (-force[0], force[0])
             damping = self._number(p, "damping", index, joint.damping)
             fields["damping"] = damping + self._number(p, "limit_kd", index, joint.limit_kd)
         if link.kind == "spherical":

@@ -11,13 +11,15 @@ import warp as wp
 from kernels.articulation import data
 from kernels.articulation import variation as kernels
 from kernels.precision import precision_of
-from warp_envs.articulation.columns import Columns
+from warp_envs.articulation.columns import SERVO, Columns
 from warp_envs.articulation.model import VARYING, dof_constants, start_indices
 from warp_envs.bridge.program import Program
 from warp_envs.usd.description import RobotDescription
 
 _CONTACT = {"ke": "contact_ke", "kd": "contact_kd", "kf": "contact_kf", "mu": "friction"}
 """Field of `ContactMaterial` -> quantity, in the kernels' order."""
+BOUNDS = {"servo_least": -1.0, "servo_most": 1.0}
+"""Of a servo's force, and their sign."""
 
 
 def record_varied_model(
@@ -59,6 +61,9 @@ def _dof_rows(
 ) -> wp.array:
     """A constant of each degree of freedom; damping is a joint's own and that of its limits."""
     owner = [i for i, body in enumerate(description.bodies) for _ in range(body.joint.nv)]
+    if name in BOUNDS:  # of the servo's force, which is one number either way where it varies
+        keys = [("servo_force", i) for i in owner]
+        return rows.numbers(constants, keys, sign=BOUNDS[name])
     keys = [(name, i) for i in owner]
     if name != "damping":
         return rows.numbers(constants, keys)
@@ -66,6 +71,26 @@ def _dof_rows(
     own = [0.0 if joint.kind == "free" else joint.damping for joint in joints]
     added = [joint.limit_kd if joint.nv == 1 else 0.0 for joint in joints]
     return rows.numbers(own, keys, added, [("limit_kd", i) for i in owner])
+
+
+def record_servos(
+    program: Program,
+    description: RobotDescription,
+    columns: Columns,
+    parameters: wp.array,
+    bodies: Sequence[int],
+) -> wp.array:
+    """Append what fills kp, kd, least and greatest force of the servos on the joints of `bodies`.
+
+    Returns (num_envs, 4 of each body).
+    """
+    constants, keys, signs = [], [], []
+    for index in bodies:
+        joint = description.bodies[index].joint
+        constants += [joint.servo_kp, joint.servo_kd, *joint.servo_range]
+        keys += [(name, index) for name in (*SERVO, SERVO[-1])]
+        signs += [1.0, 1.0, *BOUNDS.values()]
+    return Rows(program, columns, parameters).numbers(constants, keys, sign=signs)
 
 
 class Rows:
@@ -92,15 +117,21 @@ class Rows:
         keys: Sequence[tuple[str, int]],
         added: Sequence[float] | None = None,
         added_keys: Sequence[tuple[str, int]] = (),
+        sign: float | Sequence[float] = 1.0,
     ) -> wp.array:
-        """(num_envs, n): what varies in place of constants, of one kind or the sum of two."""
+        """(num_envs, n): what varies in place of constants, of one kind or the sum of two.
+
+        `sign` is that of what varies, of all or of each.
+        """
         column = np.full((len(constants), 2), -1, dtype=np.int32)
         constant = np.zeros(len(constants))
         parts = [(constants, keys)] if added is None else [(constants, keys), (added, added_keys)]
         for k, (values, names) in enumerate(parts):
             column[:, k] = [self._first(key) for key in names]
             constant += np.where(column[:, k] < 0, np.asarray(values, dtype=np.float64), 0.0)
-        return self._rows(kernels.spread_numbers, constant, self._scalar, [column])
+        signs = np.broadcast_to(sign, constant.shape)
+        of_each = wp.array(signs, dtype=self._scalar, device=self._program.device)
+        return self._rows(kernels.spread_numbers, constant, self._scalar, [column], [of_each])
 
     def vectors(self, constants: Sequence[Any], keys: Sequence[tuple[str, int]]) -> wp.array:
         """(num_envs, n) of three-vectors."""

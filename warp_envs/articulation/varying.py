@@ -39,6 +39,13 @@ class Varying:
         # a copy, which the end of an episode leaves as it is
         return list(self._apply(*given, draws.clone()))
 
+    def named(self, draws: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The values in force of those that vary, name -> (num_envs, *shape), drawn ones too."""
+        if self.parameters is None:
+            return {}
+        (rows,) = self.in_force(draws)
+        return self.parameters.named(rows)
+
     def _make_apply(self, given: torch.Tensor, draws: torch.Tensor) -> TorchFunction:
         program = Program(str(wp.device_from_torch(given.device)))
         scalar = wp.dtype_from_torch(given.dtype)

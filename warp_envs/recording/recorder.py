@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -27,9 +27,19 @@ from pxr import Sdf, UsdUtils
 
 from warp_envs.checks import ArgumentError, check_positive
 from warp_envs.recording.road import LaneRoads, Road
-from warp_envs.recording.scenes import RobotScene, Scene, TrafficScene
+from warp_envs.recording.scenes import (
+    NOTHING_TOUCHES,
+    Recorded,
+    RobotScene,
+    Scene,
+    Touching,
+    TrafficScene,
+)
 
 SUFFIXES = (".usdc", ".usda", ".usdz")
+
+DETAILED = 16
+"""Environments up to which everything is recorded unless it is asked for."""
 
 _BLOCK = 64  # frames held in memory
 _PATIENCE = 10.0  # USD holds all frames of a thing together: to write anew takes 1/10 of the time
@@ -76,6 +86,43 @@ class PosableRobotSource(RobotSource, Protocol):
         ...
 
 
+class GroundForces(Protocol):
+    """How the ground holds a robot, such as `warp_envs.articulation.ground_contacts` finds it.
+
+    Attributes:
+        bodies: which of the robot's `body_paths` can touch the ground.
+    """
+
+    bodies: Sequence[int]
+
+    def at(self, states: torch.Tensor) -> torch.Tensor:
+        """Of any number of states (rows, n): forces and where they act, (rows, bodies, 6).
+
+        A force [N] in world axes, then the place in the world [m]; zeros where a body does not
+        touch.
+        """
+        ...
+
+
+@runtime_checkable
+class TouchingRobotSource(RobotSource, Protocol):
+    """A `RobotSource` that tells the ground's forces on its bodies.
+
+    Attributes:
+        weight: the force that holds it up at rest [N].
+        ground_contacts: the forces in states.
+    """
+
+    weight: float
+
+    @property
+    def ground_contacts(self) -> GroundForces: ...  # noqa: D102
+
+    def contact_states(self) -> torch.Tensor:
+        """A new tensor (num_envs, n): what the forces follow from."""
+        ...
+
+
 @runtime_checkable
 class TrafficSource(Protocol):
     """What an environment with roads offers to be recorded.
@@ -112,6 +159,7 @@ class _Frame(NamedTuple):
     snapshot: torch.Tensor
     action: torch.Tensor | None
     reward: torch.Tensor | None
+    terms: torch.Tensor | None
     ended: torch.Tensor | None
 
 
@@ -157,6 +205,7 @@ class RolloutRecorder:
         *,
         env_indices: Sequence[int] | None = None,
         fps: float | None = None,
+        details: bool | None = None,
     ) -> None:
         """Prepare a recording; nothing is written yet.
 
@@ -165,6 +214,9 @@ class RolloutRecorder:
             path: of the file to write, ending in .usdc, .usda or .usdz.
             env_indices: which of the environment's copies are recorded; None for all.
             fps: frames shown in a second; None for real time.
+            details: whether the reward's terms and the ground's forces are recorded where the
+                environment tells them, which make the file up to a third larger; None: of up to
+                `DETAILED` environments.
 
         Raises:
             ValueError: an environment with nothing to draw, a path with another ending or in a
@@ -173,17 +225,26 @@ class RolloutRecorder:
         self.path = _check_path(path)
         self._env = env
         self._indices = _check_indices(env_indices, env)
-        scene = _scene(env, self._indices, self.path.parent)
+        detailed = len(self._indices) <= DETAILED if details is None else details
+        scene = _scene(env, self._indices, self.path.parent, detailed)
         if scene is None:
             name = getattr(getattr(env, "spec", None), "id", type(env).__name__)
             raise ArgumentError("env", name, "one with bodies or vehicles to record")
         self._scene: Scene = scene
         self.fps = 1.0 / float(env.control_step) if fps is None else _check_fps(fps)
-        self._num_actions = int(getattr(env, "num_actions", 0))
+        self._terms: tuple[str, ...] = tuple(getattr(env, "reward_terms", ())) if detailed else ()
+        # Of each environment and frame, after its poses: name -> numbers
+        self._widths = {
+            "action": int(getattr(env, "num_actions", 0)),
+            "reward": 1,
+            "return": 1,
+            "rewardTerms": len(self._terms),
+            "contacts": scene.contact_width,
+        }
         self._spool: FrameSpool | None = None
         self._block: list[_Frame] = []
         self._returns = np.zeros(len(self._indices))
-        self._has_action = self._has_reward = False
+        self._given: set[str] = set()
         self._written = 0
         self._write_from = -np.inf  # the time from which the file may be written anew [s]
 
@@ -211,8 +272,8 @@ class RolloutRecorder:
         if self.num_frames == 0:
             self.capture()
         result = self._env.step(actions)
-        _, reward, terminated, truncated, _ = result
-        self.capture(actions, reward, terminated | truncated)
+        _, reward, terminated, truncated, info = result
+        self.capture(actions, reward, terminated | truncated, info.get("reward_terms"))
         return result
 
     def capture(
@@ -220,6 +281,7 @@ class RolloutRecorder:
         action: torch.Tensor | None = None,
         reward: torch.Tensor | None = None,
         ended: torch.Tensor | None = None,
+        reward_terms: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         """Record the environment as it stands, as the next frame.
 
@@ -227,15 +289,19 @@ class RolloutRecorder:
             action: what led here, (num_envs, num_actions).
             reward: what it earned, (num_envs,).
             ended: whether the episode ended with it, bool (num_envs,): the return starts again.
+            reward_terms: what the reward is the sum of, name -> (num_envs,), of the names that the
+                environment's ``reward_terms`` tells; one that is not finite is recorded as 0.
 
         Raises:
-            ValueError: a pose of this frame, or of one shortly before, is not finite.
+            ValueError: a pose of this frame, or of one shortly before, is not finite; a term that
+                `reward_terms` lacks.
         """
+        terms = None if reward_terms is None else self._in_order(reward_terms)
         if action is not None:
             action = action.detach().clone()  # the caller's, who may write into it
         with torch.no_grad():
             snapshot = self._scene.snapshot(self._env)
-        self._block.append(_Frame(snapshot, action, reward, ended))
+        self._block.append(_Frame(snapshot, action, reward, terms, ended))
         due = time.perf_counter() >= self._write_from
         if due or len(self._block) >= _BLOCK:
             self._flush()
@@ -271,16 +337,19 @@ class RolloutRecorder:
             return
         count, length = len(self._indices), len(block)
         with torch.no_grad():
-            poses = self._scene.poses(self._env, self._stack([frame.snapshot for frame in block]))
-        poses = poses.cpu().numpy().reshape(length, count, -1)
+            snapshots = self._stack([frame.snapshot for frame in block])
+            seen = [self._scene.poses(self._env, snapshots)]
+            seen += [self._scene.contacts(self._env, snapshots)]
+        poses, contacts = (numbers.cpu().numpy().reshape(length, count, -1) for numbers in seen)
         if self._spool is None:
             dtype = np.dtype(np.float64 if poses.dtype == np.float64 else np.float32)
-            width = count * (poses.shape[2] + self._num_actions + 2) + 3
+            width = count * (poses.shape[2] + sum(self._widths.values())) + 3
             self._spool = FrameSpool(self.path.parent, width, dtype)
         bad = self._scene.first_bad_frame(poses)
         if bad == 0:
             raise ArgumentError("poses", f"frame {self._spool.num_frames}", "finite numbers")
-        parts = [poses, *self._signals(block)]
+        contacts = np.where(np.isfinite(contacts), contacts, 0.0)
+        parts = [poses, *self._signals(block), contacts]
         center = self._scene.observe(poses[:bad])
         rows = np.concatenate(parts, axis=2, dtype=self._spool.dtype).reshape(length, -1)
         self._spool.append(np.concatenate([rows[:bad], center], axis=1))
@@ -293,23 +362,32 @@ class RolloutRecorder:
         everything = self._indices == tuple(range(stacked.shape[1]))
         return stacked if everything else stacked[:, list(self._indices)]
 
-    def _signals(self, block: list[_Frame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Actions (frames, envs, num_actions), rewards and returns (frames, envs, 1)."""
+    def _in_order(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """The environment's terms as columns (num_envs, terms), None if it tells of none."""
+        if not self._terms:
+            return None
+        if missing := [name for name in self._terms if name not in terms]:
+            raise ArgumentError("reward_terms", f"{list(terms)}", f"{missing}, too")
+        return torch.stack([terms[name].detach() for name in self._terms], dim=1)
+
+    def _signals(self, block: list[_Frame]) -> list[np.ndarray]:
+        """Actions, rewards, returns and terms of the reward, each (frames, envs, numbers)."""
         shape = (len(block), len(self._indices))
-        action, reward, returns = (np.zeros((*shape, n)) for n in (self._num_actions, 1, 1))
-        ended = np.zeros(shape, dtype=bool)
-        for known, rows in (("action", action), ("reward", reward), ("ended", ended)):
+        wide = ("action", "reward", "return", "rewardTerms")
+        action, reward, returns, terms = (np.zeros((*shape, self._widths[name])) for name in wide)
+        ended = np.zeros((*shape, 1), dtype=bool)
+        rows_of = {"action": action, "reward": reward, "terms": terms, "ended": ended}
+        for known, rows in rows_of.items():
             given = [k for k, frame in enumerate(block) if getattr(frame, known) is not None]
             if given and rows.size > 0:
                 values = self._stack([getattr(block[k], known) for k in given])
                 rows[given] = values.cpu().numpy().reshape(len(given), *rows.shape[1:])
-                self._has_action |= known == "action"
-                self._has_reward |= known == "reward"
+                self._given.add(known)
         for k in range(len(block)):
             self._returns += reward[k, :, 0]
             returns[k, :, 0] = self._returns
-            self._returns[ended[k]] = 0.0
-        return action, reward, returns
+            self._returns[ended[k, :, 0]] = 0.0
+        return [action, reward, returns, np.where(np.isfinite(terms), terms, 0.0)]
 
     def _write(self) -> None:
         """Write the file anew and put it in its place at once."""
@@ -330,16 +408,16 @@ class RolloutRecorder:
         layer = Sdf.Layer.CreateNew(str(work))
         count = len(self._indices)
         per_env = (spool.width - 3) // count
-        num_poses = per_env - self._num_actions - 2
+        needs = {"action": "action", "reward": "reward", "return": "reward", "rewardTerms": "terms"}
+        widths = list(self._widths.values())
+        starts = per_env - sum(widths) + np.cumsum([0, *widths[:-1]])
 
-        def recorded(number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        def recorded(number: int) -> Recorded:
             rows = spool.columns(number * per_env, (number + 1) * per_env)
-            signals = {}
-            if self._has_action:
-                signals["action"] = rows[:, num_poses:-2]
-            if self._has_reward:
-                signals |= {"reward": rows[:, -2:-1], "return": rows[:, -1:]}
-            return rows[:, :num_poses], signals
+            ends = zip(self._widths, starts, widths, strict=True)
+            parts = {name: rows[:, start : start + width] for name, start, width in ends}
+            signals = {name: parts[name] for name, needed in needs.items() if needed in self._given}
+            return Recorded(rows[:, : starts[0]], signals, self._terms, parts["contacts"])
 
         track = spool.columns(spool.width - 3, spool.width)
         pieces = self._scene.build(layer, self.fps, track, recorded)
@@ -373,11 +451,18 @@ def _finish(work: Path, path: Path) -> None:
         made.unlink(missing_ok=True)
 
 
-def _scene(env: Any, indices: Sequence[int], folder: Path) -> Scene | None:
+def _scene(env: Any, indices: Sequence[int], folder: Path, detailed: bool) -> Scene | None:
     if isinstance(env, RobotSource):
-        posable = isinstance(env, PosableRobotSource)
-        ground = getattr(env, "ground_surface", None)
-        return RobotScene(env.asset_path, env.body_paths, indices, folder, posable, ground)
+        touching = detailed and isinstance(env, TouchingRobotSource)
+        return RobotScene(
+            env.asset_path,
+            env.body_paths,
+            indices,
+            folder,
+            isinstance(env, PosableRobotSource),
+            getattr(env, "ground_surface", None),
+            Touching(env.ground_contacts.bodies, env.weight) if touching else NOTHING_TOUCHES,
+        )
     if isinstance(env, TrafficSource):
         lengths = np.asarray(env.vehicle_lengths, dtype=np.float64)
         lines = getattr(env, "lane_lines", None)

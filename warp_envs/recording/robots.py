@@ -290,29 +290,6 @@ def _write_pose(
     return written
 
 
-def write_signals(
-    layer: Sdf.Layer, path: Sdf.Path, signals: dict[str, np.ndarray], scalars: Sequence[str]
-) -> int:
-    """Write what is known of an environment in each frame, as custom attributes of its prim.
-
-    Args:
-        layer: takes them.
-        path: of the environment's prim.
-        signals: name -> (frames, n); those without columns are left out.
-        scalars: names of those that are one number each, the others being arrays.
-
-    Returns:
-        The number of samples written.
-    """
-    prim = layer.GetPrimAtPath(path)
-    written = 0
-    for name, values in signals.items():
-        if values.shape[1] > 0:
-            type_name = "float" if name in scalars else "float[]"
-            written += write_samples(prim, f"gippo:{name}", type_name, values, custom=True)
-    return written
-
-
 def _define(layer: Sdf.Layer, path: Sdf.Path, type_name: str) -> Sdf.PrimSpec:
     prim = Sdf.CreatePrimInLayer(layer, path)
     prim.specifier, prim.typeName = Sdf.SpecifierDef, type_name

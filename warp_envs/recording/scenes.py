@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from warp_envs.recording.road import (
     add_cars,
     declare_env,
 )
-from warp_envs.recording.robots import ENVS, PROTOTYPE, RobotAsset, RobotWriter, write_signals
+from warp_envs.recording.robots import ENVS, PROTOTYPE, RobotAsset, RobotWriter
+from warp_envs.recording.signals import write_contacts, write_signals
 from warp_envs.usd.ground import Ground, HeightField, Plane
 from warp_envs.usd.scene import (
     MEADOW,
@@ -37,10 +38,32 @@ from warp_envs.usd.scene import (
     new_stage,
 )
 
-# Of an environment, by its number: poses (frames, n), and signals name -> (frames, n).
-Recorded = Callable[[int], tuple[np.ndarray, dict[str, np.ndarray]]]
 
-_SCALARS = ("reward", "return")
+class Recorded(NamedTuple):
+    """What was recorded of an environment."""
+
+    poses: np.ndarray
+    """(frames, n)."""
+    signals: dict[str, np.ndarray]
+    """Name -> (frames, n)."""
+    terms: Sequence[str]
+    """Names of the reward's terms, of which ``signals["rewardTerms"]`` has the columns."""
+    contacts: np.ndarray
+    """The ground's force on each body that can touch it, and where, (frames, 6 bodies)."""
+
+
+class Touching(NamedTuple):
+    """What of a robot touches the ground."""
+
+    bodies: Sequence[int]
+    """Indices among its bodies."""
+    weight: float
+    """The force that holds it up at rest [N]."""
+
+
+NOTHING_TOUCHES = Touching((), 0.0)
+
+
 _TRAVELS = 2.0  # robots that go this many times their own length stand side by side
 _LANE = 3.0  # there none has more room across than this many times its own width
 _FOLLOW = 2.0  # the camera follows what ranges over this many times its own size
@@ -90,6 +113,7 @@ class Scene(ABC):
         self.indices = indices
         self.extents = Extents(len(indices))
         self.footprint = np.zeros(2)  # room that a thing takes where it stands, still parts and all
+        self.contact_width = 0  # numbers of an environment in what `contacts` returns
 
     @abstractmethod
     def snapshot(self, env: Any) -> torch.Tensor:
@@ -98,6 +122,10 @@ class Scene(ABC):
     def poses(self, env: Any, snapshots: torch.Tensor) -> torch.Tensor:
         """Poses (frames, envs, ...) of snapshots (frames, envs, ...): here, these themselves."""
         return snapshots
+
+    def contacts(self, env: Any, snapshots: torch.Tensor) -> torch.Tensor:
+        """The ground's forces in snapshots, (frames, envs, contact_width): here, none."""
+        return snapshots.new_zeros((*snapshots.shape[:2], 0))
 
     def first_bad_frame(self, poses: np.ndarray) -> int | None:
         """The first of (frames, envs, numbers) with a pose that is not finite, None without one."""
@@ -117,7 +145,11 @@ class Scene(ABC):
 
     @abstractmethod
     def build(
-        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
+        self,
+        layer: Sdf.Layer,
+        fps: float,
+        track: np.ndarray,
+        recorded: Callable[[int], Recorded],
     ) -> Iterator[int]:
         """Write everything into an empty layer; gives the samples written, piece by piece.
 
@@ -125,7 +157,7 @@ class Scene(ABC):
             layer: takes it.
             fps: frames in a second.
             track: what `observe` returned, all frames.
-            recorded: an environment's poses and signals.
+            recorded: what there is of an environment, by its number.
         """
 
     def _add_camera(
@@ -158,6 +190,7 @@ class RobotScene(Scene):
         folder: Path,
         posable: bool,
         ground: Ground | None = None,
+        touching: Touching = NOTHING_TOUCHES,
     ) -> None:
         """Robots from an asset.
 
@@ -168,21 +201,39 @@ class RobotScene(Scene):
             folder: where the recording will be.
             posable: whether the environment is a `PosableRobotSource`.
             ground: what the robots stand on; None: a floor below everything, at z = 0 at most.
+            touching: what is recorded of contacts, by which the environment is a
+                `TouchingRobotSource`.
         """
         super().__init__(indices)
         self.ground = ground
         self.asset = RobotAsset(asset, body_paths)
         self.prototype = self.asset.prototype(folder)
         self.posable = posable
+        self.touching = touching
+        self.contact_width = 6 * len(touching.bodies)
         self.footprint = np.maximum(self.asset.rest_box.size[:2], 0.1)
 
     def snapshot(self, env: Any) -> torch.Tensor:
-        """Poses of the bodies, or joint positions if these are enough."""
-        return env.joint_positions() if self.posable else env.body_poses()
+        """Poses of the bodies, or joint positions if these are enough, then what contacts take."""
+        stance = env.joint_positions() if self.posable else env.body_poses()
+        if not self.touching.bodies:
+            return stance
+        stance = stance.flatten(1)
+        self._stance_width = stance.shape[1]
+        return torch.cat([stance, env.contact_states()], dim=1)
 
     def poses(self, env: Any, snapshots: torch.Tensor) -> torch.Tensor:
         """Of the bodies."""
+        if self.touching.bodies:
+            snapshots = snapshots[..., : self._stance_width]
         return env.body_poses_at(snapshots.flatten(0, 1)) if self.posable else snapshots
+
+    def contacts(self, env: Any, snapshots: torch.Tensor) -> torch.Tensor:
+        """Of the bodies that can touch the ground: force and place."""
+        if not self.touching.bodies:
+            return super().contacts(env, snapshots)
+        states = snapshots[..., self._stance_width :]
+        return env.ground_contacts.at(states.flatten(0, 1)).reshape(*states.shape[:2], -1)
 
     def observe(self, poses: np.ndarray) -> np.ndarray:
         """The mean of the robots' first bodies is the centre."""
@@ -241,7 +292,11 @@ class RobotScene(Scene):
         return offsets
 
     def build(
-        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
+        self,
+        layer: Sdf.Layer,
+        fps: float,
+        track: np.ndarray,
+        recorded: Callable[[int], Recorded],
     ) -> Iterator[int]:
         """The ground that the robots touch; else a floor at z = 0, or below everything."""
         offsets = self.offsets()
@@ -261,10 +316,14 @@ class RobotScene(Scene):
         Sdf.CopySpec(self.prototype, prototypes, layer, prototypes)
         writer = RobotWriter(layer, self.asset)
         for number, index in enumerate(self.indices):
-            poses, signals = recorded(number)
+            seen = recorded(number)
             name = f"env_{index}"
-            yield from writer.write(name, offsets[number], poses.reshape(len(poses), -1, 7))
-            yield write_signals(layer, ENVS.AppendChild(name), signals, _SCALARS)
+            poses = seen.poses.reshape(len(seen.poses), -1, 7)
+            yield from writer.write(name, offsets[number], poses)
+            path = ENVS.AppendChild(name)
+            yield write_signals(layer, path, seen.signals, seen.terms)
+            bodies = [self.asset.bodies[body].path for body in self.touching.bodies]
+            yield write_contacts(layer, path, bodies, self.touching.weight, seen.contacts)
 
 
 class TrafficScene(Scene):
@@ -318,7 +377,11 @@ class TrafficScene(Scene):
         return center
 
     def build(
-        self, layer: Sdf.Layer, fps: float, track: np.ndarray, recorded: Recorded
+        self,
+        layer: Sdf.Layer,
+        fps: float,
+        track: np.ndarray,
+        recorded: Callable[[int], Recorded],
     ) -> Iterator[int]:
         """Roads on a plain floor."""
         count = len(self.indices)
@@ -343,10 +406,11 @@ class TrafficScene(Scene):
         instanced = count * len(self.lengths) > MAX_SINGLE_CARS
         writer = CarWriter(layer, self.lengths, self.num_autonomous)
         for number, index in enumerate(self.indices):
-            poses, signals = recorded(number)
+            seen = recorded(number)
             env = ENVS.AppendChild(f"env_{index}")
-            yield from writer.write(env, poses.reshape(len(poses), -1, 3), instanced)
-            yield write_signals(layer, env, signals, _SCALARS)
+            poses = seen.poses.reshape(len(seen.poses), -1, 3)
+            yield from writer.write(env, poses, instanced)
+            yield write_signals(layer, env, seen.signals, seen.terms)
 
 
 def _smooth(track: np.ndarray, window: int) -> np.ndarray:

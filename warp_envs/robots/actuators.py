@@ -11,22 +11,10 @@ import numpy as np
 
 from warp_envs.articulation.anatomy import SINGLE, base_body, base_joints
 from warp_envs.articulation.parameters import Parameter, parameter
-from warp_envs.checks import (
-    LARGEST,
-    ArgumentError,
-    check_choice,
-    check_number,
-    check_positive,
-    near_matches,
-)
+from warp_envs.checks import ArgumentError, check_positive, near_matches
+from warp_envs.options.robots import check_actuators, check_gear, check_settings, read_range
 from warp_envs.usd.description import Actuator, Joint, RobotDescription
 
-KINDS = ("motor", "position", "velocity")
-_KEYS = {
-    "motor": ("kind", "gear", "range", "force", "armature"),
-    "position": ("kind", "gear", "range", "kp", "kd", "force", "armature"),
-    "velocity": ("kind", "gear", "range", "kd", "force", "armature"),
-}
 _ANY = np.array([-np.inf, np.inf])
 
 
@@ -39,14 +27,15 @@ class Drives:
         bodies: index of the body whose joint each action drives.
         slope: [N or N m], shape (num_actions,).
         bias: [N or N m], shape (num_actions,).
-        gear: of each motor whose force is proportional to it, else None.
+        gain: of each action the quantity that its slope and bias are proportional to, as
+            `warp_envs.articulation.columns` names it, and its value; None: none is.
     """
 
     description: RobotDescription
     bodies: list[int]
     slope: np.ndarray
     bias: np.ndarray
-    gear: list[float | None]
+    gain: list[tuple[tuple[str, int], float] | None]
 
 
 def find_drives(
@@ -76,18 +65,16 @@ def find_drives(
     found.update(chosen)
     names = _driven(description, joints, actuated, found)
     gears = _gears(gear, len(names))
-    drives, found_gears = [], []
-    for name, own in zip(names, gears, strict=True):
+    drives, gains = [], []
+    bodies = [places[name] for name in names]
+    for place, (name, own) in enumerate(zip(names, gears, strict=True)):
         actuator = found.get(name, Actuator(name=name, joint=name))
         if own is not None and name not in chosen:
             if actuator.kind != "motor":
                 raise ArgumentError("gear", f"{own}, but joint {name} has a servo", "null")
             actuator = replace(actuator, gear=own)
         drives.append(_drive(actuator, joints[name]))
-        bounded = bool(np.any(np.isfinite(actuator.force_range)))
-        scales = actuator.kind == "motor" and actuator.gear != 0.0 and not bounded
-        found_gears.append(actuator.gear if scales else None)
-    bodies = [places[name] for name in names]
+        gains.append(_gain(actuator, place, bodies[place], drives[-1][2]))
     servos = {body: joint for body, (_, _, joint) in zip(bodies, drives, strict=True)}
     parts = tuple(
         replace(body, joint=servos[index])
@@ -98,20 +85,52 @@ def find_drives(
     if any(a is not b for a, b in zip(parts, description.bodies, strict=True)):
         description = replace(description, bodies=parts)
     slope, bias = (np.array([drive[k] for drive in drives]) for k in (0, 1))
-    return Drives(description, bodies, slope, bias, found_gears)
+    return Drives(description, bodies, slope, bias, gains)
 
 
-def gear_parameters(drives: Drives) -> dict[str, Parameter]:
-    """The gears of motors as parameters: of each joint, and of all together."""
-    names = [drives.description.bodies[index].joint.name for index in drives.bodies]
-    gears = {i: gear for i, gear in enumerate(drives.gear) if gear is not None}
-    found = {
-        f"{names[i]}.gear": parameter(f"{names[i]}.gear", "gear", [gear], [("gear", i)], False)
-        for i, gear in gears.items()
+def _gain(
+    actuator: Actuator, place: int, body: int, joint: Joint
+) -> tuple[tuple[str, int], float] | None:
+    """What the force that an action asks for is proportional to."""
+    bounded = bool(np.any(np.isfinite(actuator.force_range)))
+    gains = {
+        "motor": (("gear", place), 0.0 if bounded else actuator.gear),
+        "position": (("servo_kp", body), joint.servo_kp),
+        "velocity": (("servo_kd", body), joint.servo_kd),
     }
-    if gears:
-        keys = [("gear", i) for i in gears]
-        found["gear"] = parameter("gear", "gear", list(gears.values()), keys, True)
+    found = gains.get(actuator.kind)
+    return found if found is not None and found[1] != 0.0 else None
+
+
+def drive_parameters(drives: Drives) -> dict[str, Parameter]:
+    """What can vary of the drives: of each joint, and of all together.
+
+    The gears of motors, the gains of servos and the greatest force of what is bounded alike either
+    way. Gains and forces are those at the joint, after the gear.
+    """
+    values: dict[str, dict[tuple[str, int], tuple[str, float]]] = {
+        kind: {} for kind in ("gear", "kp", "kd", "force")
+    }
+    for index, gain in zip(drives.bodies, drives.gain, strict=True):
+        joint = drives.description.bodies[index].joint
+        key, value = gain or (("", 0), 0.0)
+        if key[0] == "gear":
+            values["gear"][key] = (joint.name, value)
+        if key[0] == "servo_kp":
+            values["kp"][key] = (joint.name, value)
+        if key[0] in ("servo_kp", "servo_kd"):
+            values["kd"]["servo_kd", index] = (joint.name, joint.servo_kd)
+        least, most = joint.servo_range
+        if np.isfinite(most) and least == -most:
+            values["force"]["servo_force", index] = (joint.name, most)
+    found = {}
+    for kind, owners in values.items():
+        for key, (name, value) in owners.items():
+            label = f"{name}.{kind}"
+            found[label] = parameter(label, kind, [value], [key], False)
+        if owners:
+            defaults = [value for _, value in owners.values()]
+            found[kind] = parameter(kind, kind, defaults, owners, True)
     return found
 
 
@@ -138,8 +157,7 @@ def read_actuators(
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise ArgumentError("actuators", repr(given), "a mapping of joints to settings")
+    check_actuators(given)
     chosen: dict[str, Actuator] = {}
     for pattern, settings in given.items():
         key = f"actuators.{pattern}"
@@ -147,8 +165,6 @@ def read_actuators(
         if not matched:
             hint = near_matches(str(pattern), joints)
             raise ArgumentError("actuators", repr(pattern), f"one of {list(joints)}", hint)
-        if not isinstance(settings, Mapping):
-            raise ArgumentError(key, repr(settings), "a mapping of settings")
         for name in matched:
             before = chosen.get(name, found.get(name))
             chosen[name] = _read(key, dict(settings), joints[name], before)
@@ -158,22 +174,13 @@ def read_actuators(
 def _read(key: str, settings: dict[str, Any], joint: Joint, before: Actuator | None) -> Actuator:
     """One actuator from its settings and what was said before."""
     kind = settings.get("kind", "motor" if before is None else before.kind)
-    check_choice(f"{key}.kind", kind, KINDS)
-    for name, value in settings.items():
-        if name not in _KEYS[kind]:
-            accepted = f"one of {list(_KEYS[kind])} of a {kind} actuator"
-            hint = near_matches(str(name), _KEYS[kind])
-            raise ArgumentError(f"{key}.{name}", repr(value), accepted, hint)
+    check_settings(key, kind, settings)
     if before is not None and before.kind == kind:
         settings = {**_settings(before), **settings}
     gear, kp, kd = (
         settings.get(name, default) for name, default in (("gear", 1.0), ("kp", 0.0), ("kd", 0.0))
     )
-    check_number(f"{key}.gear", gear, -LARGEST)
-    check_number(f"{key}.kp", kp)
-    check_number(f"{key}.kd", kd)
     armature = settings.get("armature", 0.0)
-    check_number(f"{key}.armature", armature)
     for name, value in (("kp", kp), ("kd", kd)):
         if {"kp": "position", "kd": "velocity"}[name] == kind:
             check_positive(f"{key}.{name}", value)
@@ -188,8 +195,8 @@ def _read(key: str, settings: dict[str, Any], joint: Joint, before: Actuator | N
         gear=float(gear),
         gain=gain,
         bias=np.array(bias),
-        control_range=_range(f"{key}.range", settings.get("range")),
-        force_range=_range(f"{key}.force", settings.get("force")),
+        control_range=_bounds(f"{key}.range", settings.get("range")),
+        force_range=_bounds(f"{key}.force", settings.get("force")),
         armature=float(armature),
     )
 
@@ -203,20 +210,9 @@ def _settings(actuator: Actuator) -> dict[str, Any]:
     return {**plain, **ranges, **own.get(actuator.kind, {})}
 
 
-def _range(key: str, given: Any) -> np.ndarray:
-    """[least, greatest], or one number that bounds either way; None: no bounds."""
-    if given is None:
-        return _ANY
-    accepted = "[least, greatest], or a positive number either way"
-    if isinstance(given, (list, tuple)):
-        pair = given
-    else:
-        check_positive(key, given)
-        pair = [-given, given]
-    numbers = [isinstance(x, (int, float)) and not isinstance(x, bool) for x in pair]
-    if len(pair) != 2 or not all(numbers) or not pair[0] < pair[1]:
-        raise ArgumentError(key, repr(given), accepted)
-    return np.array(pair, dtype=np.float64)
+def _bounds(key: str, given: Any) -> np.ndarray:
+    pair = read_range(key, given)
+    return _ANY if pair is None else np.array(pair, dtype=np.float64)
 
 
 def _driven(
@@ -248,11 +244,10 @@ def _gears(gear: float | Sequence[float] | None, num_actions: int) -> list[float
     """The gear of each action, None where the actuator's own holds."""
     if gear is None:
         return [None] * num_actions
-    gears = [gear] * num_actions if isinstance(gear, (str, float, int)) else list(gear)
+    check_gear(gear)
+    gears = list(gear) if isinstance(gear, Sequence) else [gear] * num_actions
     if len(gears) != num_actions:
         raise ArgumentError("gear", f"{len(gears)} numbers", f"{num_actions}")
-    for value in gears:
-        check_number("gear", value, -LARGEST)
     return [float(value) for value in gears]
 
 

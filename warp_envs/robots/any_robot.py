@@ -19,24 +19,17 @@ from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.contacts import ground_notes, robot_contacts
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_positive
+from warp_envs.checks import ArgumentError
 from warp_envs.declarations import Quantity
+from warp_envs.options.robots import check_robot, split_start
+from warp_envs.options.terms import read_task
 from warp_envs.robots import tasks
 from warp_envs.robots.assets import usd_file
 from warp_envs.robots.base import ArticulatedEnv
-from warp_envs.robots.start import split_start, start_pose
-from warp_envs.robots.task_terms import (
-    TermArrays,
-    read_commands,
-    read_ends,
-    read_observations,
-    read_rewards,
-    term_arrays,
-)
+from warp_envs.robots.start import start_pose
+from warp_envs.robots.term_arrays import TermArrays, term_arrays
 from warp_envs.vector_env import Arrays
 
-REWARD = {"progress": 1.0, "effort": -0.1}
-OBSERVE = ("joint_q", "joint_qd")
 _COMMAND_STREAM = 1000  # of random numbers, beyond those of the start's coordinates
 
 
@@ -125,7 +118,21 @@ class RobotEnv(ArticulatedEnv):
             ValueError: as `ArticulatedEnv` and `start_pose`, or a term, parameter or name that
                 there is not.
         """
-        check_positive("control_step", control_step)
+        given = {"reward": reward, "terminate": terminate, "observe": observe}
+        check_robot(
+            asset=asset,
+            task=task,
+            command=command,
+            gear=gear,
+            actuators=actuators,
+            control_step=control_step,
+            substeps=substeps,
+            ground=ground,
+            implicit_damping=implicit_damping,
+            max_speed=max_speed,
+            start=start,
+            **given,
+        )
         try:
             self.asset, left_out = usd_file(asset)
         except ArgumentError as error:
@@ -135,21 +142,16 @@ class RobotEnv(ArticulatedEnv):
         self.control_step, self.substeps = control_step, substeps
         self.ground, self.max_speed = ground, max_speed
         self.implicit_damping = implicit_damping
-        given = {"reward": reward, "terminate": terminate, "observe": observe}
-        self.torch_task = None if task is None else tasks.load_task(task, given)
-        self._rewards = read_rewards(REWARD if reward is None else reward)
-        self._ends = read_ends(terminate)
-        self._observed = read_observations(OBSERVE if observe is None else observe)
-        self._commands = read_commands(command)
+        self.torch_task = None if task is None else tasks.load_task(task)
+        self._rewards, self._ends, self._observed, self._commands = read_task(
+            **given, command=command
+        )
         self._base_name = base
         self.start, scatter = split_start(start)
         for attribute, spread in scatter.items():
             setattr(self, attribute, spread)
         self._placed: dict[int, tuple[wp.array, wp.array]] = {}
         self._touched: dict[int, wp.array] = {}
-        for choice in (*self._rewards, *self._observed):
-            if choice.term.command and self._commands is None:
-                raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
         super().__init__(**options)
         self.notes = [*left_out, *ground_notes(self.articulation.description)]
 
@@ -421,17 +423,15 @@ class RobotEnv(ArticulatedEnv):
     ) -> wp.array:
         """The actuators' forces (num_envs, num_actions) in a state that a step led to."""
         bodies = self._drives.bodies
-        joints = [self.articulation.description.bodies[index].joint for index in bodies]
-        servo = np.array([[j.servo_kp, j.servo_kd, *j.servo_range] for j in joints])
+        servo, stride = self.articulation.record_servos(program, bodies, state.parameters)
         coordinate = [self.articulation.q_start[index] for index in bodies]
         indices = [
             wp.array(values, dtype=wp.int32, device=program.device)
             for values in (self._driven, coordinate)
         ]
         force = program.array(action.shape, self.scalar)
-        inputs = [*indices, wp.array(servo, dtype=self.scalar, device=program.device)]
         joint_f = self._record_drive(program, before, action)
-        inputs += [joint_f, state["joint_q"], state["joint_qd"], force]
+        inputs = [*indices, servo, stride, joint_f, state["joint_q"], state["joint_qd"], force]
         program.launch(robot.actuator_forces, action.shape, inputs)
         return force
 

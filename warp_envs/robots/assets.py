@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from importlib.util import find_spec
 from pathlib import Path
 
-from warp_envs.checks import ArgumentError
-
-_IN_PACKAGE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([^/\\:][^:]*)")
+from warp_envs.options.robots import asset_file
 
 
 def usd_file(asset: str | os.PathLike[str]) -> tuple[Path, list[str]]:
@@ -27,35 +23,13 @@ def usd_file(asset: str | os.PathLike[str]) -> tuple[Path, list[str]]:
     from warp_envs.usd.conversion.convert import convert_robot  # USD only where a file is read
     from warp_envs.usd.conversion.source import SOURCES
 
-    path = file_of(asset)
+    path = asset_file(asset)
     if path.suffix.lower() not in SOURCES:
         return path, []
     mark = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     target = _cache() / f"{path.stem}-{mark}.usda"
     target.parent.mkdir(parents=True, exist_ok=True)
     return target, convert_robot(path, target)
-
-
-def file_of(asset: str | os.PathLike[str]) -> Path:
-    """The file that an asset names; ``package:path`` is one in an installed Python package.
-
-    Raises:
-        ValueError: no such package, or no path.
-    """
-    if not isinstance(asset, str | os.PathLike):
-        raise ArgumentError("asset", repr(asset), "the path of a robot's file")
-    found = _IN_PACKAGE.fullmatch(os.fspath(asset))
-    if found is None or Path(asset).exists():
-        return Path(asset)
-    package, inside = found.groups()
-    try:
-        spec = find_spec(package)
-    except ModuleNotFoundError:
-        spec = None
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    if not folders:
-        raise ArgumentError("asset", repr(os.fspath(asset)), "a file, or one of a Python package")
-    return Path(folders[0]) / inside
 
 
 def _cache() -> Path:

@@ -20,13 +20,14 @@ from kernels.robots import delay, noise
 from kernels.robots import shared as robot
 from warp_envs.articulation.anatomy import SINGLE
 from warp_envs.articulation.articulation import Articulation
+from warp_envs.articulation.ground_contacts import GroundContacts
 from warp_envs.articulation.parameters import Parameter, Value, choose, robot_parameters
 from warp_envs.articulation.randomization import Draws, read_randomization
 from warp_envs.articulation.stiffness import advised_substeps
 from warp_envs.articulation.varying import Varying
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_flag, check_integer, check_positive
+from warp_envs.checks import ArgumentError, check_flag
 from warp_envs.declarations import (
     DECLARED,
     UNWRITTEN,
@@ -34,7 +35,8 @@ from warp_envs.declarations import (
     check_declared,
     check_widths,
 )
-from warp_envs.robots.actuators import find_drives, gear_parameters
+from warp_envs.options.robots import check_articulated, check_stepping, read_delay, read_noise
+from warp_envs.robots.actuators import drive_parameters, find_drives
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
 from warp_envs.usd.ground import Ground
@@ -45,7 +47,6 @@ _FOUND = ("num_actions", "state_layout")
 """What an environment has to declare and a robot's finds in its file."""
 _DELAY_STREAM = 1500  # of random numbers, beyond those of starts and commands
 _NOISE_STREAM = 1501
-_LONGEST_DELAY = 100
 _ROWS = 128  # posed at once, see `ArticulatedEnv.body_poses_at`
 
 
@@ -112,6 +113,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         *,
         num_envs: int,
         compiled: bool | None = None,
+        mass_matrix_every: int = 1,
         parameters: Sequence[str] = (),
         randomize: Mapping[str, Any] | None = None,
         action_delay: int | Sequence[int] = 0,
@@ -126,6 +128,9 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             num_envs: copies stepped together.
             compiled: True for a kernel compiled for the robot, False for the plain ones, None for
                 the faster (see `Articulation.record_step`).
+            mass_matrix_every: substeps from one mass matrix to the next: 1 is exact, `substeps` (or
+                more) holds one for a control step, as published scores were trained; see
+                `docs/dynamics.md`.
             parameters: names of what may differ from environment to environment, as
                 ``["friction", "torso.mass", "*_hip.damping"]``; see `parameters`.
             randomize: how some of them are drawn for every episode, name -> spread, as
@@ -144,14 +149,18 @@ class ArticulatedEnv(DifferentiableVectorEnv):
                 name, a value out of range, or as `DifferentiableVectorEnv`.
         """
         check_declared(self, _OF_ROBOTS)
-        if self.substeps != "auto":
-            check_integer("substeps", self.substeps, 1)
-        check_positive("control_step", self.control_step)
-        if compiled not in (True, False, None):
-            raise ArgumentError("compiled", repr(compiled), "True, False or None")
+        check_stepping(self.control_step, self.substeps, self.max_speed)
+        check_articulated(
+            compiled=compiled,
+            mass_matrix_every=mass_matrix_every,
+            parameters=parameters,
+            randomize=randomize,
+            action_delay=action_delay,
+            observation_noise=observation_noise,
+        )
         if not isinstance(self.asset, (str, os.PathLike)):
             raise ArgumentError("asset", repr(self.asset), "the path of a USD file")
-        self.compiled = compiled
+        self.compiled, self.mass_matrix_every = compiled, mass_matrix_every
         self.asset_path = Path(self.asset)
         try:
             description = _load(self.asset_path, self.ground)
@@ -160,7 +169,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         check_flag("implicit_damping", self.implicit_damping)
         description = replace(description, implicit_damping=self.implicit_damping)
         drives = find_drives(description, self.actuated, self.gear, self.actuators)
-        more = gear_parameters(drives)
+        more = drive_parameters(drives)
         known = {**robot_parameters(drives.description), **more}
         spreads = read_randomization(randomize, known)
         varied = choose(known, parameters, "parameters")
@@ -176,15 +185,14 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             steps = advised_substeps(self.articulation.description, self.control_step)
         self.substeps = self._substeps = steps
         if self.max_speed is not None:
-            check_positive("max_speed", self.max_speed)
             self.state_bounds = {"joint_qd": float(self.max_speed)}
         nq, nv = self.articulation.nq, self.articulation.nv
         self._drives = drives
         self._driven = [self.articulation.qd_start[body] for body in drives.bodies]
         self.num_actions = len(self._driven)
         check_widths(f"{type(self).__name__}.extra_state", self.extra_state)
-        self._delay = _read_delay(action_delay)
-        self._noise = _read_noise(observation_noise)
+        self._delay = read_delay(action_delay)
+        self._noise = read_noise(observation_noise)
         own = {**self._queue(), **({} if self._noise is None else {"noise": 2})}
         self.state_layout = {"joint_q": nq, "joint_qd": nv, **self.extra_state, **own}
         # The dynamics take some 10 ns for each degree of freedom and substep, the rest 0.4 us.
@@ -214,6 +222,7 @@ class ArticulatedEnv(DifferentiableVectorEnv):
             substeps=self._substeps,
             parameters=state.parameters,
             compiled=self.compiled,
+            mass_matrix_every=self.mass_matrix_every,
         )
 
     def record_observed(self, program: Program, state: Arrays, obs: wp.array) -> None:
@@ -275,17 +284,17 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         slope, bias = np.zeros(nv), np.zeros(nv)
         slope[self._driven], bias[self._driven] = self._drives.slope, self._drives.bias
         column = np.full(nv, -1, dtype=np.int32)
-        for dof, i, gear in zip(self._driven, count(), self._drives.gear, strict=False):
-            of = self.articulation.columns.of("gear", i)
-            if of is not None and gear is not None:
+        for dof, gain in zip(self._driven, self._drives.gain, strict=True):
+            of = None if gain is None else self.articulation.columns.of(*gain[0])
+            if gain is not None and of is not None:
                 column[dof] = of.start
-                slope[dof], bias[dof] = slope[dof] / gear, bias[dof] / gear
+                slope[dof], bias[dof] = slope[dof] / gain[1], bias[dof] / gain[1]
         joint_f = program.array((self.num_envs, nv), self.scalar)
         inputs = [wp.array(actuator, dtype=wp.int32, device=program.device)]
         inputs += [wp.array(v, dtype=self.scalar, device=program.device) for v in (slope, bias)]
         kernel = robot.drive_joints
         if np.any(column >= 0):
-            kernel = robot.drive_joints_by_gear
+            kernel = robot.drive_joints_by_gain
             inputs += [wp.array(column, dtype=wp.int32, device=program.device), state.parameters]
         program.launch(kernel, joint_f.shape, [*inputs, action, joint_f])
         return joint_f
@@ -356,11 +365,16 @@ class ArticulatedEnv(DifferentiableVectorEnv):
 
     def get_parameters(self) -> dict[str, torch.Tensor]:
         """The values in force of those that vary, name -> (num_envs, *shape), drawn ones too."""
-        varied = self.varying.parameters
-        if varied is None:
-            return {}
-        (rows,) = self.varying.in_force(self._memory.get(DRAWS))
-        return varied.named(rows)
+        return self.varying.named(self._memory.get(DRAWS))
+
+    def _drawn(self) -> list[torch.Tensor]:
+        """The parameters drawn, and the delay of actions where that is."""
+        drawn = super()._drawn()
+        least, most = self._delay
+        if least < most:
+            delay = self._state[:, self._columns["action_delay"]].detach()
+            drawn.append(2.0 * (delay - least) / (most - least) - 1.0)
+        return drawn
 
     # What its numbers are -----------------------------------------------------------------------
 
@@ -414,6 +428,24 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         poses = [self._posed.body_poses(part) for part in rows.split(self._posed.num_envs)]
         return torch.cat(poses)[:count]
 
+    @property
+    def weight(self) -> float:
+        """Of the robot as its file has it, and so the force that holds it up at rest [N]."""
+        description = self.articulation.description
+        mass = sum(body.mass for body in description.bodies)
+        return float(mass * np.linalg.norm(description.gravity))
+
+    @cached_property
+    def ground_contacts(self) -> GroundContacts:
+        """Which bodies can touch the ground, and how it holds them in states."""
+        return GroundContacts(self.articulation)
+
+    def contact_states(self) -> torch.Tensor:
+        """Of what the ground's forces follow, a new tensor (num_envs, n) for `ground_contacts`."""
+        state = self._split_state()
+        varied = self.varying.in_force(self._memory.get(DRAWS))
+        return torch.cat([state["joint_q"], state["joint_qd"], *varied], dim=1).detach()
+
     @cached_property
     def _posed(self) -> Articulation:
         """The same robot in a number of its own."""
@@ -428,33 +460,6 @@ def _load(path: Path, ground: Any) -> RobotDescription:
 
     description = load_robot(path)
     return description if ground is None else replace(description, ground=make_ground(ground))
-
-
-def _read_delay(given: int | Sequence[int]) -> tuple[int, int]:
-    """Least and most control steps of a delay."""
-    pair = given if isinstance(given, Sequence) and not isinstance(given, str) else (given, given)
-    accepted = f"a whole number from 0 to {_LONGEST_DELAY}, or [least, most]"
-    if len(pair) != 2:
-        raise ArgumentError("action_delay", repr(given), accepted)
-    try:
-        least, most = (check_integer("action_delay", x, 0, _LONGEST_DELAY) for x in pair)
-    except ArgumentError:
-        raise ArgumentError("action_delay", repr(given), accepted) from None
-    if least > most:
-        raise ArgumentError("action_delay", repr(given), accepted)
-    return least, most
-
-
-def _read_noise(given: float | Sequence[float]) -> np.ndarray | None:
-    """Spread of what is observed, one number or one for each; None: no noise."""
-    accepted = "a number of at least 0, or one for each that is observed"
-    try:
-        spread = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ArgumentError("observation_noise", repr(given), accepted) from None
-    if spread.ndim > 1 or not np.all(np.isfinite(spread)) or np.any(spread < 0.0):
-        raise ArgumentError("observation_noise", repr(given), accepted)
-    return spread if np.any(spread) else None
 
 
 def _per_coordinate(

@@ -12,30 +12,13 @@ import numpy as np
 
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.articulation.stiffness import clearance, place_bodies
-from warp_envs.checks import ArgumentError, check_number, near_matches
+from warp_envs.checks import ArgumentError, near_matches
+from warp_envs.options.robots import read_start
 from warp_envs.usd.description import Body, Joint, rotation_matrix
 
-_SPREADS = {"spread": "start_q_spread", "speed_spread": "start_qd_spread"}
-KEYS = ("keyframe", "joints", "height", *_SPREADS)
 _SINGLE = ("revolute", "prismatic")
 _VERTICAL = 1.0 - 1e-9  # cosine from which an axis counts as vertical
 _log = logging.getLogger("warp_envs")
-
-
-def split_start(
-    start: str | Mapping[str, Any] | None,
-) -> tuple[str | Mapping[str, Any] | None, dict[str, float]]:
-    """`start` without what it says of scattering, and that by a robot's attributes.
-
-    Raises:
-        ValueError: a spread that is negative or no number.
-    """
-    if not isinstance(start, Mapping):
-        return start, {}
-    for key in set(_SPREADS) & set(start):
-        check_number(f"start.{key}", start[key])
-    found = {name: float(start[key]) for key, name in _SPREADS.items() if key in start}
-    return {key: value for key, value in start.items() if key not in _SPREADS}, found
 
 
 def start_pose(
@@ -58,7 +41,7 @@ def start_pose(
         ValueError: a keyframe or joint that the robot has not, another number of coordinates than
             it has, a height of a robot that cannot move up or down, or other keys.
     """
-    wanted = _wanted(start)
+    wanted = read_start(start)
     q = articulation.default_joint_q.copy()
     if wanted.get("keyframe") is not None:
         _set_keyframe(articulation, str(wanted["keyframe"]), q)
@@ -73,22 +56,6 @@ def start_pose(
     if said:
         _say_once(f"{articulation.description.path}: start: {', '.join(said)}")
     return q, spread
-
-
-def _wanted(start: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    if start is None:
-        return {}
-    if isinstance(start, str):
-        return {"keyframe": start}
-    accepted = f"a keyframe's name or a mapping with {list(KEYS)}"
-    if not isinstance(start, Mapping):
-        raise ArgumentError("start", repr(start), accepted)
-    for key in start:
-        if key not in KEYS:
-            raise ArgumentError("start", f"key {key!r}", accepted, near_matches(str(key), KEYS))
-    if not isinstance(start.get("joints") or {}, Mapping):
-        raise ArgumentError("start.joints", repr(start["joints"]), "joint names and values")
-    return dict(start)
 
 
 def _set_keyframe(articulation: Articulation, name: str, q: np.ndarray) -> None:
@@ -188,11 +155,6 @@ def _turns_above(bodies: Sequence[Body], body: Body) -> bool:
 
 def _set_height(articulation: Articulation, height: Any, q: np.ndarray) -> None:
     """Move the robot up or down to a height, or with its lowest point onto the ground."""
-    accepted = "a height in metres or 'auto'"
-    if height != "auto":
-        if isinstance(height, str):
-            raise ArgumentError("start.height", repr(height), accepted)
-        check_number("start.height", height, -1e6, 1e6)
     found = _upward(articulation, q)
     if found is None:
         given = f"{height!r} for a robot whose first body moves neither up nor down"

@@ -25,7 +25,7 @@ import warp as wp
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.checks import ArgumentError
-from warp_envs.references import is_reference, load_reference
+from warp_envs.references import load_reference
 from warp_envs.vector_env import DRAWS
 
 if TYPE_CHECKING:
@@ -336,18 +336,13 @@ class TorchStep:
         )
 
 
-def load_task(given: str | type, others: Mapping[str, Any]) -> Task:
+def load_task(given: str | type) -> Task:
     """The task of a class or ``module:Class``.
 
     Raises:
-        ArgumentError: there is none, it is no task, or `others`, which it replaces, are given too.
+        ArgumentError: there is none, or it is no task.
     """
-    for name, value in others.items():
-        if value is not None:
-            raise ArgumentError(name, repr(value), "nothing beside a task")
     if isinstance(given, str):
-        if not is_reference(given):
-            raise ArgumentError("task", repr(given), "a class, or module:Class")
         return Task("task", given, load_reference("task", given))
     return Task("task", getattr(given, "__qualname__", repr(given)), given)
 

@@ -13,32 +13,19 @@ edge `cell`; level, and at z = 0, within 1 m of the start; level again beyond th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from warp_envs.checks import (
-    ArgumentError,
-    check_integer,
-    check_number,
-    check_positive,
-)
-from warp_envs.usd.ground import LARGEST_GRID, Ground, HeightField, Plane
+from warp_envs.checks import ArgumentError
+from warp_envs.options.ground import FILE, points, read_ground
+from warp_envs.usd.ground import Ground, HeightField, Plane
 
 _LEVEL = 1.0  # [m] around the start
 _RISE = 1.0  # [m] from there on, over which hills grow to their height
-
-DEFAULTS: dict[str, dict[str, float]] = {
-    "flat": {},
-    "rough": {"height": 0.05, "spacing": 0.3, "seed": 0, "size": 40.0, "cell": 0.1},
-    "slope": {"angle": 10.0, "size": 40.0, "cell": 0.1},
-    "stairs": {"height": 0.1, "length": 0.5, "size": 40.0, "cell": 0.1},
-}
-"""Kind -> its options: height [m] of hills and hollows or of a step, spacing [m] of hills, seed of
-their random numbers, angle [deg], length of a step [m], size and cell [m]."""
 
 
 def make_ground(given: Any) -> Ground:
@@ -52,31 +39,13 @@ def make_ground(given: Any) -> Ground:
     Raises:
         ValueError: naming the option, its value and what is accepted.
     """
-    if isinstance(given, str):
-        given = {"file": given} if given.endswith(".npy") else {"kind": given}
-    if not isinstance(given, Mapping):
-        raise ArgumentError("ground", repr(given), f"one of {list(DEFAULTS)} or an .npy file")
-    options = {str(name): value for name, value in given.items()}
-    if "file" in options:
-        return _from_file(**_known(options, {"file": None, "cell": 0.1, "corner": None}))
-    kind = options.pop("kind", None)
-    if kind not in DEFAULTS:
-        raise ArgumentError("ground.kind", repr(kind), f"one of {list(DEFAULTS)}")
-    options = _known(options, DEFAULTS[kind])
-    if kind == "flat":
-        return Plane()
-    return _generated(_KINDS[kind], **options)
-
-
-def _known(options: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    for name in options:
-        if name not in defaults:
-            raise ArgumentError(f"ground.{name}", "no option of this ground", f"{list(defaults)}")
-    return {**defaults, **options}
+    kind, options = read_ground(given)
+    if kind == FILE:
+        return _from_file(**options)
+    return _generated(_KINDS[kind], **options) if kind in _KINDS else Plane()
 
 
 def _from_file(file: str, cell: float, corner: Any) -> HeightField:
-    check_positive("ground.cell", cell)
     path = Path(str(file))
     try:
         heights = np.load(path, allow_pickle=False)
@@ -93,17 +62,7 @@ def _from_file(file: str, cell: float, corner: Any) -> HeightField:
 def _generated(
     shape: Callable[..., np.ndarray], size: float, cell: float, **options: Any
 ) -> Ground:
-    for name, value in {"size": size, "cell": cell, **options}.items():
-        if name == "seed":
-            check_integer("ground.seed", value, 0)
-        elif name in ("size", "cell", "spacing", "length"):
-            check_positive(f"ground.{name}", value)
-        else:
-            check_number(f"ground.{name}", value, -80.0, 80.0)
-    count = round(size / cell) + 1
-    if not 2 <= count <= LARGEST_GRID**0.5:
-        accepted = f"from 2 to {LARGEST_GRID**0.5:.0f} points along an edge"
-        raise ArgumentError("ground.size", f"{size} at cells of {cell}", accepted)
+    count = points(size, cell)
     line = (np.arange(count) - 0.5 * (count - 1)) * cell
     x, y = np.meshgrid(line, line, indexing="ij")
     return HeightField(shape(x, y, cell, **options), line[[0, 0]], np.full(2, float(cell)))

@@ -9,7 +9,9 @@ import torch
 import warp as wp
 
 from kernels.traffic import bottleneck, network_env
+from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
+from warp_envs.checks import ArgumentError, check_choice, check_positive
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
 from warp_envs.vector_env import Arrays
@@ -45,7 +47,9 @@ class BottleneckEnv(NetworkEnv):
 
     To observe, the lanes of roads 1 to 5 have 1, 3, 3, 3, 1 cells. Cells are numbered by road,
     along it, and by lane, lane 0 (the rightmost) first. A car takes up the speed wanted by
-    3 tanh((v_wanted - v) / 6 m/s) m/s^2, if its driver would not be slower. The outflow is that of
+    3 tanh((v_wanted - v) / 6 m/s) m/s^2, if its driver would not be slower. With
+    ``command="headway"`` a cell's action is instead the time headway T of its autonomous cars, who
+    drive by their own model with it: 0.5 s at -1 to 3 s at 1, linearly. The outflow is that of
     the last road by Edie's definition, the sum of the speeds there over its length, which has a
     gradient where a count of cars has none. An episode lasts 750 s, 1500 actions, and does not end
     before.
@@ -54,6 +58,7 @@ class BottleneckEnv(NetworkEnv):
     name = "bottleneck"
     max_episode_steps = 1500
     reward_terms = ("outflow",)
+    driver_numbers = FLOW_IDM
 
     def __init__(
         self,
@@ -64,6 +69,9 @@ class BottleneckEnv(NetworkEnv):
         num_vehicles: int = 250,
         sims_per_step: int = 1,
         autonomous: bool = True,
+        command: str = "speed",
+        min_headway: float = 0.5,
+        max_headway: float = 3.0,
         **options: Any,
     ) -> None:
         """Make bottlenecks.
@@ -76,11 +84,21 @@ class BottleneckEnv(NetworkEnv):
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of 0.5 s for which an action holds.
             autonomous: False: all drive as humans, whatever the action.
-            options: as `DifferentiableVectorEnv`.
+            command: what an action is, a "speed" or a "headway".
+            min_headway: that an action of -1 asks for [s].
+            max_headway: that an action of 1 asks for [s].
+            options: as `NetworkEnv`.
 
         Raises:
             ValueError: an option out of range.
         """
+        check_choice("command", command, ("speed", "headway"))
+        check_positive("min_headway", min_headway)
+        check_positive("max_headway", max_headway)
+        if max_headway < min_headway:
+            accepted = f"at least min_headway ({min_headway})"
+            raise ArgumentError("max_headway", str(max_headway), accepted)
+        self.command, self.min_headway, self.max_headway = command, min_headway, max_headway
         self.num_actions = _num_cells(COMMANDED)
         self.num_cells = _num_cells(OBSERVED)
         self.num_obs = 4 * self.num_cells + 1
@@ -132,16 +150,36 @@ class BottleneckEnv(NetworkEnv):
         return [wp.array(table, dtype=wp.int32, device=device) for table in (first, stride, count)]
 
     def record_command(self, program: Program, rows: dict[str, wp.array], action: wp.array) -> None:
-        """The speed of its cell for every autonomous car."""
+        """The speed of its cell for every autonomous car; headways: `record_commanded_drivers`."""
+        if self.command == "headway":
+            return
+        n, who = rows["x"].shape[0], self._find_commanders(program, rows)
+        numbers = [SPEED_LIMIT, self.max_acceleration, RESPONSE_TIME]
+        inputs = [action, who, rows["speed"], self.num_vehicles, *map(self.scalar, numbers)]
+        program.launch(network_env.command_speed, n, [*inputs, rows["command"]])
+
+    def record_commanded_drivers(
+        self, program: Program, rows: dict[str, wp.array], action: wp.array
+    ) -> None:
+        """The headway of its cell for every autonomous car, if that is what is commanded."""
+        if self.command != "headway":
+            return
+        given, who = rows["driver"], self._find_commanders(program, rows)
+        rows["driver"] = program.array(given.shape, given.dtype)
+        bounds = map(self.scalar, (self.min_headway, self.max_headway))
+        inputs = [given, action, who, self.num_vehicles, IDM.place("T"), *bounds]
+        outputs = [rows["driver"], rows["command"]]
+        program.launch(network_env.command_headway, given.shape, [*inputs, *outputs])
+
+    def _find_commanders(self, program: Program, rows: dict[str, wp.array]) -> wp.array:
+        """By whose action each vehicle drives, -1 for nobody's."""
         n = rows["x"].shape[0]
         who = program.array(n, wp.int32, requires_grad=False)
         tables = [self.roads.tables["lane_length"], *self._cells(COMMANDED)]
         flow = self.autonomous_flow if self.autonomous else len(self.flow_names)
         inputs = [rows["x"], rows["lane"], rows["flow"], flow, *tables, who]
         program.launch(bottleneck.find_commander, n, inputs)
-        numbers = [SPEED_LIMIT, self.max_acceleration, RESPONSE_TIME]
-        inputs = [action, who, rows["speed"], self.num_vehicles, *map(self.scalar, numbers)]
-        program.launch(network_env.command_speed, n, [*inputs, rows["command"]])
+        return who
 
     def record_observation(self, program: Program, state: Arrays, obs: wp.array) -> None:
         """Who is where, how fast, and the outflow."""
@@ -182,6 +220,8 @@ class BottleneckEnv(NetworkEnv):
 
     def speed_actions(self, speed: float) -> torch.Tensor:
         """Actions (num_envs, num_actions) that ask for one speed [m/s] in every cell."""
+        if self.command == "headway":
+            raise ArgumentError("env.command", repr(self.command), "'speed', for a speed limit")
         action = 2.0 * speed / SPEED_LIMIT - 1.0
         shape = (self.num_envs, self.num_actions)
         return torch.full(shape, action, dtype=self.dtype, device=self._state.device)

@@ -11,7 +11,7 @@ import warp as wp
 
 from kernels.traffic import merge, network_env
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_integer, check_number, check_positive
+from warp_envs.options.traffic import check_merge
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
 from warp_envs.traffic.ring import HUMAN_IDM
@@ -50,6 +50,7 @@ class MergeEnv(NetworkEnv):
     name = "merge"
     max_episode_steps = 750
     reward_terms = ("speed", "headway")
+    driver_numbers = human_driver = HUMAN_IDM
 
     def __init__(
         self,
@@ -81,15 +82,18 @@ class MergeEnv(NetworkEnv):
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of 0.5 s for which an action holds.
             autonomous: False: all drive as humans, whatever the action.
-            options: as `DifferentiableVectorEnv`.
+            options: as `NetworkEnv`.
 
         Raises:
             ValueError: an option out of range.
         """
-        check_number("ramp_rate", ramp_rate)
-        check_integer("num_controlled", num_controlled, 1)
-        check_positive("main_length", main_length)
-        check_positive("target_speed", target_speed)
+        check_merge(
+            ramp_rate=ramp_rate,
+            num_controlled=num_controlled,
+            main_length=main_length,
+            target_speed=target_speed,
+            num_vehicles=num_vehicles,
+        )
         self.ramp_rate, self.num_controlled = ramp_rate, num_controlled
         self.main_length, self.target_speed = main_length, target_speed
         self.num_actions, self.num_obs = num_controlled, 5 * num_controlled
@@ -102,9 +106,6 @@ class MergeEnv(NetworkEnv):
             autonomous=autonomous,
             **options,
         )
-        if num_vehicles < num_controlled:
-            accepted = f"at least num_controlled ({num_controlled})"
-            raise ArgumentError("num_vehicles", str(num_vehicles), accepted)
 
     def make_network(self) -> Network:
         """Flow's `MergeNetwork`; who is nearer to the merge goes first."""
@@ -201,8 +202,6 @@ class MergeEnv(NetworkEnv):
         return float(sum(self._tables.lengths["lane_length"]))
 
     # What controllers, figures and a recorder ask -----------------------------------------------
-
-    human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Own speed, the leader's [m/s] and the gap [m], (n, num_controlled), of observations."""

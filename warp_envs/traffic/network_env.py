@@ -14,18 +14,14 @@ from kernels.traffic import network_env as rows_kernels
 from kernels.traffic.idm import MODEL as IDM
 from kernels.traffic.road import SEMI_IMPLICIT
 from warp_envs.bridge.program import Program
-from warp_envs.checks import (
-    ArgumentError,
-    check_flag,
-    check_integer,
-    check_number,
-    check_positive,
-)
+from warp_envs.checks import ArgumentError
+from warp_envs.options.traffic import NETWORK_STEPS, check_network
+from warp_envs.traffic.human_drivers import HumanDriversEnv
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import flow_tables, make_tables
-from warp_envs.traffic.programs import Advance
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+from warp_envs.vector_env import Arrays
 
 _log = logging.getLogger("warp_envs")
 
@@ -47,13 +43,15 @@ FLOW_IDM: dict[str, float] = {
 }
 
 
-class NetworkEnv(DifferentiableVectorEnv):
+class NetworkEnv(HumanDriversEnv):
     """Road networks whose autonomous vehicles a policy commands.
 
     A subclass names its roads, `make_network`, in which the flow `AUTONOMOUS` has the autonomous
     vehicles, and appends what commands them, `record_command`. Drivers follow SUMO's IDM with the
     numbers of their flow, in steps of `dt` by SUMO's integration; nobody changes lanes. A commanded
-    vehicle goes no faster than its own driver would, so that nobody collides.
+    vehicle goes no faster than its own driver would, so that nobody collides. Where the numbers of
+    human drivers vary, all of them start from `driver_numbers`, and a driver has those of the slot
+    that its vehicle takes; what an autonomous vehicle's own driver is does not vary.
 
     State, (num_envs, num_vehicles) slots: ``x`` [m] of the front along its lane, ``speed`` [m/s],
     and the integers ``lane`` (-1 for a free slot), ``previous``, ``aside``, ``flow`` and
@@ -64,7 +62,7 @@ class NetworkEnv(DifferentiableVectorEnv):
     says when who comes, lasts `EPISODE_STEPS` of `dt` and does not end before.
     """
 
-    EPISODE_STEPS: ClassVar[int] = 1500
+    EPISODE_STEPS: ClassVar[int] = NETWORK_STEPS
 
     AUTONOMOUS: ClassVar[str] = "autonomous"
     dt: ClassVar[float] = 0.5
@@ -88,24 +86,26 @@ class NetworkEnv(DifferentiableVectorEnv):
 
         Args:
             flow_rate: of the flow of which a part is autonomous [vehicles/h].
-            share: that part.
+            share: that part; 0 asks for `autonomous` False.
             max_acceleration: of a commanded vehicle, and its braking [m/s^2].
             num_vehicles: slots of each network.
             sims_per_step: simulation steps of `dt` for which an action holds.
             autonomous: False: all drive as humans, whatever the action.
             num_blocks: 1.
-            options: as `DifferentiableVectorEnv`.
+            options: as `HumanDriversEnv`.
 
         Raises:
             ArgumentError: an option out of range; several blocks, which the roads' kernels do not
                 have.
         """
-        check_number("flow_rate", flow_rate)
-        check_number("share", share, 0.0, 1.0)
-        check_positive("max_acceleration", max_acceleration)
-        check_integer("num_vehicles", num_vehicles, 1)
-        check_integer("sims_per_step", sims_per_step, 1, self.EPISODE_STEPS)
-        check_flag("autonomous", autonomous)
+        check_network(
+            flow_rate=flow_rate,
+            share=share,
+            max_acceleration=max_acceleration,
+            num_vehicles=num_vehicles,
+            sims_per_step=sims_per_step,
+            autonomous=autonomous,
+        )
         self.flow_rate, self.share, self.autonomous = flow_rate, share, autonomous
         self.max_acceleration, self.num_vehicles = max_acceleration, num_vehicles
         self.sims_per_step = sims_per_step
@@ -115,7 +115,7 @@ class NetworkEnv(DifferentiableVectorEnv):
         self.network = self.make_network()
         self.flow_names = [flow.name for flow in self.network.flows]
         self.autonomous_flow = self.flow_names.index(self.AUTONOMOUS)
-        vehicles = self.num_vehicles
+        vehicles = self.num_slots = self.num_vehicles
         self.num_autonomous = vehicles  # as they are drawn, see `vehicle_poses`
         self.state_layout = {
             "x": vehicles,
@@ -142,6 +142,14 @@ class NetworkEnv(DifferentiableVectorEnv):
         `rows` are flat, over all vehicles, as `NetworkLaunches.layout` has them.
         """
 
+    def record_commanded_drivers(
+        self, program: Program, rows: dict[str, wp.array], action: wp.array
+    ) -> None:
+        """Append what puts numbers of drivers that actions say in place of ``rows["driver"]``.
+
+        For environments that command by them; before who follows whom is looked up.
+        """
+
     # The step -----------------------------------------------------------------------------------
 
     @property
@@ -152,7 +160,7 @@ class NetworkEnv(DifferentiableVectorEnv):
             self._roads = NetworkLaunches(
                 Sizes(self.num_envs, self.num_vehicles, len(flows), 0),
                 self._tables,
-                flow_tables(self.network, self._tables, IDM),
+                self._flow_tables(),
                 Advance(IDM, True, SEMI_IMPLICIT, round(self.dt / 0.25), 0.0, self.dt),
                 Rules(look_ahead=300.0, merge_zone=100.0, head_start=3.0, mobil=None, horizon=10.0),
                 scalar=self.scalar,
@@ -160,11 +168,21 @@ class NetworkEnv(DifferentiableVectorEnv):
             )
             rates = np.tile([flow.rate for flow in flows], (self.num_envs, 1))
             self._rate = wp.array(rates, dtype=wp.float64, device=str(self.device))
-            # Each flow has the numbers of all its drivers; nobody is without a flow.
+            # Each flow has the numbers of all its drivers, unless these vary; nobody is without a
+            # flow.
             self._slot_driver = wp.zeros(
                 self.num_envs * self.num_vehicles, self._roads.driver, device=str(self.device)
             )
         return self._roads
+
+    def _flow_tables(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The flows', without the numbers that human drivers have from their slots."""
+        arrays, numbers = flow_tables(self.network, self._tables, IDM)
+        human = [not self.autonomous or name != self.AUTONOMOUS for name in self.flow_names]
+        varied = [] if self.varying.parameters is None else self.varying.parameters.chosen
+        for name in varied:
+            numbers[human, IDM.place(name)] = np.nan
+        return arrays, numbers
 
     def _allocate(self, program: Program, names: tuple[str, ...]) -> dict[str, wp.array]:
         layout = self.roads.layout
@@ -182,6 +200,11 @@ class NetworkEnv(DifferentiableVectorEnv):
             if name not in (*_KEPT, *_KEPT_AFTER, "x", "speed", "rate", "slot_driver")
         }
         shared.update(rate=self._rate, slot_driver=self._slot_driver)
+        drivers = self.record_drivers(program, state.parameters)
+        vary = isinstance(drivers, wp.array)
+        if vary:
+            shared["slot_driver"] = program.array(n, roads.driver, False, shared=True)
+            program.launch(rows_kernels.lay_flat, shape, [drivers, shared["slot_driver"]])
         placed = {
             name: program.array(*roads.layout[name], requires_grad=False, shared=True)
             for name in ("x", "speed", "driver")
@@ -199,7 +222,8 @@ class NetworkEnv(DifferentiableVectorEnv):
         inputs = [state["x"], state["speed"], *motion]
         program.launch(rows_kernels.take_motion, shape, inputs)
         for _ in range(self.sims_per_step):
-            motion = self._record_simulation_step(program, shared, placed, motion, action)
+            inputs = [program, shared, placed, motion, action, drivers if vary else None]
+            motion = self._record_simulation_step(*inputs)
         inputs = [*motion, next_state["x"], next_state["speed"]]
         program.launch(rows_kernels.put_motion, shape, inputs)
         inputs = [shared[name] for name in _OF_VEHICLES]
@@ -215,11 +239,13 @@ class NetworkEnv(DifferentiableVectorEnv):
         placed: dict[str, wp.array],
         motion: list[wp.array],
         action: wp.array,
+        drivers: wp.array | None,
     ) -> list[wp.array]:
         """Append one step of dt; gives back x and speed after it.
 
         `shared` and `placed` change in place, no adjoint reads them: the former is what has no
-        gradient, the latter x, speed and drivers of those who come in.
+        gradient, the latter x, speed and drivers of those who come in. `drivers` are those of the
+        slots where they vary.
         """
         roads, n = self.roads, self.num_envs * self.num_vehicles
         kept = {
@@ -227,7 +253,12 @@ class NetworkEnv(DifferentiableVectorEnv):
             **{name: program.array(n, self.scalar) for name in ("command", "new_x", "new_speed")},
         }
         rows = {**shared, **kept, "x": motion[0], "speed": motion[1]}
-        program.launch(rows_kernels.copy_drivers, n, [placed["driver"], rows["driver"]])
+        if drivers is None:
+            program.launch(rows_kernels.copy_drivers, n, [placed["driver"], rows["driver"]])
+        else:
+            rows["driver"] = self._record_varied_drivers(program, shared["flow"], drivers)
+            program.launch(rows_kernels.copy_drivers, n, [rows["driver"], placed["driver"]])
+        self.record_commanded_drivers(program, rows, action)
         roads.order(program, rows)
         roads.look(program, rows)
         self.record_command(program, rows, action)
@@ -242,6 +273,17 @@ class NetworkEnv(DifferentiableVectorEnv):
         inputs += [placed["x"], placed["speed"], *settled]
         program.launch(rows_kernels.settle, n, inputs)
         return settled
+
+    def _record_varied_drivers(
+        self, program: Program, flow: wp.array, drivers: wp.array
+    ) -> wp.array:
+        """Append what gives each vehicle the numbers of its flow, and those that its slot has."""
+        held = program.array(flow.shape, wp.int32, requires_grad=False)
+        program.launch(rows_kernels.hold_flows, flow.shape, [flow, held])
+        own = program.array(flow.shape, self.roads.driver)
+        inputs = [held, drivers, self.roads.tables["flow_driver"], own]
+        program.launch(rows_kernels.take_drivers(len(IDM.numbers)), flow.shape, inputs)
+        return own
 
     def record_initial_state(self, program: Program, rng: wp.array, state: Arrays) -> None:
         """Empty roads, at a random time of the flows' first minute."""

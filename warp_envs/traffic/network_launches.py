@@ -12,8 +12,9 @@ import warp as wp
 from kernels.traffic import network as roads
 from kernels.traffic import network_drive, network_inflow, network_lanes, network_merges
 from warp_envs.bridge.program import Program
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network_tables import Tables
-from warp_envs.traffic.programs import Advance, Mobil, driver_type
+from warp_envs.traffic.programs import Mobil, driver_type
 
 Rows = Mapping[str, wp.array]
 """Arrays by name, as `NetworkLaunches.layout` has them."""
@@ -168,6 +169,14 @@ class NetworkLaunches:
                 *self._arguments(rows, "lane_length lane_segment next_lane heeded offset"),
             ]
             program.launch(network_lanes.heed_aside, n, inputs)
+        if rules.mobil is not None and advance.sumo:
+            inputs = [
+                *self._arguments(rows, "x speed lane route order lane_start"),
+                *(per_network, scalar(rules.look_ahead)),
+                *self._arguments(rows, "lane_length lane_inner lane_left next_lane"),
+                *self._arguments(rows, "heeded offset"),
+            ]
+            program.launch(network_lanes.keep_behind, n, inputs)
 
     def _enter(self, program: Program, rows: Rows) -> None:
         entering = rows["entering"]

@@ -8,9 +8,9 @@ import warp as wp
 
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import Tables
-from warp_envs.traffic.programs import Advance
 
 _BY_NETWORK = ("lane_start", "entering", "clock", "rate", "departed", "counts", "loops", "trips")
 

@@ -23,11 +23,12 @@ from kernels.traffic.network_drive import MOST_PARTS
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.checks import ArgumentError, check_choice, check_integer, check_positive
 from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
+from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import Rules, Sizes
 from warp_envs.traffic.network_programs import DifferentiableDrive, NetworkPrograms
 from warp_envs.traffic.network_tables import flow_tables, make_tables
-from warp_envs.traffic.programs import Advance, Mobil
+from warp_envs.traffic.programs import Mobil
 from warp_envs.traffic.simulator import DRIVING, INTEGRATORS
 
 State = dict[str, torch.Tensor]

@@ -10,13 +10,12 @@ import torch
 import warp as wp
 
 from kernels.traffic import pace_car
-from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_choice, check_flag, check_integer
 from warp_envs.declarations import Quantity
+from warp_envs.options.traffic import check_pace_car
+from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.models import TREIBER_2000
-from warp_envs.traffic.programs import driver_type
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+from warp_envs.vector_env import Arrays
 
 # The IDM of the authors' runs: a = 1.75 v0, b = 1.25 v0, s0 = 0.3 length.
 PAPER_IDM: dict[str, float] = {
@@ -62,7 +61,7 @@ REALISTIC = PaceCarPhysics(
 )
 
 
-class PaceCarEnv(DifferentiableVectorEnv):
+class PaceCarEnv(HumanDriversEnv):
     """An autonomous car ahead of `num_vehicles` human ones, which it is to hold at 10 m/s.
 
     | | what | unit |
@@ -103,18 +102,22 @@ class PaceCarEnv(DifferentiableVectorEnv):
             realistic: the physically plausible preset `REALISTIC` in place of `PAPER`'s.
             reward_clip: "each" clips every vehicle's deviation at 1 (the paper), "mean" their mean
                 (the authors' code).
-            options: as `DifferentiableVectorEnv`.
+            options: as `HumanDriversEnv`.
 
         Raises:
             ValueError: an option out of range.
         """
-        for name, count in {"num_lanes": num_lanes, "num_vehicles": num_vehicles}.items():
-            check_integer(name, count, 1)
-        check_flag("realistic", realistic)
-        check_choice("reward_clip", reward_clip, ("each", "mean"))
+        check_pace_car(
+            num_lanes=num_lanes,
+            num_vehicles=num_vehicles,
+            realistic=realistic,
+            reward_clip=reward_clip,
+        )
         self.num_lanes, self.num_vehicles = num_lanes, num_vehicles
         self.reward_clip = reward_clip
         self.physics = REALISTIC if realistic else PAPER
+        self.driver_numbers = self.physics.idm
+        self.num_slots, self.first_human = num_vehicles + 1, 1
         steering = f"{math.degrees(self.physics.max_steering):g} degrees"
         self.action_quantities = (
             Quantity("acceleration", f"{self.physics.max_acceleration:g} m/s^2"),
@@ -139,12 +142,12 @@ class PaceCarEnv(DifferentiableVectorEnv):
         leader = program.array(shape, wp.int32, requires_grad=False)
         inputs = [state["x"], state["y"], scalar(physics.lane_width), self.num_lanes, leader]
         program.launch(pace_car.find_leaders, shape, inputs)
-        driver = driver_type(IDM, scalar)(*[physics.idm[n.name] for n in IDM.numbers])
+        drivers = self.record_drivers(program, state.parameters)
         limits = [physics.max_acceleration, physics.max_steering]
         limits += [physics.lowest_speed, physics.highest_speed, physics.idm["length"]]
         inputs = [
             *state.values(),
-            *(action, leader, driver),
+            *(action, leader, drivers),
             *[scalar(limit) for limit in limits],
             *(physics.leader_speed_along_lane, scalar(physics.dt)),
             *next_state.values(),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 import warp as wp
 
-from kernels.traffic import mobil
+from kernels.traffic import mobil, vectors
 from kernels.traffic import road as traffic
 from kernels.traffic.car_following import CarFollowing
 from warp_envs.bridge.devices import scalar_type
+from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
+from warp_envs.traffic.movement import Advance
 
 # Up to here one thread sorts a road of its own on a GPU; beyond, torch's parallel sort does.
 _LARGEST_ROAD_OF_A_GPU_THREAD = 512
@@ -50,27 +53,6 @@ class Mobil:
                 raise ArgumentError(name, str(getattr(self, name)), "a number >= 0")
         if not math.isfinite(self.bias):
             raise ArgumentError("bias", str(self.bias), "a finite number")
-
-
-@dataclass(frozen=True)
-class Advance:
-    """How vehicles move in one step.
-
-    Attributes:
-        model: of the drivers.
-        sumo: whether its acceleration and the bounds of the speed are SUMO's.
-        integrator: EULER, SEMI_IMPLICIT or BALLISTIC of `kernels.traffic.road`.
-        parts: into how many parts the drivers' planning splits dt.
-        ring_length: [m], 0 for an open road.
-        dt: [s].
-    """
-
-    model: CarFollowing
-    sumo: bool
-    integrator: int
-    parts: int
-    ring_length: float
-    dt: float
 
 
 def driver_type(model: CarFollowing, scalar: type) -> Any:
@@ -161,11 +143,17 @@ class LeaderSearch:
         self._sort_by_torch = self._program.device.is_cuda and (
             shape[1] > _LARGEST_ROAD_OF_A_GPU_THREAD
         )
-        seen_lane = self._flat(wp.int32)
+        seen_lane, following = self._flat(wp.int32), self._flat(wp.int32)
         seen_lane.fill_(-2)
-        settings = [shape[1], ring, self._order, seen_lane, self._flat(wp.int32)]
-        outputs = [self._lane_start, self._lane_order, self.leader_array]
-        inputs = [self.x_array, self._lane_array, *settings, *outputs]
+        following.fill_(-1)
+        stale = self._program.array(shape[0], wp.int32, requires_grad=False)
+        now = [self.x_array, self._lane_array]
+        kernel, dim = traffic.find_stale_roads, shape[0] * shape[1]
+        if not self._program.device.is_cuda:
+            kernel, dim = vectors.find_stale(scalar), math.ceil(dim / vectors.VEHICLES)
+        self._program.launch(kernel, dim, [*now, seen_lane, following, shape[1], stale])
+        outputs = [seen_lane, following, self._lane_start, self._lane_order, self.leader_array]
+        inputs = [*now, shape[1], ring, stale, self._order, self._flat(wp.int32), *outputs]
         self._program.launch(traffic.order_vehicles, shape[0], inputs)
         self._changes: list[Program] = []
 
@@ -237,25 +225,67 @@ def order_in_parallel(
     return lane_start + base, lane_order + base, leader
 
 
-class DifferentiableAdvance:
-    """One step of all vehicles as a torch function of positions, speeds, commands and drivers."""
+class PlainStep:
+    """One step of all vehicles by `kernels.traffic.road`: on a GPU, and for any model."""
 
     def __init__(
-        self,
-        shape: tuple[int, int],
-        dtype: torch.dtype,
-        device: str,
-        advance: Advance,
+        self, shape: tuple[int, int], dtype: torch.dtype, device: str, advance: Advance
     ) -> None:
-        """Record the step."""
-        scalar, number = scalar_type(dtype), shape[0] * shape[1]
-        program = Program(device)
-        x, speed, command, next_x, next_speed = (program.array(number, scalar) for _ in range(5))
-        driver = program.array(number, driver_type(advance.model, scalar))
+        """Prepare for `shape` roads and vehicles of each."""
+        self._shape, self._advance, self._scalar = shape, advance, scalar_type(dtype)
+        self._program = Program(device)
+        number = shape[0] * shape[1]
+        command = self._program.array(number, self._scalar, requires_grad=False)
+        self._command = command
+        self._commands = wp.to_torch(command, requires_grad=False).view(shape)
+        self._nobody = torch.full_like(self._commands, math.nan)
+
+    def in_place(self, search: LeaderSearch, command: torch.Tensor | None) -> None:
+        """Move the vehicles of `search`: commands [m/s^2] are NaN for a driver's own."""
+        self._commands.copy_(self._nobody if command is None else command)
+        if not self._recorded:
+            record_advance(
+                self._program,
+                self._advance,
+                x=search.x_array,
+                speed=search.speed_array,
+                command=self._command,
+                leader=search.leader_array,
+                driver=search.driver_array,
+                next_x=search.x_array,
+                next_speed=search.speed_array,
+            )
+            self._recorded = True
+        self._program.replay()
+
+    _recorded = False
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        speed: torch.Tensor,
+        leader: torch.Tensor,
+        driver: torch.Tensor,
+        command: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions and speeds after a step, as `warp_envs.traffic.vectors.VectorStep` has it."""
+        rows = [t.reshape(-1) for t in (x, speed, self._nobody if command is None else command)]
+        next_x, next_speed = self._function(
+            *rows, driver.reshape(-1, driver.shape[-1]), leader.reshape(-1)
+        )
+        return next_x.view(self._shape), next_speed.view(self._shape)
+
+    @cached_property
+    def _function(self) -> TorchFunction:
+        program, number = Program(str(self._program.device)), self._command.size
+        x, speed, command, next_x, next_speed = (
+            program.array(number, self._scalar) for _ in range(5)
+        )
+        driver = program.array(number, driver_type(self._advance.model, self._scalar))
         leader = program.array(number, wp.int32, requires_grad=False)
         record_advance(
             program,
-            advance,
+            self._advance,
             x=x,
             speed=speed,
             command=command,
@@ -264,23 +294,4 @@ class DifferentiableAdvance:
             next_x=next_x,
             next_speed=next_speed,
         )
-        self._shape = shape
-        self._function = program.function([x, speed, command, driver, leader], [next_x, next_speed])
-
-    def __call__(
-        self,
-        x: torch.Tensor,
-        speed: torch.Tensor,
-        command: torch.Tensor,
-        driver: torch.Tensor,
-        leader: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions and speeds after a step; `driver` and `leader` must not change until backward.
-
-        All (num_roads, num_vehicles), `driver` with the vehicle's numbers in a third dimension.
-        """
-        rows = [tensor.reshape(-1) for tensor in (x, speed, command)]
-        next_x, next_speed = self._function(
-            *rows, driver.reshape(-1, driver.shape[-1]), leader.reshape(-1)
-        )
-        return next_x.view(self._shape), next_speed.view(self._shape)
+        return program.function([x, speed, command, driver, leader], [next_x, next_speed])

@@ -12,10 +12,11 @@ import warp as wp
 from kernels.traffic import ring
 from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
-from warp_envs.checks import check_flag, check_integer, check_number, check_positive
+from warp_envs.options.traffic import BUNCHING, CAR_LENGTH, RING_STEPS, check_ring
 from warp_envs.traffic.car_following import equilibrium_speed
+from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.programs import driver_type
-from warp_envs.vector_env import Arrays, DifferentiableVectorEnv
+from warp_envs.vector_env import Arrays
 
 # Wu et al. (2022, IEEE Trans. Robotics 38, 1270) and the published configuration of their Flow.
 HUMAN_IDM: dict[str, float] = {
@@ -25,20 +26,19 @@ HUMAN_IDM: dict[str, float] = {
     "b": 1.5,
     "s0": 2.0,
     "delta": 4.0,
-    "length": 5.0,
+    "length": CAR_LENGTH,
     "emergency_decel": math.inf,
 }
 # The defaults of the car that SUMO's safe speed stops there.
 SAFE_IDM: dict[str, float] = {**HUMAN_IDM, "a": 2.6, "b": 4.5, "s0": 2.5}
 
 DT = 0.1
-BUNCHING = 50.0
 SPEED_SCALE = 15.0
 SPEED_WEIGHT = 4.0 / 20.0
 ACTION_WEIGHT = 4.0
 
 
-class RingEnv(DifferentiableVectorEnv):
+class RingEnv(HumanDriversEnv):
     """An autonomous car and 21 human ones on a ring of one lane, 220 to 270 m long.
 
     The single-lane ring of Wu et al. (2022), after the experiments of Sugiyama et al. (2008) and
@@ -60,14 +60,17 @@ class RingEnv(DifferentiableVectorEnv):
 
     State: ``x`` [m] in [0, ring_length) and ``speed`` [m/s], (num_envs, num_vehicles + 1),
     ``ring_length`` [m], (num_envs, 1). Everything is differentiable in these and in actions, where
-    the fail-safe binds with the gradient of its own.
+    the fail-safe binds with the gradient of its own. To a critic, the ring's length is one of the
+    numbers drawn for an episode (``randomize_observed="critic"``): it sets the speed that can be
+    had, and the observation does not tell it.
     """
 
     name = "ring"
     num_actions = 1
     num_obs = 3
-    max_episode_steps = 3000
+    max_episode_steps = RING_STEPS
     reward_terms = ("speed", "action")
+    driver_numbers = human_driver = HUMAN_IDM
 
     def __init__(
         self,
@@ -101,24 +104,26 @@ class RingEnv(DifferentiableVectorEnv):
             fail_safe: bound the autonomous car's acceleration by that of `SAFE_IDM`.
             autonomous: False: car 0 drives as the others, whatever the action, which the reward
                 still counts.
-            options: as `DifferentiableVectorEnv`.
+            options: as `HumanDriversEnv`.
 
         Raises:
             ValueError: an option out of range.
         """
-        check_integer("num_vehicles", num_vehicles, 1)
-        check_integer("warm_up_steps", warm_up_steps, 0)
-        check_integer("sims_per_step", sims_per_step, 1, 3000)
+        check_ring(
+            num_vehicles=num_vehicles,
+            min_ring_length=min_ring_length,
+            max_ring_length=max_ring_length,
+            noise=noise,
+            warm_up_steps=warm_up_steps,
+            max_acceleration=max_acceleration,
+            action_weight=action_weight,
+            sims_per_step=sims_per_step,
+            fail_safe=fail_safe,
+            autonomous=autonomous,
+        )
         cars = num_vehicles + 1
-        least = BUNCHING + cars * (HUMAN_IDM["length"] + 0.5)
-        check_number("min_ring_length", min_ring_length, least)
-        check_number("max_ring_length", max_ring_length, min_ring_length)
-        check_number("noise", noise)
-        check_positive("max_acceleration", max_acceleration)
-        check_number("action_weight", action_weight)
-        check_flag("fail_safe", fail_safe)
-        check_flag("autonomous", autonomous)
         self.num_vehicles = num_vehicles
+        self.num_slots, self.first_human = cars, int(autonomous)
         self.min_ring_length, self.max_ring_length = min_ring_length, max_ring_length
         self.noise, self.warm_up_steps = noise, warm_up_steps
         self.max_acceleration, self.sims_per_step = max_acceleration, sims_per_step
@@ -136,7 +141,8 @@ class RingEnv(DifferentiableVectorEnv):
         scalar, shape = self.scalar, state["x"].shape
         rng = self.step_random_numbers(program)
         self._touching = program.array(self.num_envs, wp.bool, requires_grad=False)
-        drivers = [self._driver(HUMAN_IDM), self._driver(SAFE_IDM)]
+        safe = driver_type(IDM, scalar)(*[SAFE_IDM[n.name] for n in IDM.numbers])
+        drivers = [self.record_drivers(program, state.parameters), safe]
         settings = [scalar(self.max_acceleration), self.autonomous, self.fail_safe, scalar(DT)]
         length = scalar(HUMAN_IDM["length"])
         for substep in range(self.sims_per_step):
@@ -181,15 +187,17 @@ class RingEnv(DifferentiableVectorEnv):
         scalar = self.scalar
         sizes = [scalar(s) for s in (self.min_ring_length, self.max_ring_length, BUNCHING)]
         warm_up = [scalar(self.noise), self.warm_up_steps, scalar(DT)]
-        inputs = [rng, *sizes, self._driver(HUMAN_IDM), *warm_up, *state.values()]
+        drivers = self.record_drivers(program, state.parameters)
+        inputs = [rng, *sizes, drivers, *warm_up, *state.values()]
         program.launch(ring.start, self.num_envs, inputs)
 
-    def _driver(self, numbers: dict[str, float]) -> Any:
-        return driver_type(IDM, self.scalar)(*[numbers[n.name] for n in IDM.numbers])
+    def _drawn(self) -> list[torch.Tensor]:
+        length = self._split_state()["ring_length"].detach()
+        middle = 0.5 * (self.min_ring_length + self.max_ring_length)
+        half = max(self.max_ring_length - middle, 1e-3)  # rings may all be as long
+        return [(length - middle) / half, *super()._drawn()]
 
     # What controllers and figures ask -----------------------------------------------------------
-
-    human_driver = HUMAN_IDM
 
     def read_leader(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Own speed, the leader's [m/s] and the gap [m], (n, 1), of observations (n, 3)."""
@@ -198,11 +206,21 @@ class RingEnv(DifferentiableVectorEnv):
         return speed, speed + difference, gap
 
     def equilibrium_speed(self) -> torch.Tensor:
-        """The speed [m/s] of human cars evenly spaced on each ring, (num_envs,), double."""
-        spacing = self.get_state()["ring_length"][:, 0].double() / (self.num_vehicles + 1)
-        gap = spacing - HUMAN_IDM["length"]
-        numbers = {n.name: HUMAN_IDM[n.name] for n in IDM.parameters}
-        return equilibrium_speed(IDM, gap, **numbers)
+        """The speed [m/s] at which human cars fill each ring, (num_envs,), double.
+
+        All of them drive as fast as each other; where drivers differ their gaps do, too.
+        """
+        cars = self.num_vehicles + 1
+        gaps = self.get_state()["ring_length"][:, 0].double() - cars * HUMAN_IDM["length"]
+        numbers: dict[str, Any] = {n.name: HUMAN_IDM[n.name] for n in IDM.parameters}
+        varied = self.get_parameters()
+        if not varied:
+            return equilibrium_speed(IDM, gaps / cars, **numbers)
+        of_car = [torch.full((len(gaps), cars), x, dtype=torch.float64) for x in numbers.values()]
+        numbers = dict(zip(numbers, of_car, strict=True))
+        for name, values in varied.items():
+            numbers[name][:, self.first_human :] = values.detach().cpu().double()
+        return _common_speed(gaps.cpu(), numbers).to(gaps.device)
 
     # What a recorder reads ----------------------------------------------------------------------
 
@@ -245,3 +263,20 @@ class RingEnv(DifferentiableVectorEnv):
         angle = state["x"].detach() / radius
         place = [radius * angle.cos(), radius * angle.sin()]
         return torch.stack([*place, angle + 0.5 * math.pi], dim=-1)
+
+
+def _common_speed(room: torch.Tensor, numbers: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The speed (n,) at which the IDM's gaps (n, cars) add up to `room` (n,), by bisection.
+
+    At a common speed v, dv/dt = 0 where s = (s0 + v T) / sqrt(1 - (v / v0)^delta). Neither a nor b
+    matters.
+    """
+    low, high = torch.zeros_like(room), numbers["v0"].min(dim=1).values
+    for _ in range(60):
+        speed = 0.5 * (low + high)
+        v = speed[:, None]
+        free = 1.0 - (v / numbers["v0"]) ** numbers["delta"]
+        gaps = (numbers["s0"] + v * numbers["T"]) / free.sqrt()
+        wider = gaps.sum(dim=1) < room
+        low, high = torch.where(wider, speed, low), torch.where(wider, high, speed)
+    return 0.5 * (low + high)

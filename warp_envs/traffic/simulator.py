@@ -11,25 +11,18 @@ the gradients mean.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 
 import torch
-import warp as wp
 
 from kernels.traffic import road as traffic
 from kernels.traffic.car_following import CarFollowing, Parameter
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
-from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError, check_choice, check_integer, check_positive
 from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
-from warp_envs.traffic.programs import (
-    Advance,
-    DifferentiableAdvance,
-    LeaderSearch,
-    Mobil,
-    record_advance,
-)
+from warp_envs.traffic.movement import Advance
+from warp_envs.traffic.programs import LeaderSearch, Mobil, PlainStep
+from warp_envs.traffic.vectors import VectorStep, vector_step
 
 __all__ = ["Mobil", "TrafficSim"]
 
@@ -154,7 +147,6 @@ class TrafficSim:
             dt=dt,
         )
         self._step_count = 0
-        self._differentiable: DifferentiableAdvance | None = None
         self._build()
         self._place_vehicles()
 
@@ -328,38 +320,35 @@ class TrafficSim:
             self._check_tensor("acceleration", acceleration)
             finite = ~torch.isinf(acceleration)
             self._check_all("acceleration", acceleration, finite, "finite numbers, or NaN,")
-        command = self._no_command if acceleration is None else acceleration
         self._find_leaders()
         if self.mobil is not None:
             self._search.change_lanes(self._step_count)
-        inputs = (self._x, self._speed, command, *self._learned)
+        inputs = [self._x, self._speed, *self._learned]
+        inputs += [] if acceleration is None else [acceleration]
         if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
-            self._advance_differentiably(command)
+            self._advance_differentiably(acceleration)
         else:
-            if acceleration is not None:
-                self._command.copy_(acceleration)
-            self._in_place.replay()
-            if acceleration is not None:
-                self._command.fill_(math.nan)
-            self._x, self._speed = self._search.x, self._search.speed
+            self._advance_in_place(acceleration)
         self._step_count += 1
         if self.road_length is not None:
             self._search.lane.masked_fill_(self._x.detach() > self.road_length, -1)
 
-    def _advance_differentiably(self, command: torch.Tensor) -> None:
-        if self._differentiable is None:
-            self._differentiable = DifferentiableAdvance(
-                self.shape, self.dtype, str(self.device), self._movement
-            )
+    def _advance_differentiably(self, acceleration: torch.Tensor | None) -> None:
         driver = self._pack_parameters() if self._learned else self._search.driver
         leader = self._search.leader.clone()
-        self._x, self._speed = self._differentiable(self.x, self.speed, command, driver, leader)
+        self._x, self._speed = self._drive(self.x, self.speed, leader, driver, acceleration)
+
+    def _advance_in_place(self, acceleration: torch.Tensor | None) -> None:
+        if self._speed is not self._search.speed:
+            self._search.speed.copy_(self._speed.detach())
+        self._drive.in_place(self._search, acceleration)
+        self._x, self._speed = self._search.x, self._search.speed
 
     def _find_leaders(self) -> None:
         """Let the search see the vehicles where they are, and find their leaders."""
         if self._x is not self._search.x:
             self._search.x.copy_(self._x.detach())
-        if self._speed is not self._search.speed:
+        if self._speed is not self._search.speed and self.mobil is not None:
             self._search.speed.copy_(self._speed.detach())
         if self._learned:
             self._search.driver.copy_(self._pack_parameters().detach())
@@ -381,23 +370,17 @@ class TrafficSim:
         search.driver.copy_(self._pack_parameters().detach())
         if self.mobil is not None:
             search.record_lane_changes(self.mobil)
-        self._in_place = Program(str(self.device))
-        command = self._in_place.array(search.x.numel(), scalar, requires_grad=False)
-        record_advance(
-            self._in_place,
-            self._movement,
-            x=search.x_array,
-            speed=search.speed_array,
-            command=command,
-            leader=search.leader_array,
-            driver=search.driver_array,
-            next_x=search.x_array,
-            next_speed=search.speed_array,
+        # Learned numbers may come to differ.
+        alike = not self._learned and all(
+            not any(value.stride()) for value in self._parameters.values()
         )
+        settings = (self.shape, self.dtype)
+        drive: VectorStep | PlainStep | None = None
+        if self.device.type == "cpu":
+            learned = bool(self._learned)
+            drive = vector_step(*settings, self._movement, alike=alike, learned=learned)
+        self._drive = drive or PlainStep(*settings, str(self.device), self._movement)
         self._search = search
-        self._command = wp.to_torch(command, requires_grad=False).view(self.shape)
-        self._command.fill_(math.nan)
-        self._no_command = self._command.clone()
         self._x, self._speed = search.x, search.speed
 
     def _pack_parameters(self) -> torch.Tensor:

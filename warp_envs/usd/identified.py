@@ -29,6 +29,8 @@ _MATERIAL = {
     "contact_kf": "newton:contactFrictionGain",
 }
 _FIELDS = {"friction": "mu", "contact_ke": "ke", "contact_kd": "kd", "contact_kf": "kf"}
+_DRIVES = {"gear": "gear", "servo_kp": "kp", "servo_kd": "kd", "servo_force": "force"}
+"""Quantities of what drives joints, and what `env.actuators` calls them."""
 _AGREES = 1e-5
 """Relative error up to which what is written is read again: attributes are in single precision."""
 
@@ -49,7 +51,7 @@ def changed_robot(
             contact = replace(contact, **{_FIELDS[quantity]: number})
         elif quantity == "gravity":
             gravity = value
-        elif quantity != "gear":
+        elif quantity not in _DRIVES:
             bodies[index] = _changed_body(bodies[index], quantity, value)
     return replace(description, bodies=tuple(bodies), contact=contact, gravity=gravity)
 
@@ -180,20 +182,23 @@ def _unsaid(
                 if quantity in _FIELDS or quantity == "gravity"
                 else _owner(read, quantity, index)
             )
-            notes.append(f"{owner}{quantity} is not in the layer: its file says it in another way")
+            why = "its file says it in another way"
+            if quantity in _DRIVES:
+                why = f"env.{'gear' if quantity == 'gear' else 'actuators'} says it"
+            notes.append(f"{owner}{_DRIVES.get(quantity, quantity)} is not in the layer: {why}")
     return notes
 
 
 def _owner(read: RobotDescription, quantity: str, index: int) -> str:
     body = read.bodies[index]
-    joint = quantity in (*_JOINTS, "stiffness", "rest", "gear")
+    joint = quantity in (*_JOINTS, *_DRIVES, "stiffness", "rest")
     return f"{body.joint.name if joint else body.name}."
 
 
 def _compared(
     read: RobotDescription, wanted: RobotDescription, quantity: str, index: int
 ) -> tuple[Any, Any] | None:
-    if quantity == "gear":
+    if quantity in _DRIVES:
         return None
     if quantity in _FIELDS:
         return getattr(read.contact, _FIELDS[quantity]), getattr(wanted.contact, _FIELDS[quantity])

@@ -21,6 +21,10 @@ def _arrays(values: np.ndarray) -> list[Vt.FloatArray]:
     return [Vt.FloatArray.FromNumpy(row) for row in np.ascontiguousarray(values)]
 
 
+def _vectors(values: np.ndarray) -> list[Vt.Vec3fArray]:
+    return [Vt.Vec3fArray.FromNumpy(row) for row in values.reshape(len(values), -1, 3)]
+
+
 # USD type -> numpy type of a component, and what turns rows of them into USD values. A quaternion
 # lies in memory as (x, y, z, w), as ours. There is no quatf: OpenUSD turns the quaternion of an
 # orient op into an angle by acos(w), which near w = 1 makes 3e-4 rad of a float's last digit.
@@ -28,6 +32,7 @@ _TYPES: dict[str, tuple[type, Callable[[np.ndarray], Any]]] = {
     "double": (np.float64, _numbers),
     "float": (np.float32, _numbers),
     "float[]": (np.float32, _arrays),
+    "float3[]": (np.float32, _vectors),
     "float3": (np.float32, Vt.Vec3fArray.FromNumpy),
     "double3": (np.float64, Vt.Vec3dArray.FromNumpy),
     "quatd": (np.float64, Vt.QuatdArray.FromNumpy),

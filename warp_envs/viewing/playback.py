@@ -26,9 +26,9 @@ from warp_envs.viewing.contents import (
     shown_parts,
 )
 from warp_envs.viewing.drawing import drawn_prims
+from warp_envs.viewing.told import Contacts, Told
 
 STATIC = -1  # the mover of what does not move, the environment of what belongs to none
-_SIGNALS = ("reward", "return")
 _FPS = 24.0  # of a stage whose own rate is none
 _MOST_FRAMES = 20_000
 _MOST_POSES = 4_000_000  # of all movers in all frames, 128 bytes each while they are read
@@ -65,6 +65,8 @@ class Playback:
         parts: what is drawn.
         envs: names of the environments.
         signals: of the environments in each frame, name -> (frames, envs).
+        terms: of the reward in each frame, name -> (frames, envs).
+        contacts: the ground's forces, None where there are none.
         camera: "eye" and "aim" (frames or 1, 3) [m] and the vertical angle of view "angle" [deg].
         problems: a line for each thing that is not shown, with its prim's path and the reason.
     """
@@ -76,29 +78,33 @@ class Playback:
     parts: list[Part] = field(default_factory=list)
     envs: list[str] = field(default_factory=list)
     signals: dict[str, np.ndarray] = field(default_factory=dict)
+    terms: dict[str, np.ndarray] = field(default_factory=dict)
+    contacts: Contacts | None = None
     camera: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
 
 
-def read_playback(path: str | os.PathLike[str]) -> Playback:
+def read_playback(path: str | os.PathLike[str], share: float = 1.0) -> Playback:
     """Read a stage from its first to its last whole time code, every n-th of very many.
 
     What cannot be shown is left out and listed in `problems`.
 
     Args:
         path: of a USD file.
+        share: of the poses that one page may hold.
 
     Raises:
         ValueError: a file that cannot be read.
     """
-    return _Reader(Stage(os.fspath(path))).read()
+    return _Reader(Stage(os.fspath(path)), int(share * _MOST_POSES)).read()
 
 
 class _Reader:
     """Collects movers, parts, shapes and looks while it goes over a stage."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, most_poses: int) -> None:
         self.usd = stage.usd
+        self.most_poses = most_poses
         self.problems = Problems()
         self.start = _finite(self.usd.GetStartTimeCode(), 0.0)
         self.to_world = np.eye(4)
@@ -148,7 +154,7 @@ class _Reader:
             fps = _FPS
         first, last = np.ceil(self.start), np.floor(_finite(self.usd.GetEndTimeCode(), self.start))
         count = int(max(last - first, 0.0)) + 1
-        most = max(1, min(_MOST_FRAMES, _MOST_POSES // max(num_movers, 1)))
+        most = max(1, min(_MOST_FRAMES, self.most_poses // max(num_movers, 1)))
         step = -(-count // most)
         if step > 1:
             self.problems.tell(root, f"{count} frames; one in {step} is shown")
@@ -276,15 +282,11 @@ class _Reader:
     # What else there is -------------------------------------------------------------------------
 
     def _read_signals(self) -> None:
+        told = Told(self.envs, self.times, self.problems, 2 * self.most_poses)
         self.out.envs = [env.GetName() for env in self.envs]
-        for name in _SIGNALS:
-            attributes = [env.GetAttribute(f"gippo:{name}") for env in self.envs]
-            if attributes and all(attributes):
-                columns = [[a.Get(time) for time in self.times.tolist()] for a in attributes]
-                try:
-                    self.out.signals[name] = np.array(columns, dtype=np.float32).T
-                except (TypeError, ValueError):
-                    self.problems.tell(self.envs[0], f"gippo:{name} is not a number in each frame")
+        self.out.signals = told.signals()
+        self.out.terms = told.terms()
+        self.out.contacts = told.contacts(self.to_world)
 
     def _read_camera(self) -> None:
         prim = next((p for p in self.usd.Traverse() if p.IsA(UsdGeom.Camera)), None)

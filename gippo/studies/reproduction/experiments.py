@@ -184,7 +184,7 @@ def _scores(work: Reproduction) -> None:
     methods = work.settings.methods or experiment.methods
     problems = {problem.env: problem for problem in work.problems(experiment.problems)}
     planned = {
-        (problem.env, method): work.runs(problem.env, method, seeds=SEEDS)
+        (problem.env, method): work.runs(problem.env, method, problem.variant, seeds=SEEDS)
         for problem in problems.values()
         for method in METHODS
         if method in methods

@@ -1,6 +1,7 @@
 """`gippo identify` on motions that MuJoCo simulated."""
 
 import csv
+from types import SimpleNamespace
 
 import mujoco
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from gippo.cli import main
 from gippo.studies.identification import Shooting, bounded_parameters, identify
-from gippo.studies.identification_report import recorded_columns
+from gippo.studies.identification_report import off_the_recording, recorded_columns
 from gippo.studies.recordings import read_recording
 from warp_envs import Articulation, make
 from warp_envs.usd.conversion.convert import convert_robot
@@ -108,9 +109,26 @@ def test_what_a_motion_does_not_tell_has_no_finite_error(arm):
     still = {**arrays, "joint_q": 0.0 * arrays["joint_q"], "joint_qd": 0.0 * arrays["joint_qd"]}
     np.savez(folder / "still.npz", **{**still, "action": 0.0 * arrays["action"]})
     recording = read_recording(folder / "still.npz", columns_of(folder))
-    fitted_to, held_out = shot(folder, recording, starts=1)
+    fitted_to, held_out = shot(folder, recording)
     found = identify(fitted_to, held_out, bounded_parameters(fitted_to.env, {}), iterations=3)
     assert all(np.isinf(item.error) for item in found.fitted)
+    for item in found.fitted:  # and stays as the file has it, wherever a start was
+        assert item.value == pytest.approx(GUESS[NAMES[item.name]], rel=1e-6)
+
+
+def test_coordinates_that_move_otherwise_than_recorded_are_told():
+    rng = np.random.default_rng(0)
+    measured = rng.normal(size=(5, 11, 4))
+    shooting = SimpleNamespace(
+        num_positions=2, measured=torch.tensor(measured), spread=torch.ones(1, 4)
+    )
+    simulated = measured[..., :2].copy()
+    simulated[..., 1] += 0.01 * rng.normal(size=(5, 11))
+    found = SimpleNamespace(simulated=simulated)
+    assert off_the_recording(shooting, ["a.q", "b.q"], found) == []
+    simulated[..., 1] += 0.5
+    (note,) = off_the_recording(shooting, ["a.q", "b.q"], found)
+    assert "off the recording: b.q by 0.5 of what it varies; something" in note
 
 
 def test_the_command_writes_the_robot_it_found(arm, capsys, monkeypatch):
@@ -146,7 +164,7 @@ def test_the_command_writes_the_robot_it_found(arm, capsys, monkeypatch):
         (["fit=[payload.mass]"], "data: nothing given"),
         (["data=run.npz"], "fit: nothing given"),
         (["data=none.npz", "fit=[payload.mass]"], "No such file"),
-        (["data=run.npz", "fit=[payload.mas]"], "did you mean 'payload.mass'"),
+        (["data=run.npz", "fit=[payload.mas]"], "fit: 'payload.mas' given"),
         (["data=run.npz", "fit=[payload.mass]", "window=200"], "two windows at least"),
         (["data=run.npz", "fit=[payload.mass]", "bounds.payload.mass=[1,3]"], "ends on both sides"),
         (["data=run.npz", "fit=[payload.mass]", "bounds.lower.mass=[1,3]"], "any of"),

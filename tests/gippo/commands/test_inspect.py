@@ -1,9 +1,12 @@
 """`gippo inspect`."""
 
+import re
+
 import pytest
 
 from gippo.cli import main
 from warp_envs.robots.base import asset_path
+from warp_envs.usd.conversion.convert import convert_robot
 
 LEG = """<mujoco><worldbody><geom type="plane" size="1 1 1"/>
 <body name="trunk" pos="0 0 0.5"><freejoint/><geom type="box" size="0.1 0.1 0.05"/>
@@ -30,6 +33,31 @@ def test_what_implicit_damping_would_save_is_told(tmp_path, capsys):
     source.write_text(LEG.replace('armature="0.01"', 'damping="90"'))
     assert main(["inspect", str(source), f"picture={picture}"]) == 0
     assert "with env.implicit_damping=true" in capsys.readouterr().out
+
+
+FINGER = """<mujoco><worldbody><site name="nail" pos="0 0 2"/>
+<body pos="0 0 1"><joint name="wrist" type="ball" range="0 60"/><geom size="0.1" mass="1"/>
+<body pos="0.1 0 0"><joint name="knuckle" axis="0 1 0" range="-20 40"/>
+<geom size="0.005" pos="0.01 0 0"/><site name="tip"/></body></body></worldbody>
+<tendon><fixed name="flexor" stiffness="0.01"><joint joint="knuckle" coef="-2"/></fixed>
+<spatial name="line" stiffness="0.3" springlength="0.4"><site site="nail"/><site site="tip"/>
+</spatial></tendon></mujoco>"""
+
+
+def test_balls_tendons_and_limits_that_are_stiff_for_a_finger(tmp_path, capsys):
+    source, asset = tmp_path / "finger.xml", tmp_path / "finger.usda"
+    source.write_text(FINGER)
+    assert main(["inspect", str(source), f"picture={tmp_path / 'a.png'}"]) == 0
+    said = capsys.readouterr().out
+    for what in ("wrist", "spherical", "0 to 1.047", "flexor", "-2 knuckle", "through 2 points",
+                 "limits of joints knuckle, which move next to nothing: springs of"):  # fmt: skip
+        assert what in said
+    assert "with softer limits" not in said
+    convert_robot(source, asset)
+    text = asset.read_text()
+    asset.write_text(re.sub(".*newton:limitStiffness.*", "", text))
+    assert main(["inspect", str(asset), f"picture={tmp_path / 'a.png'}"]) == 0
+    assert "64 with softer limits" in capsys.readouterr().out
 
 
 def test_a_robot_that_touches_nothing_is_told_so(tmp_path, capsys):

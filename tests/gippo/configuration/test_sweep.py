@@ -9,9 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 
 from gippo.cli import main
+from gippo.commands import train
 from gippo.configuration import sweep
 from gippo.configuration.compose import parse
 from gippo.configuration.sweep import count_jobs
@@ -128,6 +130,26 @@ def test_ray_trains_and_skips_what_is_finished(tmp_path, capfd):
         assert run(tmp_path, "seed=0,1", "hydra/launcher=ray") == 0
         assert said in capfd.readouterr().out
     assert list(scores(tmp_path)) == ["seed=0", "seed=1"]
+
+
+def test_many_jobs_are_checked_without_composing_each(tmp_path, monkeypatch, capfd):
+    composed, load = [], ConfigLoaderImpl.load_configuration
+
+    def counted(self, *args, **kwargs):
+        composed.append(args)
+        return load(self, *args, **kwargs)
+
+    def begun(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    monkeypatch.setattr(train, "sweep_job", begun)
+    seeds = ",".join(map(str, range(64)))
+    assert run(tmp_path, f"seed={seeds}", "algo=gippo,ppo,rp,lr", "learner.gamma=0.9,0.99") == 130
+    assert capfd.readouterr().out.startswith("512 jobs; their values are checked first")
+    each_method = 2 * 4  # without the environment's preset for the method, and with it
+    of_the_sweep, of_the_first_job = 1, 1
+    assert len(composed) == each_method + of_the_sweep + of_the_first_job
 
 
 def test_what_is_finished_is_skipped_and_what_is_not_goes_on(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import zipfile
 
 from pxr import UsdUtils
 
-from gippo.runs.recording import files_beside, warning_of
+from gippo.runs.recording import files_beside, note_of, warning_of
 
 TEXTURED = """#usda 1.0
 (
@@ -41,3 +41,9 @@ def test_a_file_by_itself_is_not_spoken_of(tmp_path):
     path = tmp_path / "rollout.usda"
     path.write_text(TEXTURED.replace("asset inputs:file = @textures/wood.png@", ""))
     assert warning_of(path) == []
+
+
+def test_what_crowds_are_recorded_without_is_told():
+    assert note_of(16) == []
+    (line,) = note_of(17)
+    assert "more than 16 environments" in line and "ground's forces" in line

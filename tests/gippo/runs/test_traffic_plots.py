@@ -1,5 +1,7 @@
 """Pictures of traffic: what loops count, where ways are broken, and the command that draws them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -49,6 +51,20 @@ def test_ways_are_broken_at_the_seam_and_own_cars_are_black():
     assert tuple(ways[0].get_colors()[0]) == (0.0, 0.0, 0.0, 1.0)
     for way in ways:
         assert all(end[1] > start[1] for start, end in way.get_segments())
+
+
+def test_an_episode_s_end_is_marked_and_breaks_every_way():
+    axis = Figure().subplots()
+    even = even_ring()
+    ended = np.zeros((len(even.x), 2), dtype=bool)
+    ended[[100, -1], [0, 0]] = True  # what comes after the last step is not drawn
+    draw_space_time(axis, replace(even, ended=ended))
+    (mark,) = axis.lines
+    assert tuple(mark.get_xdata()) == (101 * DT, 101 * DT)
+    for way in (c for c in axis.collections if isinstance(c, LineCollection)):
+        starts = [start[0] for start, _ in way.get_segments()]
+        assert 99 * DT in starts or 101 * DT in starts
+        assert 100 * DT not in starts
 
 
 @pytest.mark.parametrize("kind", ["space_time", "fundamental"])

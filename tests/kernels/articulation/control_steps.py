@@ -19,7 +19,7 @@ CONTROL_STEP = 1.0 / 60.0
 
 def program(
     description, num_envs, dtype, substeps, plain=False, lanes=None, num_blocks=1, device="cpu",
-    varied=(),
+    varied=(), every=1,
 ):  # fmt: skip
     """The control step as a function of torch tensors: joint_q, joint_qd, joint_f, what varies."""
     recorded = Program(device, num_rows=num_envs, num_blocks=num_blocks)
@@ -32,9 +32,10 @@ def program(
     p = [recorded.array((num_envs, columns.count), scalar_type(dtype))] if varied else []
     if plain:
         robot = Articulation(description, num_envs, device, dtype, parameters=varied)
-        robot.record_step(*step, *p, compiled=False)
+        robot.record_step(*step, *p, compiled=False, mass_matrix_every=every)
     else:
         what = {"columns": columns, "parameters": p[0]} if p else {}
+        what["mass_matrix_every"] = every
         record_compiled_step(recorded, description, *step[1:], lanes=lanes, **what)
     return recorded.function([q, qd, f, *p], [next_q, next_qd])
 
@@ -57,9 +58,9 @@ def random_inputs(description, num_envs, seed, spread=0.3, force=5.0):
     return [torch.tensor(x) for x in inputs], [torch.tensor(x) for x in seeds]
 
 
-def by_numpy(description, inputs, seeds, substeps, varied=()):
+def by_numpy(description, inputs, seeds, substeps, varied=(), every=1):
     """What `values_and_gradients` gives, from the traced blocks run on numpy arrays."""
-    equations = _equations(description, columns_of(description, varied))
+    equations = _equations(description, columns_of(description, varied), every)
     columns = {"dt": [CONTROL_STEP / substeps]}
     columns |= {name: [0.0] * equations.nv for name in ("qdd", "multipliers")}
     names = ["q", "qd", "f"] + ["p"] * (len(inputs) > 3)
@@ -70,10 +71,16 @@ def by_numpy(description, inputs, seeds, substeps, varied=()):
     entry = columns["q"]
     _run(equations.enter, columns)
     trail = []
-    for _ in range(substeps):
+    if every > 1:
+        columns["held"] = [0.0] * equations.num_held
+        columns["adj_held"] = [np.zeros(len(inputs[0]))] * equations.num_adj_held
+    for step in range(substeps):
         before = {name: columns[name] for name in ("q", "qd")}
+        if every > 1 and step % every == 0:
+            _run(equations.hold, columns)
         _run(equations.substep, columns)
-        trail.append({**before, "qdd": columns["qdd"]})
+        held = {"held": columns["held"]} if every > 1 else {}
+        trail.append({**before, **held, "qdd": columns["qdd"]})
     for name, rows in zip(("adj_q", "adj_qd"), seeds, strict=True):
         columns[name] = list(rows.numpy().T)
     columns["adj_f"] = [np.zeros(len(inputs[0]))] * equations.nv
@@ -81,10 +88,12 @@ def by_numpy(description, inputs, seeds, substeps, varied=()):
     _run(equations.leave_reverse, columns)
     _run(equations.leave, columns)
     outputs = [columns["q"], columns["qd"]]
-    for state in reversed(trail):
+    for step, state in reversed(list(enumerate(trail))):
         columns.update(state)
         _run(equations.substep_solve_reverse, columns)
         _run(equations.substep_reverse, columns)
+        if every > 1 and step % every == 0:
+            _run(equations.hold_reverse, columns)
     columns["q"] = entry
     _run(equations.enter_reverse, columns)
     outputs += [columns[f"adj_{name}"] for name in names]
@@ -97,8 +106,8 @@ def columns_of(description, names):
 
 
 @cache
-def _equations(description, varied):
-    return equations_of(description, varied)
+def _equations(description, varied, every):
+    return equations_of(description, varied, every)
 
 
 def _run(block, columns):

@@ -25,15 +25,40 @@ class Resimulation:
         ]
         self.touched = 0
 
-    def control_step(self, q, qd, joint_f, dt, substeps):
-        """Coordinates and velocities after `dt` under constant joint forces."""
-        h = dt / substeps
-        for _ in range(substeps):
+    def control_step(self, q, qd, joint_f, dt, substeps, every=1):
+        """Coordinates and velocities after `dt` under constant joint forces.
+
+        The mass matrix of each `every`-th substep is held, as that of the twists of free bodies at
+        the world's origin, V = S v: M_O = S^-T M S^-1, V' = S v' + S' v.
+        """
+        h, held = dt / substeps, None
+        for step in range(substeps):
             self.reference.set_state(q, qd)
             force = joint_f + self.passive_forces(q, qd) + self.contact_forces(qd)
-            qd = qd + h * self.reference.acceleration(force)
+            if every == 1:
+                qdd = self.reference.acceleration(force)
+            else:
+                change, drift = self.to_twists(q, qd)
+                back = np.linalg.inv(change)
+                mass = back.T @ self.reference.mass_matrix() @ back
+                held = mass if step % every == 0 else held
+                bias = back.T @ self.reference.bias() - mass @ drift
+                qdd = back @ (np.linalg.solve(held, back.T @ force - bias) - drift)
+            qd = qd + h * qdd
             q = self.integrate(q, qd, h)
         return q, qd
+
+    def to_twists(self, q, qd):
+        """S and S' v: velocities of centres of mass of free bodies to twists at the origin."""
+        change, drift, at_q, at_v = np.eye(len(qd)), np.zeros(len(qd)), 0, 0
+        for body in self.description.bodies:
+            if body.joint.kind == "free":
+                v, omega = qd[at_v : at_v + 3], qd[at_v + 3 : at_v + 6]
+                p = q[at_q : at_q + 3] + rotation_matrix(q[at_q + 3 : at_q + 7]) @ body.com
+                change[at_v : at_v + 3, at_v + 3 : at_v + 6] = np.cross(np.eye(3), -p).T  # p x
+                drift[at_v : at_v + 3] = -np.cross(omega, v)
+            at_q, at_v = at_q + body.joint.nq, at_v + body.joint.nv
+        return change, drift
 
     def passive_forces(self, q, qd):
         force, at_q, at_v = np.zeros_like(qd), 0, 0

@@ -7,13 +7,15 @@ from warp_envs.bridge.program import Program
 
 
 def step_function(
-    robot: Articulation, dt: float = 1.0 / 60.0, substeps: int = 16, compiled: bool = False
-):
+    robot: Articulation, dt: float = 1.0 / 60.0, substeps: int = 16, compiled: bool = False,
+    every: int = 1,
+):  # fmt: skip
     """(joint_q, joint_qd, joint_f) -> (joint_q, joint_qd) one control step later."""
     program = Program(str(robot.device))
     shapes = [robot.nq, robot.nv, robot.nv, robot.nq, robot.nv]
     rows = [program.array((robot.num_envs, width), robot.scalar) for width in shapes]
-    robot.record_step(program, *rows, dt=dt, substeps=substeps, compiled=compiled)
+    options = {"compiled": compiled, "mass_matrix_every": every}
+    robot.record_step(program, *rows, dt=dt, substeps=substeps, **options)
     return program.function(rows[:3], rows[3:])
 
 

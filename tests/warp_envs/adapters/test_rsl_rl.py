@@ -81,3 +81,16 @@ def test_its_runner_trains_and_the_environment_can_be_used_afterwards(tmp_path):
     action = torch.zeros(16, 1, requires_grad=True)
     env.step(action)[1].sum().backward()
     assert action.grad.abs().min() > 0
+
+
+def test_a_critic_that_is_told_of_draws_has_a_group_of_its_own():
+    drawn = {"randomize": {"mass": {"scale": [0.8, 1.2]}}, "randomize_observed": "critic"}
+    env = warp_envs.make("cartpole", num_envs=3, max_episode_steps=2, **drawn)
+    adapted = RslRlVecEnv(env)
+    first = adapted.get_observations()
+    for _ in range(2):
+        obs, *_ = adapted.step(torch.zeros(3, 1))
+    assert obs["critic"].shape == (3, env.num_obs + env.num_privileged)
+    assert torch.equal(obs["critic"][:, : env.num_obs], obs["policy"])
+    assert torch.equal(obs["critic"][:, env.num_obs :], env.observe_privileged())
+    assert not torch.equal(first["critic"][:, env.num_obs :], env.observe_privileged())

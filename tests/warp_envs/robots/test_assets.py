@@ -4,7 +4,8 @@ import pytest
 
 import warp_envs
 from tests.kernels.articulation import mujoco_reference  # noqa: F401  # skips without MuJoCo
-from warp_envs.robots.assets import file_of, usd_file
+from warp_envs.references import file_of
+from warp_envs.robots.assets import usd_file
 
 ROBOT = """
 <mujoco><worldbody><body pos="0 0 1"><joint name="hip" axis="0 1 0" frictionloss="0.1"/>
@@ -39,5 +40,5 @@ def test_a_file_of_a_package_and_one_of_the_disk(source):
     assert file_of("C:\\robots\\ant.usda").name.endswith("ant.usda")
     with pytest.raises(ValueError, match=r"^asset: 'no_such_package:a\.xml' given, a file"):
         warp_envs.make("robot", asset="no_such_package:a.xml", num_envs=1)
-    with pytest.raises(ValueError, match=r"^asset: .*missing\.xml' given, a file ending in"):
+    with pytest.raises(ValueError, match=r"^asset: .*missing\.xml' given, an existing USD file"):
         warp_envs.make("robot", asset=source.parent / "missing.xml", num_envs=1)

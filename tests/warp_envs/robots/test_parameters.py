@@ -244,6 +244,54 @@ def test_spreads_that_do_not_fit_are_refused(randomize, said):
         hopper(1, randomize=randomize)
 
 
+SERVOS = {
+    "thigh": {"kind": "position", "kp": 60.0, "kd": 2.0, "range": [-1.0, 0.4], "force": 25.0},
+    "leg": {"kind": "velocity", "kd": 5.0, "range": [-8.0, 8.0]},
+    "foot": {"kind": "motor", "gear": 30.0, "force": 0.5},
+}
+
+
+def check_servos(compiled):
+    """Gradients in gains and forces, and in the constants of limits and contact beside them."""
+    names = ["kp", "kd", "force", "limit_ke", "limit_kd", "contact_ke", "contact_kd", "contact_kf"]
+    robot = {**HOPPER, "gear": None, "actuators": SERVOS, "parameters": names}
+    robot["reward"] = {"progress": 1.0, "torque": -1e-3}
+    env = warp_envs.make("robot", num_envs=3, compiled=compiled, **robot)
+    known = env.parameters()
+    assert known["kp"].default.tolist() == [60.0]
+    assert known["kd"].default.tolist() == [2.0, 5.0]
+    assert known["force"].default.tolist() == [25.0, 15.0]
+    found = check_gradients(env, steps=16)
+    assert all(gradient.abs().max() > 0.0 for gradient in found.values())
+    return found
+
+
+def test_gains_and_forces_of_servos_have_the_gradients_of_differences():
+    check_servos(compiled=False)
+
+
+@pytest.mark.slow
+def test_compiled_kernels_have_them_too():
+    compiled, plain = check_servos(compiled=True), check_servos(compiled=False)
+    for name, gradient in compiled.items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-9, atol=1e-11)
+
+
+def test_a_robot_whose_servos_vary_is_that_whose_file_says_so():
+    options = {**HOPPER, "gear": None, "num_envs": 1, "compiled": False}
+    varied = warp_envs.make("robot", actuators=SERVOS, parameters=["kp", "kd", "force"], **options)
+    varied.set_parameters({"kp": [90.0], "kd": [3.0, 7.0], "force": [8.0, 6.0]})
+    other = {
+        "thigh": {**SERVOS["thigh"], "kp": 90.0, "kd": 3.0, "force": 8.0},
+        "leg": {**SERVOS["leg"], "kd": 7.0},
+        "foot": {**SERVOS["foot"], "force": 0.2},
+    }
+    plain = warp_envs.make("robot", actuators=other, **options)
+    for action in actions_of(plain, 12):
+        expected, found = plain.step(action), varied.step(action)
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-11, atol=1e-11)
+
+
 def test_a_servo_has_no_gear_to_vary():
     servo = {"thigh": {"kind": "position", "kp": 30.0, "range": [-1.0, 1.0]}}
     options = {**HOPPER, "gear": None, "actuators": servo, "num_envs": 1}

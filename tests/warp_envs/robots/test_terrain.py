@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import warp_envs
+from warp_envs.options.ground import DEFAULTS
 from warp_envs.robots.base import asset_path
-from warp_envs.robots.terrain import DEFAULTS, make_ground
+from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.ground import HeightField, Plane
 
 ANT = asset_path("ant.usda")

@@ -234,13 +234,38 @@ def test_a_car_takes_up_the_speed_of_its_cell():
     assert checked >= 3
 
 
+def test_cars_that_are_told_headways_drive_by_their_model():
+    """As a car of that T would; a wide one opens gaps, and the own one changes nothing."""
+    told = [make("bottleneck", share=0.3, command="headway", seed=0) for _ in range(3)]
+    human = make("bottleneck", share=0.3, autonomous=False, seed=0)
+    own = (FLOW_IDM["T"] - 0.5) / 2.5 * 2.0 - 1.0
+    for _ in range(160):
+        for env, action in zip(told, (own, -1.0, 1.0), strict=True):
+            env.step(torch.full((1, 20), action, dtype=torch.float64))
+        human.step(torch.zeros(1, 20, dtype=torch.float64))
+    for name, value in human.get_state().items():
+        assert torch.equal(value, told[0].get_state()[name])
+    narrow, wide = (env.mean_speed().item() for env in told[1:])
+    assert wide < narrow
+    with pytest.raises(ArgumentError, match=r"env\.command: 'headway' given"):
+        SpeedLimit(told[0])
+
+
 # Gradients, state, batches ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("merge", 0), ("merge", 1), ("bottleneck", 0)])
-def test_gradients_against_central_differences(kind, seed):
+@pytest.mark.parametrize(
+    ("kind", "seed", "options"),
+    [
+        ("merge", 0, {}),
+        ("merge", 1, {}),
+        ("bottleneck", 0, {}),
+        ("bottleneck", 0, {"command": "headway"}),
+    ],
+)
+def test_gradients_against_central_differences(kind, seed, options):
     """Over steps in which cars cross borders, merge, enter and leave."""
-    env = make(kind, seed=seed, share=0.3)
+    env = make(kind, seed=seed, share=0.3, **options)
     for action in 0.2 * some_actions(env, 60 if kind == "merge" else 150) + 0.5:
         env.step(action)
     start = env.get_state()
@@ -362,6 +387,10 @@ def test_cars_are_drawn_where_they_are(kind):
     ("kind", "options", "message"),
     [
         ("merge", {"share": 1.5}, "share: 1.5 given"),
+        ("merge", {"share": 0.0}, "share: 0.0 given, more than 0, or autonomous=false"),
+        ("bottleneck", {"command": "hold"}, "command: 'hold' given"),
+        ("bottleneck", {"min_headway": 0.0}, "min_headway: 0.0 given"),
+        ("bottleneck", {"max_headway": 0.1}, "max_headway: 0.1 given, at least min_headway"),
         ("merge", {"ramp_rate": -1.0}, "ramp_rate: -1.0 given"),
         ("merge", {"num_controlled": 0}, "num_controlled: 0 given"),
         ("merge", {"num_vehicles": 3}, "num_vehicles: 3 given, at least num_controlled"),

@@ -278,3 +278,13 @@ def test_made_by_name_and_by_other_sizes():
     state = env.get_state()
     assert state["x"].shape == (2, 2)
     assert ((state["x"] >= 0.0) & (state["x"] < state["ring_length"])).all()
+
+
+def test_a_critic_is_told_the_length():
+    env = make(num_envs=3, randomize_observed="critic", randomize={"T": [0.8, 1.2]})
+    place(env, ring_length=torch.tensor([[220.0], [245.0], [270.0]], dtype=torch.float64))
+    told = env.observe_privileged()
+    assert told.shape == (3, env.num_privileged) == (3, 1 + env.num_vehicles)
+    assert told[:, 0].tolist() == pytest.approx([-1.0, 0.0, 1.0])
+    alike = make(randomize_observed="critic", min_ring_length=240.0, max_ring_length=240.0)
+    assert alike.observe_privileged().tolist() == [[0.0]]

@@ -73,9 +73,9 @@ def test_flows_and_travel_times_as_sumo(name, demand):
     for segment in {loop.segment for loop in found.network.loops}:
         across = [loop.segment == segment for loop in found.network.loops]
         assert count[across].sum() == pytest.approx(data[f"{key}_counts"][across].sum(), rel=0.03)
-    # Where the main road breaks down, how long one queues hangs on who changes lanes when.
-    # SUMO's zipper loses more time than ours (docs/traffic.md).
-    bound = {"onramp_heavy": 0.2, "zipper_heavy": 0.08}.get(key, 0.05)
+    # At 2,600 + 500 SUMO's own mean time is 94 to 144 s, by the second at which flows begin:
+    # whether the main road breaks down hangs on who changes lanes when (docs/traffic.md).
+    bound = 0.3 if key == "onramp_heavy" else 0.02
     for mine, sumo in zip(traffic.travel_time[0], data[f"{key}_travel_time"], strict=True):
         assert mine.item() == pytest.approx(sumo, rel=bound)
 

@@ -5,6 +5,7 @@ import re
 import mujoco
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from tests.warp_envs.usd.mujoco_judge import deviation
@@ -48,6 +49,12 @@ def first(attributes):
 
 def wound(attributes):
     return {"world": DRUM, "bottom": WOUND_TENDON.format(attributes)}
+
+
+def on_floor(attributes):
+    """A foot on the ground."""
+    floor = '<geom name="floor" type="plane" size="5 5 1"/>'
+    return {"world": floor, "inside": f'<geom name="limb2" size="0.1" {attributes}/>'}
 
 
 HONOURED = {
@@ -171,21 +178,49 @@ LISTED = {
         "bottom": '<keyframe><key name="home" qvel="1 0"/></keyframe>'
     },
     "mocap bodies hand: they stay": {"world": '<body name="hand" mocap="true"/>'},
+    "controls of keyframes home: the first action": {
+        "bottom": '<actuator><motor joint="j2"/></actuator>'
+        '<keyframe><key name="home" ctrl="0.4"/></keyframe>'
+    },
+    "solref of the limits of joints j2: springs": second('range="0 1" solreflimit="0.1 1"'),
+    "solimp of the limits of joints j2: springs": second('range="0 1" solimplimit="0.5 0.6 0.1"'),
+    "margin of the limits of joints j2: springs": second('range="0 1" margin="0.1"'),
+    "margin of the contact of limb2: they touch": on_floor('margin="0.1"'),
+    "gap of the contact of limb2: they touch": on_floor('margin="0.1" gap="0.1"'),
+    "solref of the contact of limb2: the ground's": on_floor('solref="0.1 1"'),
+    "solimp of the contact of limb2: the ground's": on_floor('solimp="0.5 0.6 0.01"'),
+    r"rolling friction \(condim\) of limb2: sliding": on_floor('condim="6"'),
+    "solref of the contact of p: the ground's": {
+        **on_floor(""), "bottom": '<contact><pair name="p" geom1="floor" geom2="limb2" '
+        'solref="0.1 1"/></contact>',
+    },
+    "by which the options override all": {
+        **on_floor(""), "top": '<option o_margin="0.1"><flag override="enable"/></option>'
+    },
 }  # fmt: skip
 
 REFUSED = {
     "equality joint of j1, j2 along a curve": {
         "bottom": '<equality><joint joint1="j1" joint2="j2" polycoef="0 1 2 0 0"/></equality>'
     },
-    "equality connect of a, b": {
+    "equality connect of a, b: .*lenient=true leaves the loop open": {
         "bottom": '<equality><connect body1="a" body2="b" anchor="0 0 1"/></equality>'
     },
-    "equality weld of b, world": {"bottom": '<equality><weld body1="b"/></equality>'},
+    "equality weld of b, world: .*lenient=true drops the weld": {
+        "bottom": '<equality><weld body1="b"/></equality>'
+    },
     "spring around shapes of tendons t": wound('stiffness="100"'),
     "damping around shapes of tendons t": wound('damping="5"'),
     "armature of tendons t": {"bottom": FIXED_TENDON.format('armature="0.5"')},
     "limit around shapes of tendons t": wound('range="0 1"'),
     "dry friction of tendons t": {"bottom": FIXED_TENDON.format('frictionloss="1"')},
+    "gravcomp by the actuators of joints j2, which are disabled": {
+        "top": '<option><flag actuation="disable"/></option>', "body": 'gravcomp="1"',
+        **second('actuatorgravcomp="true"'),
+    },
+    "gravcomp within the actuatorfrcrange of joints j2": {
+        "body": 'gravcomp="1"', **second('actuatorgravcomp="true" actuatorfrcrange="-1 1"'),
+    },
     "spring of free joint j1": first('type="free" stiffness="2"'),
     "height field hills: it is turned": {
         "top": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1" '
@@ -250,6 +285,23 @@ def test_friction_with_the_ground_is_mujocos(tmp_path):
         convert_robot(tmp_path / "robot.xml", tmp_path / "robot.usda")
         robot = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1).description
         assert robot.contact.mu == pytest.approx(friction)
+
+
+def test_limits_of_what_is_light_are_soft_enough_to_be_followed(tmp_path):
+    """Their springs swing at 1,920 / s at most, in the initial pose, each by itself."""
+    tip = '<body pos="0.1 0 0"><joint name="tip" axis="0 1 0" range="0 1"/>{}</body>'
+    for shape, softer in (
+        ('<geom size="0.004" pos="0.01 0 0"/>', True), ('<geom size="0.1" pos="0.1 0 0"/>', False)
+    ):  # fmt: skip
+        lines = convert(tmp_path, {"inside": tip.format(shape)})
+        assert any("limits of joints tip, which move" in line for line in lines) == softer
+        robot = Articulation.from_usd(tmp_path / "robot.usda", num_envs=1, dtype=torch.float64)
+        joint = robot.description.bodies[-1].joint
+        if not softer:
+            assert joint.limit_ke == pytest.approx(1000.0)
+            continue
+        inverse = np.linalg.inv(robot.mass_matrix(torch.zeros(1, 3, dtype=torch.float64))[0])
+        assert joint.limit_ke * inverse[-1, -1] == pytest.approx(1920.0**2, rel=0.01)
 
 
 def test_everything_in_a_compiled_model_has_a_verdict():

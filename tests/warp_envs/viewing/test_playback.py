@@ -1,8 +1,5 @@
 """What the page is given is what the file holds: places, shapes, looks, signals, the camera."""
 
-import base64
-import gzip
-import json
 import re
 
 import numpy as np
@@ -12,6 +9,7 @@ from pxr import Gf, Usd, UsdGeom
 
 from tests.warp_envs.recording.recorded import Cars, Puppet, nested, stage_of, world_matrix
 from tests.warp_envs.recording.test_recorder import LAYOUTS, record
+from tests.warp_envs.viewing.pages import read_page
 from warp_envs.usd.description import rotation_matrix
 from warp_envs.viewing.page import write_page
 from warp_envs.viewing.playback import STATIC, read_playback
@@ -123,14 +121,10 @@ def test_the_page_holds_the_numbers_and_refers_to_nothing_outside(tmp_path):
     write_page(
         tmp_path / "out.usdc", tmp_path / "out.html", title="</title><script>x</script>@CARS@"
     )
-    page = (tmp_path / "out.html").read_text(encoding="utf-8")
-    assert "<title>&lt;/title&gt;&lt;script&gt;x&lt;/script&gt;@CARS@</title>" in page
-    assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", page)
-    scene = json.loads(re.search(r'id="scene">(.*?)</script>', page, re.DOTALL)[1])
-    packed = re.search(r'id="numbers">(.*?)</script>', page, re.DOTALL)[1]
-    numbers = np.frombuffer(gzip.decompress(base64.b64decode(packed)), dtype="<f4")
-    place = scene["poses"]
-    stored = numbers[place["at"] : place["at"] + place["count"]]
-    stored = stored.reshape(7, scene["movers"], scene["frames"])
+    page = read_page(tmp_path / "out.html")
+    assert "<title>&lt;/title&gt;&lt;script&gt;x&lt;/script&gt;@CARS@</title>" in page.text
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", page.text)
+    (scene,) = page.rollouts
+    stored = page.block(scene["poses"], 7, scene["movers"], scene["frames"])
     assert_allclose(stored[0, 0], poses[:, 0, 0, 0], atol=1e-6)
     assert_allclose(stored[1, 0], poses[:, 0, 0, 1], atol=1e-6)

@@ -14,9 +14,11 @@ import numpy as np
 from warp_envs.usd.conversion import passive
 from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
 from warp_envs.usd.conversion.fields import unknown_fields
-from warp_envs.usd.conversion.ground import describe_ground
+from warp_envs.usd.conversion.ground import describe_ground, ground_geoms, touching_geoms
+from warp_envs.usd.conversion.joints import limit_stiffness
 from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
 from warp_envs.usd.conversion.source import Source
+from warp_envs.usd.joints import DEFAULT_LIMIT_KE
 
 _EQUALITIES = {
     "CONNECT": ("connect", "two points"),
@@ -24,18 +26,35 @@ _EQUALITIES = {
     "JOINT": ("joint", "two joints"),
     "TENDON": ("tendon", "two tendons"),
 }
+_WAYS_OUT = {
+    "CONNECT": "lenient=true leaves the loop open there: nothing holds the two points together",
+    "WELD": "lenient=true drops the weld: one to a mocap body, which moves it by hand, is not "
+    "missed; two bodies that are one are written as one",
+}
+_FEW = 6
+# MuJoCo's own (documentation, "Modeling", Solver parameters)
+_SOLREF = (0.02, 1.0)
+_SOLIMP = (0.9, 0.95, 0.001, 0.5, 2.0)
 
 
 def examine(source: Source, ground: bool | None) -> tuple[list[str], list[str]]:
     """What is listed, and what would move otherwise; see `convert_robot` for `ground`."""
     ground_listed, ground_differs = describe_ground(source, ground)
     listed = [line for check in _LISTED for line in check(source)] + ground_listed
+    listed += _contact_settings(source, touching_geoms(source, ground))
     differing = [line for check in _DIFFERING for line in check(source)] + ground_differs
     return listed, differing
 
 
 def _joined(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few of what may be the names of everything."""
+    found = list(dict.fromkeys(names))
+    more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
+    return ", ".join(found[:_FEW]) + more
 
 
 def _has(owner: Any, field: str) -> np.ndarray:
@@ -95,7 +114,10 @@ def _equalities(source: Source) -> Iterator[str]:
         names = _joined(source.name(object_kind, int(i)) for i in tied if i >= 0)
         how = passive.tie_obstacle(source, index) if kind in ("JOINT", "TENDON") else None
         how = f" {how}" if how else ""
-        yield f"equality {tag} of {names}{how}: {what} that move independently here"
+        means = f"{what} that move independently here"
+        if kind in _WAYS_OUT:
+            means += f" ({_WAYS_OUT[kind]})"
+        yield f"equality {tag} of {names}{how}: {means}"
 
 
 def _tendons(source: Source) -> Iterator[str]:
@@ -124,6 +146,22 @@ def _tendons(source: Source) -> Iterator[str]:
         if len(found):
             names = _joined(source.name("tendon", int(t)) for t in found)
             yield f"{what} of tendons {names}: it does nothing here"
+
+
+def _driven_lift(source: Source) -> Iterator[str]:
+    """Lift (gravcomp) that is a part of what actuators do: MuJoCo applies it with them alone."""
+    model = source.model
+    joints = np.flatnonzero(np.asarray(model.jnt_actgravcomp) != 0)
+    if not len(joints) or not np.any(model.body_gravcomp) or source.is_off("GRAVITY"):
+        return
+    if source.is_off("ACTUATION"):
+        names = _joined(source.name("joint", int(joint)) for joint in joints)
+        yield f"gravcomp by the actuators of joints {names}, which are disabled: it acts here"
+        return
+    bounded = [int(joint) for joint in joints if model.jnt_actfrclimited[joint]]
+    if bounded:
+        names = _joined(source.name("joint", joint) for joint in bounded)
+        yield f"gravcomp within the actuatorfrcrange of joints {names}: nothing bounds it here"
 
 
 def _soft_bodies_and_plugins(source: Source) -> Iterator[str]:
@@ -208,6 +246,78 @@ def _keyframes(source: Source) -> Iterator[str]:
             yield f"velocities of keyframe {name}: it starts at rest"
 
 
+def _keyframe_controls(source: Source) -> Iterator[str]:
+    """What a keyframe says beside coordinates and velocities."""
+    model = source.model
+    said = (
+        ("key_ctrl", "controls", "the first action says them"),
+        ("key_act", "activations", "actuators start without"),
+    )
+    for field, what, meaning in said:
+        keys = np.flatnonzero(_has(model, field))
+        if len(keys):
+            names = _some(source.name("key", int(key)) for key in keys)
+            yield f"{what} of keyframes {names}: {meaning}"
+
+
+def _limit_settings(source: Source) -> Iterator[str]:
+    """How MuJoCo's limits give way, where a source says so."""
+    model = source.model
+    if source.is_off("CONSTRAINT", "LIMIT"):
+        return
+    limited = np.asarray(model.jnt_limited) != 0
+    springs = {int(joint): limit_stiffness(model, int(joint)) for joint in np.flatnonzero(limited)}
+    light = {joint: ke for joint, ke in springs.items() if ke < DEFAULT_LIMIT_KE}
+    if light:
+        names = _some(source.name("joint", joint) for joint in light)
+        ends = dict.fromkeys(f"{ke:g}" for ke in (min(light.values()), max(light.values())))
+        yield (
+            f"limits of joints {names}, which move next to nothing: springs of {' to '.join(ends)} "
+            f"N m/rad or N/m instead of {DEFAULT_LIMIT_KE:g}, so that some 64 substeps do"
+        )
+    for field, what, usual in (
+        ("jnt_margin", "margin", 0.0),
+        ("jnt_solref", "solref", _SOLREF),
+        ("jnt_solimp", "solimp", _SOLIMP),
+    ):
+        values = np.asarray(getattr(model, field)).reshape(model.njnt, -1)
+        joints = np.flatnonzero(np.any(values != usual, axis=1) & limited)
+        if len(joints):
+            names = _some(source.name("joint", int(joint)) for joint in joints)
+            yield f"{what} of the limits of joints {names}: springs at the limits hold them"
+
+
+def _contact_settings(source: Source, touching: list[int]) -> Iterator[str]:
+    """How MuJoCo's contact with the ground gives way and rubs, where a source says so."""
+    model = source.model
+    geoms = [*touching, *ground_geoms(model)] if touching else []
+    pairs = zip(model.pair_geom1, model.pair_geom2, strict=True)
+    paired = [index for index, pair in enumerate(pairs) if set(map(int, pair)) & set(touching)]
+    for field, usual, meaning in (
+        ("margin", 0.0, "they touch at their surface"),
+        ("gap", 0.0, "they touch at their surface"),
+        ("solref", _SOLREF, "the ground's springs hold them"),
+        ("solimp", _SOLIMP, "the ground's springs hold them"),
+    ):
+        names = _named(source, "geom", geoms, field, usual)
+        names += _named(source, "pair", paired, field, usual)
+        if names:
+            yield f"{field} of the contact of {_some(names)}: {meaning}"
+    rolling = [source.name("geom", geom) for geom in geoms if int(model.geom_condim[geom]) > 3]
+    rolling += [source.name("pair", pair) for pair in paired if int(model.pair_dim[pair]) > 3]
+    if rolling:
+        yield f"torsional and rolling friction (condim) of {_some(rolling)}: sliding alone rubs"
+    override = int(import_mujoco().mjtEnableBit.mjENBL_OVERRIDE)
+    if geoms and model.opt.enableflags & override:
+        yield "contact settings by which the options override all others: neither acts here"
+
+
+def _named(source: Source, kind: str, which: list[int], field: str, usual: Any) -> list[str]:
+    """Names of those whose setting is not the usual one."""
+    values = np.asarray(getattr(source.model, f"{kind}_{field}"))
+    return [source.name(kind, index) for index in which if np.any(values[index] != usual)]
+
+
 def _moving_surfaces(source: Source) -> Iterator[str]:
     for field, what in (("geom_adhesion", "adhesion"), ("geom_surfacevel", "moving surface")):
         geoms = np.flatnonzero(_has(source.model, field))
@@ -222,6 +332,7 @@ _DIFFERING: tuple[_Check, ...] = (
     _curved_springs,
     _equalities,
     _tendons,
+    _driven_lift,
     _soft_bodies_and_plugins,
     _actuator_inertia,
     _unknown,
@@ -234,5 +345,7 @@ _LISTED: tuple[_Check, ...] = (
     describe_actuators,
     _mocap,
     _keyframes,
+    _keyframe_controls,
+    _limit_settings,
     _moving_surfaces,
 )

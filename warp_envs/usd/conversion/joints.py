@@ -25,7 +25,7 @@ from warp_envs.usd.conversion.frames import about_x, along_x, quat_of
 from warp_envs.usd.conversion.mujoco_model import joint_kind
 from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.description import Actuator
-from warp_envs.usd.joints import BALL_LIMIT, BALL_STIFFNESS, KEYFRAME
+from warp_envs.usd.joints import BALL_LIMIT, BALL_STIFFNESS, DEFAULT_LIMIT_KE, KEYFRAME
 from warp_envs.usd.stage import Frame
 
 Side = tuple[Sdf.Path | None, Frame]
@@ -38,6 +38,10 @@ TYPES = {
     "ball": "PhysicsSphericalJoint",
 }
 """Types of prims by MuJoCo's kinds of joints; a free body has none."""
+
+_LIMIT_RATE = 1920.0
+"""At which a limit's spring swings at most what it moves [1/s], half of what 64 substeps of a
+control step of 1/60 s follow: of several limits at once the fastest motion is faster."""
 
 
 class Anchors(NamedTuple):
@@ -80,6 +84,25 @@ def anchors_of(model: Any, joint: int) -> Anchors:
     return Anchors(frame, frame.then(back))
 
 
+def limit_stiffness(model: Any, joint: int) -> float:
+    """Of the spring that holds a limit [N m/rad or N/m].
+
+    `DEFAULT_LIMIT_KE`, or less where that would swing what it moves, in the initial pose, faster
+    than `_LIMIT_RATE`: fingers and tails would ask for thousands of substeps.
+    """
+    dof = int(model.jnt_dofadr[joint])
+    mobility = float(model.dof_invweight0[dof])  # the diagonal of M^-1
+    softest = _LIMIT_RATE**2 / mobility if mobility > 0.0 else np.inf
+    return min(DEFAULT_LIMIT_KE, float(f"{softest:.3g}"))
+
+
+def _write_limit_stiffness(prim: Usd.Prim, model: Any, joint: int, coordinate: float) -> None:
+    """What is not the default."""
+    stiffness = limit_stiffness(model, joint)
+    if stiffness < DEFAULT_LIMIT_KE:
+        write_float(prim, "newton:limitStiffness", stiffness / coordinate)
+
+
 def write_axis(prim: Usd.Prim, source: Source, joint: int) -> None:
     """Limits, armature, damping and spring of a hinge or slide, and bounds of what drives it."""
     model = source.model
@@ -91,6 +114,7 @@ def write_axis(prim: Usd.Prim, source: Source, joint: int) -> None:
         lower, upper = model.jnt_range[joint]
         schema.CreateLowerLimitAttr(float(lower) * coordinate)
         schema.CreateUpperLimitAttr(float(upper) * coordinate)
+        _write_limit_stiffness(prim, model, joint, coordinate)
     dof = int(model.jnt_dofadr[joint])
     armature = float(model.dof_armature[dof]) + _of_actuators(source, joint, "armature")
     damping = float(model.dof_damping[dof]) + _of_actuators(source, joint, "damping")
@@ -118,6 +142,7 @@ def write_ball(prim: Usd.Prim, source: Source, joint: int) -> None:
         write_doubles(prim, BALL_STIFFNESS, np.array([stiffness]))
     if model.jnt_limited[joint] and not source.is_off("CONSTRAINT", "LIMIT"):
         write_doubles(prim, BALL_LIMIT, np.array([float(model.jnt_range[joint][1])]))
+        _write_limit_stiffness(prim, model, joint, np.degrees(1.0))
 
 
 def _of_actuators(source: Source, joint: int, what: str) -> float:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from gippo.cli import main
-from gippo.configuration.compose import parse
+from gippo.configuration.compose import configure, parse
+from gippo.configuration.run_config import TrainConfig
 from gippo.errors import UserError
 from gippo.studies.reproduction import code_version as versions
 from gippo.studies.reproduction import runs as runs_module
+from gippo.studies.reproduction.experiments import Reproduction
+from gippo.studies.reproduction.paper import EXPERIMENTS
 from gippo.studies.reproduction.runs import Run, complete, config_digest
 
 ROOT = Path(__file__).parents[4]
@@ -54,6 +57,27 @@ def test_a_budget_is_a_number_of_epochs_at_most(tmp_path):
     assert run_of(tmp_path, budget=7).config.num_epochs == 7
     assert run_of(tmp_path, budget=10**6).config.num_epochs == 2000
     assert run_of(tmp_path, budget=7).full_epochs == 2000
+
+
+def test_the_ladders_ant_has_windows_of_16_steps_and_as_many_steps(tmp_path):
+    (ant,) = (p for p in EXPERIMENTS["ladder"].problems if p.env == "ant_dflex")
+    full = run_of(tmp_path, env=ant.env, variant=ant.variant)
+    cut = dataclasses.replace(full, budget=7)
+    assert (full.config.learner.horizon, full.config.num_epochs) == (16, 2000 * 32 // 16)
+    assert (cut.config.num_epochs, cut.full_epochs) == (7, 4000)
+    assert configure("train", TrainConfig, cut.command[4:]).num_epochs == 7
+
+
+def test_a_problems_form_reaches_its_runs(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(Reproduction, "complete", lambda self, runs: made.extend(runs))
+    places = [f"runs_dir={tmp_path / 'runs'}", f"out={tmp_path / 'results'}"]
+    choice = ["problems=[ant_dflex,hopper]", "methods=[rp]", "seeds=1", "budget=2"]
+    assert main(["reproduce", "ladder", *choice, *places]) == 0
+    horizons = {run.env: run.config.learner.horizon for run in made}
+    assert horizons == {"ant_dflex": 16, "hopper": 32}
+    page = (tmp_path / "results" / "ladder_shortened" / "README.md").read_text()
+    assert "Ant, windows of 16 steps" in page
 
 
 def test_another_versions_run_is_used_only_when_asked_for(tmp_path):

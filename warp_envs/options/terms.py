@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import warp as wp
+from kernels.robots.library import Term, library
+from warp_envs.checks import LARGEST, ArgumentError, check_number, near_matches
 
-from kernels.robots.task import TaskKernels, parameters_type, task_kernels
-from kernels.robots.terms import ENDS, NUM_PARAMETERS, OBSERVATIONS, REWARDS, Term
-from warp_envs.checks import LARGEST, ArgumentError, check_choice, check_number, near_matches
-
-_NAMED = ("joint", "body")
+_MORE = ("scale", "clip")  # of an observation, beside its parameters
+NAMED = ("joint", "body")
 """Parameters whose values are names."""
 
 
@@ -40,6 +37,27 @@ class Choice:
     clip: float = LARGEST
 
 
+REWARD = {"progress": 1.0, "effort": -0.1}
+OBSERVE = ("joint_q", "joint_qd")
+
+
+def read_task(
+    reward: Any, terminate: Any, observe: Any, command: Any
+) -> tuple[tuple[Choice, ...], tuple[Choice, ...], tuple[Choice, ...], Commands | None]:
+    """Rewards, ends, observations and commands of a task; None stands for what there is by default.
+
+    Raises:
+        ArgumentError: as those that read each; a term that follows a command where there is none.
+    """
+    rewards = read_rewards(REWARD if reward is None else reward)
+    observed = read_observations(OBSERVE if observe is None else observe)
+    ends, commands = read_ends(terminate), read_commands(command)
+    for choice in (*rewards, *observed):
+        if choice.term.command and commands is None:
+            raise ArgumentError(choice.key, "no command to follow", "command={forward: ...}")
+    return rewards, ends, observed, commands
+
+
 def read_rewards(given: Any) -> tuple[Choice, ...]:
     """The rewards of ``{progress: 1, height: {above: 0.3, weight: 10}}``: a number is the weight.
 
@@ -49,13 +67,13 @@ def read_rewards(given: Any) -> tuple[Choice, ...]:
     found = []
     for key, label, value in _entries("reward", given):
         settings = dict(value) if isinstance(value, Mapping) else {"weight": value}
-        term, parameters = _read(key, label, settings, REWARDS, extra=("weight",))
+        term, parameters = _read(key, label, settings, library().rewards, extra=("weight",))
         if "weight" not in settings:
             raise ArgumentError(f"{key}.weight", "no value", "a number")
         check_number(f"{key}.weight", settings["weight"], -LARGEST)
         found.append(Choice(key, label, term, parameters, weight=float(settings["weight"])))
     if not found:
-        raise ArgumentError("reward", repr(given), f"at least one of {list(REWARDS)}")
+        raise ArgumentError("reward", repr(given), f"at least one of {list(library().rewards)}")
     return tuple(found)
 
 
@@ -68,7 +86,7 @@ def read_ends(given: Any) -> tuple[Choice, ...]:
     found = []
     for key, label, value in _entries("terminate", {} if given is None else given):
         settings = dict(value) if isinstance(value, Mapping) else {"limit": value}
-        found.append(Choice(key, label, *_read(key, label, settings, ENDS)))
+        found.append(Choice(key, label, *_read(key, label, settings, library().ends)))
     return tuple(found)
 
 
@@ -78,7 +96,7 @@ def read_observations(given: Any) -> tuple[Choice, ...]:
     Raises:
         ArgumentError: as `read_rewards`.
     """
-    accepted = f"a list of {list(OBSERVATIONS)}"
+    accepted = f"a list of {list(library().observations)}"
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise ArgumentError("observe", repr(given), accepted)
     found = []
@@ -90,7 +108,9 @@ def read_observations(given: Any) -> tuple[Choice, ...]:
         key = f"observe.{name}"
         if not isinstance(settings, Mapping):
             raise ArgumentError(key, repr(settings), "a mapping with scale and clip")
-        term, parameters = _read(key, name, settings, OBSERVATIONS, extra=("scale", "clip"))
+        term, parameters = _read(
+            key, name, settings, library().observations, extra=("scale", "clip")
+        )
         scale, clip = settings.get("scale", 1.0), settings.get("clip", LARGEST)
         check_number(f"{key}.scale", scale, -LARGEST)
         check_number(f"{key}.clip", clip, open_low=True)
@@ -108,17 +128,17 @@ def _read(
     key: str,
     label: str,
     settings: Mapping[str, Any],
-    library: Mapping[str, Term],
+    terms: Mapping[str, Term],
     extra: Sequence[str] = (),
 ) -> tuple[Term, dict[str, Any]]:
     """The term of an entry and its parameters, all of them given or at their defaults."""
     name = settings.get("term", label)
-    if not isinstance(name, str) or name not in library:
+    if not isinstance(name, str) or name not in terms:
         section = key.partition(".")[0]
-        hint = near_matches(name, library) if isinstance(name, str) else ""
+        hint = near_matches(name, terms) if isinstance(name, str) else ""
         where = f"{key}.term" if "term" in settings else section
-        raise ArgumentError(where, repr(name), f"one of {list(library)}", hint)
-    term = library[name]
+        raise ArgumentError(where, repr(name), f"one of {list(terms)}", hint)
+    term = terms[name]
     known = [*term.parameters, *extra, "term"]
     for parameter in settings:
         if parameter not in known:
@@ -135,7 +155,7 @@ def _read(
     parameters: dict[str, Any] = {}
     for parameter, default in term.parameters.items():
         value = settings.get(parameter, default)
-        if parameter in _NAMED:
+        if parameter in NAMED:
             if not isinstance(value, str):
                 raise ArgumentError(f"{key}.{parameter}", repr(value), f"the name of a {parameter}")
         else:
@@ -147,70 +167,6 @@ def _read(
             )
         parameters[parameter] = value
     return term, parameters
-
-
-@dataclass(frozen=True)
-class TermArrays:
-    """A task's numbers on a device, beside its kernels."""
-
-    kernels: TaskKernels
-    parameters: wp.array
-    weights: wp.array
-    end_parameters: wp.array
-    scale: wp.array
-    clip: wp.array
-    start: wp.array
-
-
-def term_arrays(
-    rewards: Sequence[Choice],
-    ends: Sequence[Choice],
-    observed: Sequence[Choice],
-    widths: Sequence[int],
-    names: Mapping[str, Mapping[str, int]],
-    scalar: type,
-    device: Any,
-) -> TermArrays:
-    """Put a task's numbers into arrays.
-
-    Args:
-        rewards: the terms of the reward.
-        ends: those that end episodes.
-        observed: those observed.
-        widths: numbers of each term observed.
-        names: "joint" or "body" -> name -> index.
-        scalar: of the arrays.
-        device: of the arrays.
-
-    Raises:
-        ArgumentError: the robot has no joint or body of a name.
-    """
-
-    def numbers(values: Sequence[float]) -> wp.array:
-        return wp.array(np.asarray(values, dtype=np.float64), dtype=scalar, device=device)
-
-    def vectors(choices: Sequence[Choice]) -> wp.array:
-        rows = np.zeros((max(1, len(choices)), NUM_PARAMETERS))
-        for row, choice in zip(rows, choices, strict=False):
-            for k, (name, value) in enumerate(choice.parameters.items()):
-                if name in _NAMED:
-                    check_choice(f"{choice.key}.{name}", value, names[name])
-                    value = names[name][value]
-                row[k] = value
-        return wp.array(rows, dtype=parameters_type(scalar), device=device)
-
-    chosen = (rewards, ends, observed)
-    kernels = task_kernels(*(tuple(c.term.name for c in part) for part in chosen), scalar)
-    starts = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
-    return TermArrays(
-        kernels,
-        vectors(rewards),
-        numbers([choice.weight for choice in rewards]),
-        vectors(ends),
-        numbers([choice.scale for choice in observed]),
-        numbers([choice.clip for choice in observed]),
-        wp.array(starts, dtype=wp.int32, device=device),
-    )
 
 
 @dataclass(frozen=True)
