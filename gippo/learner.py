@@ -64,6 +64,9 @@ class LearnerConfig:
     """On a CPU, take a rollout's policy, values, losses, Adam's steps and the critic's fit in
     native passes where there are any, not in torch's operations, which do the same to rounding and
     take longer."""
+    graphs: bool = True
+    """On a GPU, capture the critic's fit, the alpha-policy's and PPO's ascent into CUDA graphs, one
+    launch each in the place of hundreds; not where several processes train together."""
     staggered: bool = False
     """Let the copies' first episodes end at times spread evenly over the time limit, so that a
     window sees every part of an episode; those cut short so are in no return."""
@@ -79,6 +82,7 @@ class LearnerConfig:
         check_flag("normalize_value", self.normalize_value)
         check_flag("parallel_updates", self.parallel_updates)
         check_flag("native", self.native)
+        check_flag("graphs", self.graphs)
         check_flag("staggered", self.staggered)
         check_integer("max_skipped_updates", self.max_skipped_updates, 0)
 
@@ -135,6 +139,7 @@ class Learner:
         self._dtype: torch.dtype = env.dtype
         (self._num_obs,) = env.single_observation_space.shape
         (self._num_actions,) = env.single_action_space.shape
+        self._graphs = config.graphs and ranks.size == 1
         self._make_networks(seed)
         self._pool: ThreadPoolExecutor | None = None
         # Processes agree on the order of their messages, which two threads would not keep.
@@ -149,6 +154,7 @@ class Learner:
             max(1.0, env.max_episode_steps / config.horizon),
             helper=self._pool,
             ranks=ranks,
+            graphs=self._graphs,
         )
         self.method = method_of(method_config)(context, method_config)
         check_made(self.method)
@@ -204,6 +210,7 @@ class Learner:
             normalize_value=config.normalize_value,
             num_epochs=self.num_epochs,
             native=config.native,
+            graphs=self._graphs,
             ranks=self._ranks,
         )
 

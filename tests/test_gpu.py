@@ -116,6 +116,21 @@ def test_an_epoch_of_every_method_is_that_of_a_cpu(method, same_noise):
         )
 
 
+@on_a_gpu
+@pytest.mark.parametrize("method", ["gippo", "ppo"])
+def test_epochs_with_cuda_graphs_are_those_without(method, same_noise):
+    """The same kernels on the same numbers: only the order of sums inside one may differ."""
+    histories = []
+    for graphs in (False, True):
+        same_noise()
+        learner = learner_on(DEVICE, "env=cartpole", f"algo={method}", f"learner.graphs={graphs}")
+        histories.append([learner.train_epoch() for _ in range(8)])
+        captured = bool(learner.critic._all_passes._captured)
+        assert captured == graphs
+    for expected, found in zip(*histories, strict=True):
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
+
+
 def test_a_checkpoint_goes_to_a_cpu_and_back(same_noise):
     origin = learner_on(DEVICE, "env=cartpole")
     origin.train_epoch()
@@ -163,7 +178,7 @@ def test_traffic_and_its_sort(roads):
 def test_an_epoch_waits_for_the_gpu_a_bounded_number_of_times():
     """One wait for a rollout's verdict, the critic, the statistics, the metrics; one an attempt."""
     learner = learner_on(DEVICE, "env=cartpole", dtype=torch.float32)
-    for _ in range(2):
+    for _ in range(5):  # graphs are captured in the fourth
         learner.train_epoch()
     torch.cuda.set_sync_debug_mode("warn")
     try:

@@ -55,7 +55,7 @@ def evaluate(
     recorded = with_gradient and bool(rollout.action_steps)
     with torch.no_grad():
         value = value_function(rollout.for_critic(rollout.obs))
-    reached = rollout.final_obs.clone().requires_grad_(recorded)
+    reached = rollout.final_obs.detach().requires_grad_(recorded)
     with torch.set_grad_enabled(recorded):
         next_value = value_function(rollout.for_critic(normalizer.normalize(reached)))
     if not recorded:
@@ -95,8 +95,7 @@ def generalized_advantage(
     advantage = torch.empty_like(delta)
     carry = torch.zeros_like(delta[0])
     for t in range(delta.shape[0] - 1, -1, -1):
-        carry = torch.addcmul(delta[t], decay[t], carry)
-        advantage[t] = carry
+        carry = torch.addcmul(delta[t], decay[t], carry, out=advantage[t])
     return advantage
 
 

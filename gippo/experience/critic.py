@@ -13,6 +13,7 @@ import torch
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks.adam import Optimizer, ParameterVector, Schedule, check_betas
 from gippo.networks.batch_gradient import Batch, BatchGradient
+from gippo.networks.graphs import Graphed
 from gippo.networks.native import NativeFit, native_twin
 from gippo.networks.normalization import RunningStatistics, identity
 from gippo.networks.perceptron import COMBINATIONS, Mlp, NetworkConfig, ValueNetwork
@@ -101,9 +102,20 @@ class Critic:
         normalize_value: bool,
         num_epochs: int,
         native: bool = True,
+        graphs: bool = True,
         ranks: Ranks = SINGLE,
     ) -> None:
-        """Own `network` and start the target as its copy; `native` as in `ParameterVector`."""
+        """Own `network` and start the target as its copy.
+
+        Args:
+            network: of values.
+            config: its fit.
+            normalize_value: fit in units of the targets' running statistics.
+            num_epochs: of the whole training.
+            native: as in `ParameterVector`.
+            graphs: let a GPU capture a fit; not one with a tolerance, for which the host looks on.
+            ranks: the processes.
+        """
         self.config = config
         self._schedule = Schedule(
             "linear", config.learning_rate, config.final_learning_rate, num_epochs
@@ -114,6 +126,7 @@ class Critic:
         self._target_parameters = ParameterVector(self.target)
         self._gradient = BatchGradient(network.mlp, self._parameters, ranks=ranks)
         self._fits: dict[int, NativeFit] = {}
+        self._all_passes = Graphed(self._make_all_passes, enabled=graphs)
         self._ranks = ranks
         self._optimizer = Optimizer(
             self._parameters, config.betas, config.max_grad_norm, config.weight_decay
@@ -189,26 +202,54 @@ class Critic:
             mlp = self.network.mlp
             if isinstance(mlp, Mlp) and mlp.has_native_form:
                 return self._descend_natively(mlp, obs, target, rate).mean(), config.iterations
-        size = -(-len(target) // config.num_minibatches)
-        minibatches = [
-            Batch(inputs, (goal,))
-            for inputs, goal in zip(obs.split(size), target.split(size), strict=True)
-        ]
+        unit, offset = normalizer.scale, normalizer.mean
+        if config.tolerance is None:
+            (loss,) = self._all_passes(obs, target, unit, offset, rate)
+            return loss, config.iterations
+        minibatches = self._minibatches(obs, target)
         means: list[torch.Tensor] = []
         loss = torch.zeros(())
         for number in range(config.iterations):
-            losses: list[torch.Tensor] = []
-            for minibatch in minibatches:
-                one, _, gradient = self._gradient.descent(
-                    minibatch, square_error, normalizer.scale, normalizer.mean
-                )
-                self._optimizer.step_along(gradient, rate)
-                losses.append(one)
-            loss = torch.stack(losses).mean()
-            if config.tolerance is not None and _settled(means[-5:], config.tolerance):
+            loss = torch.stack(self._make_pass(minibatches, unit, offset, rate)).mean()
+            if _settled(means[-5:], config.tolerance):
                 return loss, number + 1
             means.append(loss)
         return loss, config.iterations
+
+    def _make_all_passes(
+        self,
+        obs: torch.Tensor,
+        target: torch.Tensor,
+        unit: torch.Tensor,
+        offset: torch.Tensor,
+        rate: float | torch.Tensor,
+    ) -> tuple[torch.Tensor]:
+        """The mean loss over the last one."""
+        minibatches = self._minibatches(obs, target)
+        losses: list[torch.Tensor] = []
+        for _ in range(self.config.iterations):
+            losses = self._make_pass(minibatches, unit, offset, rate)
+        return (torch.stack(losses).mean(),)
+
+    def _make_pass(
+        self,
+        minibatches: Sequence[Batch],
+        unit: torch.Tensor,
+        offset: torch.Tensor,
+        rate: float | torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """Each minibatch's mean loss before its step."""
+        losses: list[torch.Tensor] = []
+        for minibatch in minibatches:
+            loss, _, gradient = self._gradient.descent(minibatch, square_error, unit, offset)
+            self._optimizer.step_along(gradient, rate)
+            losses.append(loss)
+        return losses
+
+    def _minibatches(self, obs: torch.Tensor, target: torch.Tensor) -> list[Batch]:
+        size = -(-len(target) // self.config.num_minibatches)
+        parts = zip(obs.split(size), target.split(size), strict=True)
+        return [Batch(inputs, (goal,)) for inputs, goal in parts]
 
     def _descend_natively(
         self, mlp: Mlp, obs: torch.Tensor, target: torch.Tensor, rate: float

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gippo.networks.graphs import on_gpu
 from gippo.networks.native import AdamSettings, NativeAdam, NativeFit
 from warp_envs.checks import ArgumentError, check_number
 
@@ -93,7 +94,8 @@ class Optimizer:
 
     Kingma & Ba 2015, Algorithm 1; the parameters decay by themselves, at the learning rate times
     `weight_decay`, as in AdamW (Loshchilov & Hutter 2019). Written out, because on a small vector
-    torch's own spends ten times as long around the arithmetic as in it.
+    torch's own spends ten times as long around the arithmetic as in it. On a GPU it is torch's
+    fused kernel, with the rate and the number of steps on the device, for graphs of it.
     """
 
     def __init__(
@@ -110,26 +112,58 @@ class Optimizer:
         self._steps = 0
         self._mean = torch.zeros_like(self.parameters.vector)
         self._square = torch.zeros_like(self.parameters.vector)
-        self._learning_rate = 0.0
+        self._steps_on_gpu: torch.Tensor | None = None
+        """Their number, of single precision, where they are taken on a GPU."""
+        if on_gpu(parameters.vector):
+            self._steps_on_gpu = torch.zeros((), device=parameters.vector.device)
         self._native: NativeAdam | None = None
         if parameters.native:
             self._native = NativeAdam(parameters.vector, self._mean, self._square)
 
-    def step_along(self, gradient: torch.Tensor, learning_rate: float) -> None:
-        """Descend once along `gradient`."""
+    def step_along(self, gradient: torch.Tensor, learning_rate: float | torch.Tensor) -> None:
+        """Descend once along `gradient`; on a GPU the rate may be a 0-d tensor there."""
+        if self._steps_on_gpu is not None:
+            self._step_on_gpu(self._clipped(gradient), learning_rate, self._steps_on_gpu)
+            return
+        rate = float(learning_rate)
         if self.weight_decay > 0.0:
-            self.parameters.vector.mul_(1.0 - learning_rate * self.weight_decay)
+            self.parameters.vector.mul_(1.0 - rate * self.weight_decay)
         if self._native is None:
-            self._step(gradient, learning_rate)
+            self._step(self._clipped(gradient), rate)
         else:
-            self._native.step(gradient, self._settings(learning_rate))
+            self._native.step(gradient, self._settings(rate))
         self._steps += 1
-        self._learning_rate = learning_rate
+
+    def _clipped(self, gradient: torch.Tensor) -> torch.Tensor:
+        if self.max_grad_norm is None:
+            return gradient
+        norm = torch.linalg.vector_norm(gradient)
+        return gradient * (self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0)
+
+    def _step_on_gpu(
+        self, gradient: torch.Tensor, learning_rate: float | torch.Tensor, steps: torch.Tensor
+    ) -> None:
+        beta_1, beta_2 = self._betas
+        if not isinstance(learning_rate, torch.Tensor):
+            learning_rate = torch.tensor(learning_rate).item()  # rounded as the tensor would be
+        steps.add_(1.0)
+        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+            [self.parameters.vector],
+            [gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [steps],
+            lr=learning_rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            weight_decay=self.weight_decay,
+            eps=ADAM_EPS,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def _step(self, gradient: torch.Tensor, learning_rate: float) -> None:
-        if self.max_grad_norm is not None:
-            norm = torch.linalg.vector_norm(gradient)
-            gradient = gradient * (self.max_grad_norm / (norm + GRAD_NORM_EPS)).clamp_(max=1.0)
         beta_1, beta_2 = self._betas
         steps = self._steps + 1
         self._mean.lerp_(gradient, 1.0 - beta_1)
@@ -179,23 +213,25 @@ class Optimizer:
         """
         losses = fit.fit(inputs, target, self._settings(learning_rate), unit, offset)
         self._steps += fit.num_descents
-        self._learning_rate = learning_rate
         return losses
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of Adam's moments and step count, and the last rate."""
+        """A copy of Adam's moments and step count."""
+        steps = self._steps_on_gpu
         moments = {
-            "step": torch.tensor(float(self._steps)),
+            "step": torch.tensor(float(self._steps)) if steps is None else steps.clone(),
             "exp_avg": self._mean.clone(),
             "exp_avg_sq": self._square.clone(),
         }
-        return {"learning_rate": self._learning_rate, "moments": moments}
+        return {"moments": moments}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         moments = state["moments"]
-        self._learning_rate = float(state["learning_rate"])
-        self._steps = int(moments["step"])
+        if self._steps_on_gpu is None:
+            self._steps = int(moments["step"])
+        else:
+            self._steps_on_gpu.copy_(moments["step"])
         self._mean.copy_(moments["exp_avg"])
         self._square.copy_(moments["exp_avg_sq"])
 

@@ -10,6 +10,7 @@ import torch
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks.adam import Optimizer, Schedule, check_betas
 from gippo.networks.batch_gradient import Batch, BatchGradient
+from gippo.networks.graphs import Graphed
 from gippo.networks.native import native_twin
 from gippo.networks.normalization import VARIANCE_EPS, RunningStatistics
 from gippo.networks.perceptron import GaussianActor, log_prob
@@ -203,6 +204,7 @@ class AlphaFit:
             context.actor.mlp, context.parameters, context.helper, context.ranks
         )
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+        self._attempt = Graphed(self._make_attempt, enabled=context.graphs)
         self._control = RateControl(
             self._optimizer,
             "alpha-policy's loss",
@@ -228,13 +230,8 @@ class AlphaFit:
         first_gradient = gradient.clone()
 
         def attempt(rate: float) -> Trial:
-            """Descend."""
             nonlocal loss, policy
-            self._optimizer.step_along(first_gradient, rate)
-            for _ in range(self.config.iterations - 1):
-                _, _, gradient = self._network.descent(batch, square_distance)
-                self._optimizer.step_along(gradient, rate)
-            loss, output = self._network.evaluate(batch, square_distance)
+            loss, output = self._attempt(batch, first_gradient, rate)
             policy = GaussianActor.split(output)
             return Trial(first, loss)
 
@@ -242,6 +239,16 @@ class AlphaFit:
         if not outcome.succeeded:
             policy = (samples.mu, samples.log_sigma)
         return AlphaPolicy(*policy, outcome, loss, self._control.start(epoch + 1))
+
+    def _make_attempt(
+        self, batch: Batch, gradient: torch.Tensor, rate: float | torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Descend, first along `gradient`: the loss after the last step, and the outputs."""
+        self._optimizer.step_along(gradient, rate)
+        for _ in range(self.config.iterations - 1):
+            _, _, gradient = self._network.descent(batch, square_distance)
+            self._optimizer.step_along(gradient, rate)
+        return self._network.evaluate(batch, square_distance)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state and the rate remembered."""

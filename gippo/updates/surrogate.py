@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from gippo.distributed import SINGLE, Ranks
 from gippo.experience.advantages import normalized
 from gippo.networks.adam import Optimizer, Schedule, check_betas
 from gippo.networks.batch_gradient import Batch, BatchGradient
+from gippo.networks.graphs import Graphed
 from gippo.networks.native import native_twin
 from gippo.networks.perceptron import GaussianActor, kl_divergence, log_prob
 from gippo.updates.retries import ADAPTIVE, RateControl, RetryConfig, Trial
@@ -148,6 +150,17 @@ def clipped_surrogate(
     return -torch.minimum(ratio * advantage, clipped * advantage)
 
 
+@dataclass
+class _Start:
+    """What all attempts at an ascent have in common."""
+
+    minibatches: tuple[Batch, ...]
+    policies: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    """mu and log sigma at each minibatch's samples, before the first step."""
+    first: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    """Loss, outputs and gradient of the first minibatch, before the first step."""
+
+
 class SurrogateAscent:
     """Several passes of clipped ascent, with PPO's own optimiser and learning rate."""
 
@@ -161,6 +174,9 @@ class SurrogateAscent:
         )
         self._ranks = context.ranks
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
+        # An adaptive rate has the host look at every step's divergence.
+        graphs = context.graphs and config.schedule != ADAPTIVE
+        self._passes = Graphed(self._make_passes, enabled=graphs)
         self._control = RateControl(
             self._optimizer,
             "surrogate loss",
@@ -189,16 +205,84 @@ class SurrogateAscent:
             reference: of the ratios, and the actor's present output.
             epoch: counted from zero.
         """
-        attempt = _Attempt(self, samples, reference)
-        outcome = self._control.update(attempt.run, epoch)
+        start = self._start(samples, reference)
+        last_loss = kl = torch.zeros(())
+
+        def attempt(rate: float) -> Trial:
+            nonlocal last_loss, kl
+            first, last_loss, after, kl, *arrived = self._passes(start, rate)
+            worst = torch.maximum(last_loss, after)
+            rate = float(arrived[0]) if arrived else rate
+            return Trial(first.clamp(max=0.0), worst, rate=rate)
+
+        outcome = self._control.update(attempt, epoch)
         metrics: Metrics = {
-            "actor_loss": attempt.last_loss,
+            "actor_loss": last_loss,
             "actor_learning_rate": outcome.rate,
             "actor_retries": float(outcome.retries),
             "actor_failed": float(not outcome.succeeded),
-            "kl": attempt.kl,
+            "kl": kl,
         }
         return UpdateReport(metrics, outcome.problem)
+
+    def _start(self, samples: Samples, reference: Reference) -> _Start:
+        """The window's minibatches, with what is known of them before the first step."""
+        parts = num_minibatches(len(samples.obs) * self._ranks.size, self.config.minibatch_size)
+        columns = (
+            samples.obs,
+            samples.action,
+            reference.log_prob,
+            normalized(samples.advantage, samples.obs.dtype, self._ranks),
+        )
+        minibatches = tuple(
+            Batch(obs, tuple(own))
+            for obs, *own in zip(*(c.tensor_split(parts) for c in columns), strict=True)
+        )
+        policies = zip(
+            reference.mu.tensor_split(parts), reference.log_sigma.tensor_split(parts), strict=True
+        )
+        loss, output, gradient = self._descent(minibatches[0])
+        return _Start(minibatches, tuple(policies), (loss, output, gradient.clone()))
+
+    def _make_passes(self, start: _Start, rate: float | torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Ascend from the present parameters.
+
+        Returns:
+            The mean losses of the first pass, of the last one and after it, the divergence of the
+            last policy from that of the pass before; and an adaptive rate, where it has arrived.
+        """
+        config, adaptive = self.config, self.config.schedule == ADAPTIVE
+        visited = list(start.policies)
+        passes: list[torch.Tensor] = []
+        kl = torch.zeros(())
+        for number in range(config.num_epochs):
+            losses: list[torch.Tensor] = []
+            for i, minibatch in enumerate(start.minibatches):
+                at_start = number == 0 and i == 0
+                loss, output, gradient = start.first if at_start else self._descent(minibatch)
+                self._optimizer.step_along(gradient, rate)
+                losses.append(loss)
+                policy = GaussianActor.split(output)
+                if adaptive or number == config.num_epochs - 1:
+                    kl = self._ranks.mean(kl_divergence(*policy, *visited[i]).mean())
+                visited[i] = policy
+                if adaptive:
+                    rate = self.adapted_rate(float(rate), kl.item())
+            passes.append(torch.stack(losses).mean())
+        arrived = (torch.tensor(rate, dtype=torch.float64),) if adaptive else ()
+        return passes[0], passes[-1], self._loss_now(start.minibatches), kl, *arrived
+
+    def _descent(self, minibatch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Loss, outputs and gradient, at the present parameters."""
+        return self._network.descent(minibatch, clipped_surrogate, *self.settings)
+
+    def _loss_now(self, minibatches: Sequence[Batch]) -> torch.Tensor:
+        """The loss after the last step."""
+        losses = [
+            self._network.evaluate(minibatch, clipped_surrogate, *self.settings)[0]
+            for minibatch in minibatches
+        ]
+        return torch.stack(losses).mean()
 
     def adapted_rate(self, rate: float, kl: float) -> float:
         """Lower after a divergence of over twice the target, higher after one below half."""
@@ -216,78 +300,3 @@ class SurrogateAscent:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self._control.load_state_dict(state)
-
-
-class _Attempt:
-    """One try at the ascent, from `samples` split into minibatches."""
-
-    def __init__(self, ascent: SurrogateAscent, samples: Samples, reference: Reference) -> None:
-        self._ascent = ascent
-        parts = num_minibatches(len(samples.obs) * ascent._ranks.size, ascent.config.minibatch_size)
-        columns = (
-            samples.obs,
-            samples.action,
-            reference.log_prob,
-            normalized(samples.advantage, samples.obs.dtype, ascent._ranks),
-        )
-        self._minibatches = [
-            Batch(obs, tuple(own))
-            for obs, *own in zip(*(c.tensor_split(parts) for c in columns), strict=True)
-        ]
-        self._start = list(
-            zip(
-                reference.mu.tensor_split(parts),
-                reference.log_sigma.tensor_split(parts),
-                strict=True,
-            )
-        )
-        # All attempts start alike
-        loss, output, gradient = self._descent(0)
-        self._first = (loss, output, gradient.clone())
-        self.kl = torch.zeros(())
-        self.last_loss = torch.zeros(())
-
-    def run(self, rate: float) -> Trial:
-        """Ascend from the present parameters.
-
-        Returns:
-            The mean loss of the first pass, at most zero, and the greater of the last pass's and
-            that after it; the adaptive rate.
-        """
-        ascent, config = self._ascent, self._ascent.config
-        adaptive = config.schedule == ADAPTIVE
-        visited = list(self._start)
-        passes: list[torch.Tensor] = []
-        for number in range(config.num_epochs):
-            losses: list[torch.Tensor] = []
-            for i in range(len(self._minibatches)):
-                at_start = number == 0 and i == 0
-                loss, output, gradient = self._first if at_start else self._descent(i)
-                ascent._optimizer.step_along(gradient, rate)
-                losses.append(loss)
-                policy = GaussianActor.split(output)
-                if adaptive or number == config.num_epochs - 1:
-                    self.kl = ascent._ranks.mean(kl_divergence(*policy, *visited[i]).mean())
-                visited[i] = policy
-                if adaptive:
-                    rate = ascent.adapted_rate(rate, self.kl.item())
-            passes.append(torch.stack(losses).mean())
-        self.last_loss = passes[-1]
-        first, last = passes[0].clamp(max=0.0), torch.maximum(passes[-1], self._loss_now())
-        return Trial(first, last, rate=rate)
-
-    def _descent(self, minibatch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Loss, outputs and gradient, at the present parameters."""
-        ascent = self._ascent
-        return ascent._network.descent(
-            self._minibatches[minibatch], clipped_surrogate, *ascent.settings
-        )
-
-    def _loss_now(self) -> torch.Tensor:
-        """The loss after the last step."""
-        ascent = self._ascent
-        losses = [
-            ascent._network.evaluate(batch, clipped_surrogate, *ascent.settings)[0]
-            for batch in self._minibatches
-        ]
-        return torch.stack(losses).mean()

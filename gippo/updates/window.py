@@ -179,3 +179,5 @@ class Context:
     """One more thread, for updates that can share out their work."""
     ranks: Ranks = SINGLE
     """The processes that train the actor together; a window holds this one's environments."""
+    graphs: bool = True
+    """Whether a GPU may capture what an update does again and again."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from kernels.compiled.held import HeldStepEquations
 from kernels.compiled.pieces import cut
 from kernels.compiled.step_equations import Block, StepEquations
-from kernels.compiled.tracer import Node, Op, live
+from kernels.compiled.tracer import Expression, Node, Op, live
 from kernels.vector_width import widest_lanes
 
 LANES = 16  # at most, whichever the processor
@@ -51,28 +51,42 @@ GROUP_BYTES = 256
 def statements(block: Block, suffix: str, sizes: Mapping[str, int]) -> str:
     """C++ that runs a block for every group of environments.
 
-    A group's elements of an array `q` lie together in `all_q`.
+    A group's elements of an array `q` lie together in `all_q`. A CPU computes in the order of the
+    equations: limbs side by side give it independent operations to do at once, and what does not
+    fit its registers waits in its nearest cache. A GPU's thread has no such cache, and
+    other threads to do meanwhile: it computes limb by limb.
 
     Args:
         block: the program.
         suffix: of a literal, "f" in single precision, else empty.
         sizes: elements of each array that the groups have of their own.
     """
-    nodes = live(block.values)
+    gpu = _statements(block.targets, block.limb_by_limb, suffix, sizes)
+    cpu = _statements(block.targets, block.values, suffix, sizes)
+    return _indented(["#if defined(__CUDA_ARCH__)", *gpu, "#else", *cpu, "#endif"])
+
+
+def _statements(
+    targets: Sequence[tuple[str, int]],
+    values: Sequence[Expression],
+    suffix: str,
+    sizes: Mapping[str, int],
+) -> list[str]:
+    nodes = live(values)
     tables = sorted({node.payload[0] for _, node in nodes if node.op is Op.GATHER})  # type: ignore[index]
     lines = [f"const T* {table}_values = {table}.data;" for table in tables]
     if len(nodes) > LONGEST:
-        return _indented([*lines, *_in_pieces(block, suffix, sizes, tables)])
+        return [*lines, *_in_pieces(targets, values, suffix, sizes, tables)]
     operations, names = _operations(nodes, suffix, {})
     own = [f"V* const {array} = {_own(array, size)};" for array, size in sizes.items()]
-    body = [*own, *operations, *_stored(block, names)]
-    return _indented([*lines, f"{EACH_GROUP} {{", *body, "}"])
+    body = [*own, *operations, *_stored(targets, values, names)]
+    return [*lines, f"{EACH_GROUP} {{", *body, "}"]
 
 
 def straight_line(block: Block, suffix: str) -> str:
     """C++ that runs a block once, on vectors that lie in arrays of its names."""
     operations, names = _operations(live(block.values), suffix, {})
-    return _indented([*operations, *_stored(block, names)])
+    return _indented([*operations, *_stored(block.targets, block.values, names)])
 
 
 def _own(array: str, size: int) -> str:
@@ -88,7 +102,7 @@ def _operations(
     names = dict(names)
     for index, node in nodes:
         code = _code(node, [names[operand] for operand in node.operands], suffix)
-        if node.op in (Op.CONSTANT, Op.OPAQUE):
+        if node.op is Op.CONSTANT:
             names[index] = code
         else:
             names[index] = f"v{index}"
@@ -96,21 +110,27 @@ def _operations(
     return lines, names
 
 
-def _stored(block: Block, names: dict[int, str]) -> list[str]:
+def _stored(
+    targets: Sequence[tuple[str, int]], values: Sequence[Expression], names: dict[int, str]
+) -> list[str]:
     return [
         f"{array}[{element}] = {names[value.index]};"
-        for (array, element), value in zip(block.targets, block.values, strict=True)
+        for (array, element), value in zip(targets, values, strict=True)
     ]
 
 
 def _in_pieces(
-    block: Block, suffix: str, sizes: Mapping[str, int], tables: Sequence[str]
+    targets: Sequence[tuple[str, int]],
+    values: Sequence[Expression],
+    suffix: str,
+    sizes: Mapping[str, int],
+    tables: Sequence[str],
 ) -> list[str]:
     """The same as functions of a local struct, each called for all groups before the next.
 
     So a piece's code, which the processor fetches from afar, serves as often as there are groups.
     """
-    pieces, slots = cut(block.values, PIECE)
+    pieces, slots = cut(values, PIECE)
     own = {**sizes, "between": max(slots, 1)}
     parameters = [f"V* {array}" for array in [*own, "dt"]]
     parameters += [f"const T* {table}_values" for table in tables]
@@ -122,7 +142,7 @@ def _in_pieces(
         body, names = _operations(piece.nodes, suffix, known)
         body += [f"between[{slot}] = {names[index]};" for index, slot in piece.stores]
         if number == len(pieces) - 1:
-            body += _stored(block, names)
+            body += _stored(targets, values, names)
         lines += [f"static PIECE void piece{number}({', '.join(parameters)}) {{", FUSED, *body, "}"]
     lines += ["};", f"V all_between[GROUPS * {own['between']}];"]
     for number in range(len(pieces)):
@@ -142,8 +162,6 @@ def _code(node: Node, operands: list[str], suffix: str) -> str:
     if op is Op.INPUT:
         array, element = node.payload
         return f"{array}[{element}]"
-    if op is Op.OPAQUE:
-        return operands[0]
     if op is Op.GATHER:
         array, offset = node.payload
         return f"Elementary::gathered({array}_values, {operands[0]}, {offset})"
@@ -233,6 +251,9 @@ def _prelude(scalar: str, lanes: int | None, groups: str) -> str:
             return p[(int)index + offset];
         }}
     }};
+    // as if the numbers were others: what was computed of them is computed again, not kept
+    #define ANEW(values, count) \\
+        for (int k = 0; k < count; ++k) asm volatile("" : "+{f or "d"}"((values)[k]))
     auto load = [](const T* p) -> V {{ return *p; }};
     auto store = [](T* p, V x) {{ *p = x; }};
 #else
@@ -242,6 +263,7 @@ def _prelude(scalar: str, lanes: int | None, groups: str) -> str:
     typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
     enum {{ GROUPS = {groups} }};
     #define PIECE __attribute__((noinline))
+    #define ANEW(values, count)
     struct Elementary {{
         static V root(V x) {{ return __builtin_elementwise_sqrt(x); }}
         // sine of x + quarters pi/2; a number that is not finite gives NaN
@@ -414,12 +436,14 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     """The step's adjoint; arguments as for `forward_source`."""
     nq, nv = equations.nq, equations.nv
     suffix = "f" if scalar == "float" else ""
-    blocks = [equations.leave_reverse, equations.substep_reverse, equations.enter_reverse]
+    substep = [equations.substep_solve_reverse, equations.substep_reverse]
+    blocks = [equations.leave_reverse, *substep, equations.enter_reverse]
     count = equations.num_parameters
     varied = {"p": count} if count else {}
     adjoint = {"adj_p": count} if count else {}
     coordinates = {"q": nq, "adj_q": nq, **varied, **adjoint}
     sizes = {**coordinates, "qd": nv, "f": nv, "qdd": nv, "adj_qd": nv, "adj_f": nv}
+    sizes["multipliers"] = nv
     zeros, added = _adjoint_of_varied(count)
     held, renewed, entered = {}, "", ""
     if isinstance(equations, HeldStepEquations):
@@ -439,7 +463,7 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
     return f"""{_prelude(scalar, lanes, groups)}
     V {_declared({"q": nq, "qd": nv, "f": nv, "qdd": nv, **varied, **held})}, dt[1] = {{V(length)}};
     V all_adj_q[GROUPS * {nq}] = {{}}, all_adj_qd[GROUPS * {nv}] = {{}};
-    V all_adj_f[GROUPS * {nv}] = {{}};{zeros}
+    V all_adj_f[GROUPS * {nv}] = {{}}, all_multipliers[GROUPS * {nv}];{zeros}
     // an array's gradient is what the launch names, else its own; without either it is zero
     auto gradient = [](const auto& array, const auto& adjoint) -> T* {{
         return adjoint.data ? adjoint.data : array.grad;
@@ -458,7 +482,14 @@ def reverse_source(equations: StepEquations, scalar: str, lanes: int | None) -> 
         recall(first, all_q, {nq});
         recall(first + {nq}, all_qd, {nv});
         recall(first + {nq + nv}, all_qdd, {nv});
-{statements(equations.substep_reverse, suffix, sizes)}{entered}
+        {{
+{statements(equations.substep_solve_reverse, suffix, sizes)}
+        }}
+        ANEW(all_q, {nq});
+        ANEW(all_qd, {nv});
+        {{
+{statements(equations.substep_reverse, suffix, sizes)}
+        }}{entered}
     }}
     gather(all_q, joint_q.data, {nq});
     {{

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kernels.compiled.algebra import Vector, add, cross, dot, subtract
-from kernels.compiled.dynamics import Posture
+from kernels.compiled.dynamics import Posture, split
 from kernels.compiled.mechanism import NQ, NV, Mechanism
 from kernels.compiled.step_equations import (
     Block,
@@ -31,7 +31,7 @@ from kernels.compiled.step_equations import (
     integrated,
     through,
 )
-from kernels.compiled.tracer import Expression, Trace, gradient, opaque, reciprocal
+from kernels.compiled.tracer import Expression, Trace, gradient, reciprocal
 
 Pair = tuple[int, int]
 
@@ -64,10 +64,15 @@ class HeldStepEquations(StepEquations):
         held = [*self._factor.kept(factor), *places]
         kept = [*self._entries.kept(entries), *places]
         self.num_held, self.num_adj_held = len(held), len(kept)
-        self.hold = block(held=held)
+        rank = self._ranks["qd"]
+        of_places = [rank[start] for start in self._speeds for _ in range(3)]
+        self._ranks["held"] = [rank[row] for row, _ in self._factor.keys] + of_places
+        self._ranks["adj_held"] = [rank[row] for row, _ in self._entries.keys] + of_places
+        self.hold = block(self._ranks, held=held)
         adjoint = trace.inputs("adj_held", len(kept))
         found = gradient(kept, adjoint, q + p) if kept else [trace.constant(0.0)] * len(q + p)
         self.hold_reverse = block(
+            self._ranks,
             adj_q=add(trace.inputs("adj_q", self.nq), found[: self.nq]),
             adj_p=add(trace.inputs("adj_p", len(p)), found[self.nq :]),
             adj_held=[trace.constant(0.0)] * len(kept),
@@ -89,13 +94,13 @@ class HeldStepEquations(StepEquations):
         next_q, next_qd = integrated(
             mechanism, q, qd, self._carried(a, qd, arms), trace.input("dt", 0)
         )
-        return block(q=next_q, qd=next_qd, qdd=a)
+        return block(self._ranks, q=next_q, qd=next_qd, qdd=a)
 
-    def _substep_reverse(self, mechanism: Mechanism) -> Block:
+    def _substep_solve_reverse(self, mechanism: Mechanism) -> Block:
         trace = Trace()
-        mechanism, p = self._varied(mechanism, trace)
+        mechanism, _ = self._varied(mechanism, trace)
         q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
-        f, a = trace.inputs("f", self.nv), trace.inputs("qdd", self.nv)
+        a = trace.inputs("qdd", self.nv)
         factor, places = self._recalled(trace)
         arms = self._arms(q, places)
         adjoints = trace.inputs("adj_q", self.nq) + trace.inputs("adj_qd", self.nv)
@@ -103,27 +108,43 @@ class HeldStepEquations(StepEquations):
             mechanism, q, qd, self._carried(a, qd, arms), trace.input("dt", 0)
         )
         found = gradient(next_q + next_qd, adjoints, q + qd + places + a)
-        direct, acceleration = found[: -self.nv], found[-self.nv :]
-        multipliers = [opaque(m) for m in _solved(factor, acceleration)]  # lambda
+        adj_q, adj_qd, of_places, adj_a = split(found, [self.nq, self.nv, len(places), self.nv])
+        unchanged = [trace.constant(0.0)] * len(self._entries.keys)
+        return block(
+            self._ranks,
+            adj_q=adj_q,
+            adj_qd=adj_qd,
+            adj_held=add(trace.inputs("adj_held", self.num_adj_held), unchanged + of_places),
+            multipliers=_solved(factor, adj_a),
+        )
+
+    def _substep_reverse(self, mechanism: Mechanism) -> Block:
+        trace = Trace()
+        mechanism, p = self._varied(mechanism, trace)
+        q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
+        f, a = trace.inputs("f", self.nv), trace.inputs("qdd", self.nv)
+        multipliers = trace.inputs("multipliers", self.nv)
+        _, places = self._recalled(trace)
         virtual, applied = list(multipliers), trace.constant(0.0)
-        for first, arm in zip(self._speeds, arms, strict=True):
+        for first, arm in zip(self._speeds, self._arms(q, places), strict=True):
             carried = cross(multipliers[first + 3 : first + 6], arm)
             virtual[first : first + 3] = add(multipliers[first : first + 3], carried)
             applied = applied + dot(carried, f[first : first + 3])
         power = Posture(mechanism, q, qd).virtual_power(None, virtual, f) - applied
-        found = gradient([power], [-1.0], q + qd + places + f + p, held=multipliers)
-        state = add(direct, found[: len(direct)])
-        adj_f = found[len(direct) : len(direct) + self.nv]
+        found = gradient([power], [-1.0], q + qd + places + f + p)
+        sizes = [self.nq, self.nv, len(places), self.nv, len(p)]
+        of_q, of_qd, of_places, of_f, of_p = split(found, sizes)
         entries = {
             (i, j): -multipliers[i] * a[j] - (multipliers[j] * a[i] if i != j else 0.0)
             for i, j in self._entries.keys
         }
-        held = [*self._entries.kept(entries), *state[self.nq + self.nv :]]
+        held = [*self._entries.kept(entries), *of_places]
         return block(
-            adj_q=state[: self.nq],
-            adj_qd=state[self.nq : self.nq + self.nv],
-            adj_f=add(trace.inputs("adj_f", self.nv), through(mechanism, adj_f, virtual)),
-            adj_p=add(trace.inputs("adj_p", len(p)), found[len(direct) + self.nv :]),
+            self._ranks,
+            adj_q=add(trace.inputs("adj_q", self.nq), of_q),
+            adj_qd=add(trace.inputs("adj_qd", self.nv), of_qd),
+            adj_f=add(trace.inputs("adj_f", self.nv), through(mechanism, of_f, virtual)),
+            adj_p=add(trace.inputs("adj_p", len(p)), of_p),
             adj_held=add(trace.inputs("adj_held", len(held)), held),
         )
 

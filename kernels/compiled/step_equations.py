@@ -3,12 +3,13 @@
 The reverse of a substep needs neither the derivative of the mass matrix's factor nor of the solve:
 from ID(q, qd, qdd) = tau the implicit function theorem gives, for an adjoint g of qdd,
 lambda = M^-1 g, the adjoints lambda of tau and -d/d(q, qd) [lambda . (ID(q, qd, qdd) - tau(q, qd))]
-of the state; of an applied force that a servo bounds, the same derivative.
+of the state; of an applied force that a servo bounds, the same derivative. The two are blocks of
+their own, so that nothing of the solve waits while the derivative is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kernels.compiled.algebra import (
@@ -23,7 +24,7 @@ from kernels.compiled.algebra import (
 )
 from kernels.compiled.dynamics import Posture, split
 from kernels.compiled.mechanism import NQ, NV, Mechanism
-from kernels.compiled.tracer import Expression, Trace, gradient, opaque
+from kernels.compiled.tracer import Expression, Trace, gradient, rearranged
 
 
 def entered(mechanism: Mechanism, q: Vector) -> Vector:
@@ -79,13 +80,20 @@ class Block:
     Attributes:
         targets: (array, element) of each value.
         values: what is stored there; inputs are elements of arrays too.
+        ranks: of each array's elements, for `limb_by_limb`.
     """
 
     targets: tuple[tuple[str, int], ...]
     values: tuple[Expression, ...]
+    ranks: Mapping[str, Sequence[int]]
+
+    @property
+    def limb_by_limb(self) -> list[Expression]:
+        """The values, computed with as few numbers as can be waiting for use."""
+        return rearranged(self.values, lambda array, element: self.ranks[array][element])
 
 
-def block(**arrays: Vector) -> Block:
+def block(ranks: Mapping[str, Sequence[int]], **arrays: Vector) -> Block:
     """What is stored to each array; elements that keep their value are left out."""
     stores = [
         ((array, i), value)
@@ -93,7 +101,28 @@ def block(**arrays: Vector) -> Block:
         for i, value in enumerate(values)
         if value.node.payload != (array, i)
     ]
-    return Block(tuple(target for target, _ in stores), tuple(value for _, value in stores))
+    targets, values = tuple(target for target, _ in stores), tuple(value for _, value in stores)
+    return Block(targets, values, ranks)
+
+
+def _ranks(mechanism: Mechanism, num_parameters: int) -> dict[str, list[int]]:
+    """The place of each array's elements in a walk along limb after limb, the last limb first.
+
+    Sums over a link's limbs are taken from the last on, forward in `Posture.factor` and reverse.
+    """
+    order: list[int] = []
+    pending = [i for i, link in enumerate(mechanism.links) if link.parent < 0]
+    while pending:
+        order.append(pending.pop())
+        pending += [i for i, link in enumerate(mechanism.links) if link.parent == order[-1]]
+    place = {link: rank for rank, link in enumerate(order)}
+    q, v = (
+        [place[i] for i, link in enumerate(mechanism.links) for _ in range(width[link.kind])]
+        for width in (NQ, NV)
+    )
+    velocities = dict.fromkeys(("qd", "f", "qdd", "multipliers", "adj_qd", "adj_f"), v)
+    shared = {"dt": [0], **dict.fromkeys(("p", "adj_p"), [0] * num_parameters)}
+    return {"q": q, "adj_q": q, **velocities, **shared}
 
 
 def through(mechanism: Mechanism, served: Vector, free: Vector) -> Vector:
@@ -119,10 +148,11 @@ class StepEquations:
     """The blocks of a control step of one mechanism, forward and reverse.
 
     Arrays: q, qd state; f applied joint forces; qdd accelerations; dt[0] the substep [s]; p what
-    varies; adj_q, adj_qd, adj_f, adj_p adjoints. `enter` and `leave` change q from the coordinates
-    outside to those of the substeps and back; `substep` turns q, qd into those after it and stores
-    qdd. The reverse blocks turn the adjoints after into those before, given q, qd (and qdd) from
-    before; `adj_f` and `adj_p` accumulate.
+    varies; adj_q, adj_qd, adj_f, adj_p adjoints; multipliers the lambda above. `enter` and `leave`
+    change q from the coordinates outside to those of the substeps and back; `substep` turns q, qd
+    into those after it and stores qdd. The reverse blocks turn the adjoints after into those
+    before, given q, qd (and qdd) from before; `adj_f` and `adj_p` accumulate. A substep has two:
+    `substep_solve_reverse` leaves multipliers to `substep_reverse`.
     """
 
     every: int = 1
@@ -133,9 +163,11 @@ class StepEquations:
         self.nq, self.nv = mechanism.nq, mechanism.nv
         self.num_parameters = 0 if variation is None else variation.count
         self._variation = variation
+        self._ranks = _ranks(mechanism, self.num_parameters)
         self.enter, self.enter_reverse = self._change(mechanism, entered)
         self.leave, self.leave_reverse = self._change(mechanism, left)
         self.substep = self._substep(mechanism)
+        self.substep_solve_reverse = self._substep_solve_reverse(mechanism)
         self.substep_reverse = self._substep_reverse(mechanism)
 
     def _varied(self, mechanism: Mechanism, trace: Trace) -> tuple[Mechanism, Vector]:
@@ -154,7 +186,8 @@ class StepEquations:
         outside = function(mechanism, q)
         found = gradient(outside, adjoint, q + p)
         adj_p = add(trace.inputs("adj_p", len(p)), found[self.nq :])
-        return block(q=outside), block(adj_q=found[: self.nq], adj_p=adj_p)
+        forward = block(self._ranks, q=outside)
+        return forward, block(self._ranks, adj_q=found[: self.nq], adj_p=adj_p)
 
     def _substep(self, mechanism: Mechanism) -> Block:
         trace = Trace()
@@ -163,25 +196,36 @@ class StepEquations:
         posture = Posture(mechanism, q, qd)
         qdd = posture.solve(posture.factor(), posture.net_forces(trace.inputs("f", self.nv)))
         next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
-        return block(q=next_q, qd=next_qd, qdd=qdd)
+        return block(self._ranks, q=next_q, qd=next_qd, qdd=qdd)
 
-    def _substep_reverse(self, mechanism: Mechanism) -> Block:
+    def _substep_solve_reverse(self, mechanism: Mechanism) -> Block:
+        """The reverse of the integration and of the solve."""
         trace = Trace()
-        mechanism, p = self._varied(mechanism, trace)
+        mechanism, _ = self._varied(mechanism, trace)
         q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
         qdd = trace.inputs("qdd", self.nv)
         adjoints = trace.inputs("adj_q", self.nq) + trace.inputs("adj_qd", self.nv)
         next_q, next_qd = integrated(mechanism, q, qd, qdd, trace.input("dt", 0))
         found = gradient(next_q + next_qd, adjoints, q + qd + qdd)
-        state, acceleration = found[: self.nq + self.nv], found[self.nq + self.nv :]
+        adj_q, adj_qd, adj_qdd = split(found, [self.nq, self.nv, self.nv])
         posture = Posture(mechanism, q, qd)
-        multipliers = [opaque(m) for m in posture.solve(posture.factor(), acceleration)]  # lambda
-        f = trace.inputs("f", self.nv)
-        power = posture.virtual_power(qdd, multipliers, f)
-        found = gradient([power], [-1.0], q + qd + f + p, held=multipliers)
-        found, varied = found[: self.nq + 2 * self.nv], found[self.nq + 2 * self.nv :]
-        state = add(state, found[: self.nq + self.nv])
-        applied = through(mechanism, found[self.nq + self.nv :], multipliers)
-        adj_f = add(trace.inputs("adj_f", self.nv), applied)
-        adj_p = add(trace.inputs("adj_p", len(p)), varied)
-        return block(adj_q=state[: self.nq], adj_qd=state[self.nq :], adj_f=adj_f, adj_p=adj_p)
+        multipliers = posture.solve(posture.factor(), adj_qdd)
+        return block(self._ranks, adj_q=adj_q, adj_qd=adj_qd, multipliers=multipliers)
+
+    def _substep_reverse(self, mechanism: Mechanism) -> Block:
+        """The derivative of the power of what the multipliers do."""
+        trace = Trace()
+        mechanism, p = self._varied(mechanism, trace)
+        q, qd = trace.inputs("q", self.nq), trace.inputs("qd", self.nv)
+        qdd, f = trace.inputs("qdd", self.nv), trace.inputs("f", self.nv)
+        multipliers = trace.inputs("multipliers", self.nv)
+        power = Posture(mechanism, q, qd).virtual_power(qdd, multipliers, f)
+        found = gradient([power], [-1.0], q + qd + f + p)
+        of_q, of_qd, of_f, of_p = split(found, [self.nq, self.nv, self.nv, len(p)])
+        return block(
+            self._ranks,
+            adj_q=add(trace.inputs("adj_q", self.nq), of_q),
+            adj_qd=add(trace.inputs("adj_qd", self.nv), of_qd),
+            adj_f=add(trace.inputs("adj_f", self.nv), through(mechanism, of_f, multipliers)),
+            adj_p=add(trace.inputs("adj_p", len(p)), of_p),
+        )

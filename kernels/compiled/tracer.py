@@ -36,7 +36,6 @@ class Op(Enum):
     TANH = "tanh"
     LOG = "log"
     POWER = "power"
-    OPAQUE = "opaque"
     FLOOR = "floor"
     GATHER = "gather"
     MINIMUM = "minimum"
@@ -80,7 +79,6 @@ RULES: dict[Op, Rule] = {
             lambda g, y, a, b: g * y * log(select(0.0 < a, a, 1.0)),
         ),
     ),
-    Op.OPAQUE: Rule(lambda a: a, (lambda g, y, a: g,)),
     # steps and jumps have no derivative
     Op.FLOOR: Rule(np.floor, (None,)),
     Op.GATHER: Rule(lambda i, values: np.asarray(values)[np.asarray(i).astype(int)], (None,)),
@@ -339,16 +337,6 @@ def power(a: Expression, b: Expression | float) -> Expression:
     return a.trace.operation(Op.POWER, a, a._lift(b))
 
 
-def opaque(a: Expression) -> Expression:
-    """The same value as a node that no simplification looks through.
-
-    What is to be held while the rest is differentiated has to be one: c * (d * x) would become
-    (c * d) * x, of which nothing is held. (A difference needs none: `gradient` knows its negative.)
-    """
-    scaled = _is(a, Op.MULTIPLY) and any(a.operand(i).number is not None for i in (0, 1))
-    return a.trace.operation(Op.OPAQUE, a) if scaled or _is(a, Op.NEGATE) else a
-
-
 def floor(a: Expression) -> Expression:
     """The greatest whole number not above; it has no gradient."""
     return _unary(Op.FLOOR, math.floor, a)
@@ -393,7 +381,6 @@ def gradient(
     outputs: Sequence[Expression],
     seeds: Sequence[Expression | float],
     inputs: Sequence[Expression],
-    held: Iterable[Expression] = (),
 ) -> list[Expression]:
     """The adjoints of `inputs`: sum over outputs of seed * d output / d input (reverse mode).
 
@@ -401,11 +388,11 @@ def gradient(
         outputs: what is differentiated, all of one trace, at least one.
         seeds: the adjoint of each output.
         inputs: nodes, inner ones too, taken as independent.
-        held: nodes taken as constants, with all they were computed from; see `opaque`.
     """
     trace = outputs[0].trace
     count = 1 + max(output.index for output in outputs)
-    varies = _varying(trace, count, {i.index for i in inputs}, _with_negatives(trace, held))
+    independent = {i.index for i in inputs}
+    varies = _varying(trace, count, independent)
     adjoints: list[Expression | None] = [None] * count
 
     def accumulate(index: int, adjoint: Expression) -> None:
@@ -415,7 +402,6 @@ def gradient(
     for output, seed in zip(outputs, seeds, strict=True):
         if varies[output.index]:
             accumulate(output.index, output._lift(seed))
-    independent = {i.index for i in inputs}
     for index in range(count - 1, -1, -1):
         adjoint = adjoints[index]
         if adjoint is None or index in independent:
@@ -430,25 +416,13 @@ def gradient(
     return [trace.constant(0.0) if adjoint is None else adjoint for adjoint in found]
 
 
-def _with_negatives(trace: Trace, held: Iterable[Expression]) -> set[int]:
-    """The held nodes, and the b - a that each negated a - b among them has become."""
-    found: set[int] = set()
-    for expression in held:
-        found.add(expression.index)
-        op, operands, _ = expression.node
-        if op is Op.SUBTRACT:
-            mirrored = trace._index.get(Node(op, operands[::-1]))
-            found |= set() if mirrored is None else {mirrored}
-    return found
-
-
-def _varying(trace: Trace, count: int, inputs: set[int], held: set[int]) -> list[bool]:
-    """Which of the first `count` nodes depend on `inputs` other than through `held`."""
+def _varying(trace: Trace, count: int, inputs: set[int]) -> list[bool]:
+    """Which of the first `count` nodes depend on `inputs`."""
     varies = [False] * count
     for index, node in enumerate(trace.nodes[:count]):
         if index in inputs:
             varies[index] = True
-        elif index not in held and node.op is not Op.LESS:
+        elif node.op is not Op.LESS:
             varies[index] = any(varies[operand] for operand in node.operands)
     return varies
 
@@ -467,6 +441,32 @@ def live(outputs: Iterable[Expression]) -> list[tuple[int, Node]]:
             found.add(index)
             pending.extend(nodes[index].operands)
     return [(index, nodes[index]) for index in sorted(found)]
+
+
+def rearranged(outputs: Sequence[Expression], rank: Callable[[str, int], int]) -> list[Expression]:
+    """The outputs in a trace of their own, which computes the same in another order.
+
+    A node goes with the greatest rank of the inputs it depends on, so that what belongs to one
+    rank is computed, and most of it used up, before the next begins: fewer numbers wait for use at
+    any time, and a compiler keeps more of them in registers.
+
+    Args:
+        outputs: all of one trace.
+        rank: of an input, given its array and element.
+    """
+    ranks: dict[int, int] = {}
+    nodes = live(outputs)
+    for index, node in nodes:
+        if node.op is Op.INPUT:
+            ranks[index] = rank(*node.payload)  # type: ignore[misc]
+        else:
+            ranks[index] = max((ranks[operand] for operand in node.operands), default=0)
+    trace = Trace()
+    moved: dict[int, Expression] = {}
+    for index, node in sorted(nodes, key=lambda item: (ranks[item[0]], item[0])):
+        operands = tuple(moved[operand].index for operand in node.operands)
+        moved[index] = trace._node(node._replace(operands=operands))
+    return [moved[output.index] for output in outputs]
 
 
 def evaluate(

@@ -101,7 +101,7 @@ class Equations:
 
 
 def _stored(values: list[Expression]) -> Block:
-    return Block(tuple(("o", i) for i in range(len(values))), tuple(values))
+    return Block(tuple(("o", i) for i in range(len(values))), tuple(values), ranks={})
 
 
 def _vectors(scalar: str) -> str:

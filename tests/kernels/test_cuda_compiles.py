@@ -127,6 +127,8 @@ USES = [
     (environment("hopper"), 100),
     (environment("pace_car", num_lanes=2, num_vehicles=3), 80),
     (environment("pace_car", num_lanes=2, num_vehicles=3), 100),
+    (environment("ring"), 90),
+    (environment("merge"), 90),
     (traffic_road, 90),
     (traffic_network, 80),
     (traffic_network, 100),

@@ -30,7 +30,7 @@ class Call(torch.autograd.Function):
         slot.begin(tensors)
         _copy_in(slot, tensors)
         slot.forward()
-        outputs = tuple([output.clone() for output in slot.outputs])
+        outputs = _copies(slot.outputs)
         _tell_autograd(ctx, tensors, outputs)
         return outputs
 
@@ -41,7 +41,6 @@ class Call(torch.autograd.Function):
         slot, tensors = ctx.slot, ctx.saved_tensors
         slot.begin((*tensors, *seeds))
         _copy_in(slot, tensors)
-        torch._foreach_zero_(slot.inner_gradients)
         _seed(slot, seeds)
         slot.backward()
         return (None, *_gradients(slot, ctx.needs_input_grad[1:]))
@@ -57,8 +56,31 @@ def lend(free: list[Slot], make: Callable[[], Slot]) -> Iterator[Slot]:
 
 
 def _copy_in(slot: Slot, tensors: Sequence[torch.Tensor]) -> None:
-    for array, tensor in zip(slot.inputs, tensors, strict=True):
+    _copy(slot.inputs, tensors)
+
+
+def _copy(to: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> None:
+    """Copy each; on a GPU by one kernel for all, where each would have its own."""
+    if to and _on_gpu(to[0]):
+        torch._foreach_copy_(list(to), list(tensors))
+        return
+    for array, tensor in zip(to, tensors, strict=True):
         array.copy_(tensor)
+
+
+def _copies(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """A copy of each; on a GPU by one kernel for all of a type."""
+    if not tensors or not _on_gpu(tensors[0]):
+        return tuple([tensor.clone() for tensor in tensors])
+    copies = tuple([torch.empty_like(tensor) for tensor in tensors])
+    for dtype in {tensor.dtype for tensor in tensors}:
+        pairs = [(a, b) for a, b in zip(copies, tensors, strict=True) if b.dtype == dtype]
+        _copy(*zip(*pairs, strict=True))
+    return copies
+
+
+def _on_gpu(tensor: torch.Tensor) -> bool:
+    return tensor.is_cuda
 
 
 def _tell_autograd(
@@ -72,17 +94,20 @@ def _tell_autograd(
 
 def _seed(slot: Slot, seeds: Sequence[torch.Tensor | None]) -> None:
     """Let the adjoints start from the outputs' gradients; those that torch leaves out are zero."""
+    zeroed, seeded, given = list(slot.inner_gradients), [], []
     for gradient, seed in zip(slot.output_gradients, seeds, strict=True):
         if gradient is None:
             continue
         if seed is None:
-            gradient.zero_()
+            zeroed.append(gradient)
         else:
-            gradient.copy_(seed)
+            seeded.append(gradient)
+            given.append(seed)
+    torch._foreach_zero_(zeroed)
+    _copy(seeded, given)
 
 
 def _gradients(slot: Slot, wanted: Sequence[bool]) -> list[torch.Tensor | None]:
-    return [
-        gradient.clone() if gradient is not None and want else None
-        for gradient, want in zip(slot.input_gradients, wanted, strict=True)
-    ]
+    gradients = [g if want else None for g, want in zip(slot.input_gradients, wanted, strict=True)]
+    copies = iter(_copies([gradient for gradient in gradients if gradient is not None]))
+    return [None if gradient is None else next(copies) for gradient in gradients]

@@ -9,7 +9,6 @@ from gippo.updates.surrogate import (
     PPOConfig,
     Reference,
     SurrogateAscent,
-    _Attempt,
     clipped_surrogate,
     hybrid_log_prob,
     num_minibatches,
@@ -163,14 +162,17 @@ def test_leaving_all_samples_behind_is_no_improvement():
     config = PPOConfig(learning_rate=3.0, num_epochs=5, retry=RetryConfig(retries=0))
     ascent = SurrogateAscent(context, config)
     attempts = []
-    run = _Attempt.run
+    update = ascent._control.update
 
-    def spy(attempt, rate):
-        attempts.append(run(attempt, rate))
-        return attempts[-1]
+    def spied(attempt, epoch):
+        def noted(rate):
+            attempts.append(attempt(rate))
+            return attempts[-1]
+
+        return update(noted, epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Attempt, "run", spy)
+        patch.setattr(ascent._control, "update", spied)
         report = ascent.update(samples, worse, 0)
     first, last = attempts[0][:2]
     assert first.item() == 0.0

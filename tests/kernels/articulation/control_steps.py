@@ -61,7 +61,8 @@ def random_inputs(description, num_envs, seed, spread=0.3, force=5.0):
 def by_numpy(description, inputs, seeds, substeps, varied=(), every=1):
     """What `values_and_gradients` gives, from the traced blocks run on numpy arrays."""
     equations = _equations(description, columns_of(description, varied), every)
-    columns = {"dt": [CONTROL_STEP / substeps], "qdd": [0.0] * equations.nv}
+    columns = {"dt": [CONTROL_STEP / substeps]}
+    columns |= {name: [0.0] * equations.nv for name in ("qdd", "multipliers")}
     names = ["q", "qd", "f"] + ["p"] * (len(inputs) > 3)
     if isinstance(description.ground, HeightField):
         columns["ground"] = description.ground.table[0].reshape(-1)
@@ -89,6 +90,7 @@ def by_numpy(description, inputs, seeds, substeps, varied=(), every=1):
     outputs = [columns["q"], columns["qd"]]
     for step, state in reversed(list(enumerate(trail))):
         columns.update(state)
+        _run(equations.substep_solve_reverse, columns)
         _run(equations.substep_reverse, columns)
         if every > 1 and step % every == 0:
             _run(equations.hold_reverse, columns)

@@ -43,10 +43,10 @@ def test_pieces_compute_what_the_whole_does(size):
     equations = StepEquations(mechanism_of(hopping_pendulum()))
     rng = np.random.default_rng(0)
     arrays = {"q": equations.nq, "dt": 1}
-    arrays |= dict.fromkeys(["qd", "f", "qdd", "adj_qd", "adj_f"], equations.nv)
+    arrays |= dict.fromkeys(["qd", "f", "qdd", "adj_qd", "adj_f", "multipliers"], equations.nv)
     inputs = {name: rng.normal(size=n) for name, n in {**arrays, "adj_q": equations.nq}.items()}
     inputs["q"][2] = 0.1  # in the ground
-    for block in (equations.substep, equations.substep_reverse):
+    for block in (equations.substep, equations.substep_solve_reverse, equations.substep_reverse):
         pieces, num_slots = cut(block.values, size)
         assert max(len(piece.nodes) for piece in pieces[:-1]) >= min(size, 2)
         found = run(pieces, num_slots, inputs, block.values)

@@ -15,7 +15,7 @@ from kernels.compiled.tracer import (
     live,
     maximum,
     minimum,
-    opaque,
+    rearranged,
     reciprocal,
     select,
     sin,
@@ -183,7 +183,7 @@ def test_only_the_selected_branch_has_a_gradient():
     np.testing.assert_allclose(found, [[0.0, 0.75], [0.0, 2.0]])
 
 
-def test_inner_nodes_can_be_inputs_or_held():
+def test_inner_nodes_can_be_inputs():
     trace = Trace()
     x = trace.input("x", 0)
     square = x * x
@@ -191,19 +191,31 @@ def test_inner_nodes_can_be_inputs_or_held():
     by_square, by_x = gradient([output], [1.0], [square, x])
     assert by_square.index == x.index
     assert by_x.index == square.index  # the square counts as independent
-    (held,) = gradient([output], [1.0], [x], held=[square])
-    assert held.index == square.index
     (whole,) = gradient([output], [1.0], [x])
     assert evaluate([whole], {"x": [2.0]})[0] == 12.0
 
 
-@pytest.mark.parametrize("held", [lambda x: 0.5 * x, lambda x: -x, lambda x: x * x - x])
-def test_what_is_held_is_not_simplified_away(held):
+@given(steps, points, st.lists(st.integers(0, 2), min_size=NUM_INPUTS, max_size=NUM_INPUTS))
+def test_a_rearranged_program_computes_the_same(program, point, ranks):
     trace = Trace()
-    x = trace.input("x", 0)
-    part = opaque(held(x))
-    found = gradient([(-part) * x, (2.0 * part) * x], [1.0, 1.0], [x], held=[part])
-    assert evaluate(found, {"x": [3.0]})[0] == held(3.0)
+    inputs = trace.inputs("x", NUM_INPUTS)
+    output = run(program, inputs, 0)
+    gradients = gradient([output], [1.0], inputs)
+    values = [output, *gradients]
+    moved = rearranged(values, lambda _, element: ranks[element])
+    expected = evaluate(values, {"x": point})
+    assert len(live(moved)) == len(live(values))
+    for found, one in zip(evaluate(moved, {"x": point}), expected, strict=True):
+        np.testing.assert_array_equal(found, one)
+
+
+def test_what_belongs_to_one_rank_is_done_before_the_next_begins():
+    trace = Trace()
+    x, y = trace.inputs("x", 2)
+    first, second = x + 1.0, y + 1.0
+    (total,) = rearranged([sin(first) + sin(second)], lambda _, element: element)
+    inner = [node.op for _, node in live([total]) if node.operands]
+    assert inner == [Op.ADD, Op.SIN, Op.ADD, Op.SIN, Op.ADD]
 
 
 def test_seeds_weigh_several_outputs_and_strangers_have_no_gradient():
