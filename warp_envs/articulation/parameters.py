@@ -217,7 +217,9 @@ def _matched(known: Mapping[str, Parameter], name: Any, key: str) -> list[Parame
     found = [item for item in known.values() if fnmatchcase(item.name, str(name))]
     if not found:
         groups = [group for group in known if "." not in group]
-        accepted = f"any of {groups}, or of one body or joint, as 'NAME.mass' or '*.damping',"
+        accepted = f"any of {groups}"
+        if len(groups) < len(known):
+            accepted += ", or of one body or joint, as 'NAME.mass' or '*.damping',"
         raise ArgumentError(key, repr(name), accepted, near_matches(str(name), known))
     return found
 

@@ -179,8 +179,12 @@ class TrafficSim:
 
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
-        """The vehicles' and drivers' numbers by name, each (num_envs, num_vehicles)."""
-        return dict(self._parameters)
+        """The vehicles' and drivers' numbers by name, each (num_envs, num_vehicles).
+
+        Those that require a gradient are read anew each step; of the others these are copies.
+        """
+        found = self._parameters.items()
+        return {name: value if value.requires_grad else value.clone() for name, value in found}
 
     @property
     def leader(self) -> torch.Tensor:
@@ -430,6 +434,8 @@ class TrafficSim:
                 name, f"{value.dtype} on {value.device}", f"{self.dtype} on {self.device}"
             )
         check_number_of(number, value)
+        if not value.requires_grad:
+            value = value.clone()  # what is written into it later drives nobody
         try:
             return value.expand(self.shape)
         except RuntimeError as error:

@@ -75,8 +75,9 @@ def test_rates_of_function_optimisation(env, lr, rp, ppo):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("env", choices("env"))
-def test_every_environment_file_fits_every_method(env):
-    needed = ["env.asset=robot.usda"] if env in ("robot", "go1") else []
+def test_every_environment_file_fits_every_method(env, tmp_path):
+    (tmp_path / "robot.usda").write_text("#usda 1.0\n")
+    needed = [f"env.asset={tmp_path / 'robot.usda'}"] if env in ("robot", "go1") else []
     for algo in choices("algo"):
         config = train(f"env={env}", f"algo={algo}", *needed)
         assert type(config.method_config) is method_class(algo).config_class

@@ -414,3 +414,16 @@ def test_the_benchmark_measures():
     figure = next(measure_traffic(seconds=0.02))
     assert (figure.num_roads, figure.num_vehicles) == (4096, 11)
     assert figure.updates_per_second > 1e6  # it should be 20 times that on an idle core
+
+
+def test_a_number_written_into_later_is_told_as_it_drives():
+    headway = torch.full((1, 3), 1.5, dtype=torch.float64)
+    traffic = TrafficSim(1, 1, 3, dtype=torch.float64, ring_length=100.0, T=headway)
+    headway[0, 1] = 4.0
+    traffic.parameters["T"][0, 2] = 4.0
+    traffic.parameters["v0"][0, 0] = 4.0
+    assert traffic.parameters["T"].tolist() == [[1.5, 1.5, 1.5]]
+    assert traffic.parameters["v0"].eq(traffic.parameters["v0"][0, 1]).all()
+    learned = headway.clone().requires_grad_()
+    traffic = TrafficSim(1, 1, 3, dtype=torch.float64, ring_length=100.0, T=learned)
+    assert traffic.parameters["T"].requires_grad
