@@ -42,7 +42,8 @@ _ENVS: dict[str, str | type[DifferentiableVectorEnv]] = {
 
 _OF_LANDSCAPES = ("landscapes:check_landscape",)
 _OF_ROBOTS = ("robots:check_articulated",)
-_OF_NETWORKS = ("traffic:check_network",)
+_OF_DRIVERS = ("parameters:check_varying",)
+_OF_NETWORKS = (*_OF_DRIVERS, "traffic:check_network")
 _CHECKS: Mapping[str, tuple[str, ...]] = {
     "dejong": _OF_LANDSCAPES,
     "ackley": _OF_LANDSCAPES,
@@ -55,10 +56,10 @@ _CHECKS: Mapping[str, tuple[str, ...]] = {
     "humanoid_dflex": _OF_ROBOTS,
     "anymal": _OF_ROBOTS,
     "robot": (*_OF_ROBOTS, "robots:check_robot"),
-    "pace_car": ("traffic:check_pace_car",),
-    "ring": ("traffic:check_ring",),
+    "pace_car": (*_OF_DRIVERS, "traffic:check_pace_car"),
+    "ring": (*_OF_DRIVERS, "traffic:check_ring"),
     "merge": ("traffic:check_merge", *_OF_NETWORKS),
-    "bottleneck": _OF_NETWORKS,
+    "bottleneck": ("traffic:check_bottleneck", *_OF_NETWORKS),
 }
 """Name -> what of `warp_envs.options` its class checks its options by."""
 

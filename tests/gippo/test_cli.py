@@ -37,6 +37,17 @@ def rows(run_dir: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k != "wall_time"} for line in lines]
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_left():
+    """A test that fails leaves no run behind, which would go on for hours."""
+    yield
+    while STARTED:
+        STARTED.pop().kill()
+
+
 def start(run_dir: Path, *overrides: str) -> subprocess.Popen:
     """A run in a process of its own, in the midst of training."""
     command = [sys.executable, "-m", "gippo", "train", *SMALL, f'run_dir="{run_dir}"', *overrides]
@@ -48,7 +59,10 @@ def start(run_dir: Path, *overrides: str) -> subprocess.Popen:
         text=True,
         env=environment,
         cwd=run_dir.parent,
+        # Under nohup the tests' own process ignores it, and so would the run.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
+    STARTED.append(process)
     metrics = run_dir / "metrics.jsonl"
     deadline = time.monotonic() + 120.0
     while not (metrics.exists() and metrics.read_text().count("\n") >= 5):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from warp_envs.articulation.columns import width_of
 from warp_envs.articulation.parameters import Parameter, Parameters, check_values, choose
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
-from warp_envs.options.robots import read_spread
+from warp_envs.options.parameters import read_spread
 
 KINDS = {
     "range": int(kernels.RANGE),
@@ -53,8 +53,6 @@ def read_randomization(given: Any, known: Mapping[str, Parameter]) -> dict[str, 
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise ArgumentError("randomize", repr(given), "a mapping of parameters to spreads")
     choose(known, list(given), "randomize")
     spreads: dict[str, Spread] = {}
     for name, spread in given.items():
@@ -84,8 +82,6 @@ def _read(key: str, given: Any, item: Parameter) -> Spread:
 def _pair(key: str, given: Any, item: Parameter) -> tuple[np.ndarray, np.ndarray]:
     """Ends of a spread, one number each for all of a parameter or of its shape."""
     accepted = f"[low, high], each a number or of shape {item.shape}"
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence) or len(given) != 2:
-        raise ArgumentError(key, repr(given), accepted)
     try:
         low, high = (
             np.broadcast_to(np.asarray(end, dtype=np.float64), item.shape).reshape(-1)

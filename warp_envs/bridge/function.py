@@ -28,7 +28,7 @@ class Call(torch.autograd.Function):
         ctx.loan = lend()
         ctx.slot = slot = next(ctx.loan)
         slot.begin(tensors)
-        _copy_in(slot, tensors)
+        _copy(slot.inputs, tensors)
         slot.forward()
         outputs = _copies(slot.outputs)
         _tell_autograd(ctx, tensors, outputs)
@@ -40,7 +40,7 @@ class Call(torch.autograd.Function):
         """Copy the inputs in, zero and seed the gradients, replay the adjoints, copy them out."""
         slot, tensors = ctx.slot, ctx.saved_tensors
         slot.begin((*tensors, *seeds))
-        _copy_in(slot, tensors)
+        _copy(slot.inputs, tensors)
         _seed(slot, seeds)
         slot.backward()
         return (None, *_gradients(slot, ctx.needs_input_grad[1:]))
@@ -53,10 +53,6 @@ def lend(free: list[Slot], make: Callable[[], Slot]) -> Iterator[Slot]:
         yield slot
     finally:
         free.append(slot)
-
-
-def _copy_in(slot: Slot, tensors: Sequence[torch.Tensor]) -> None:
-    _copy(slot.inputs, tensors)
 
 
 def _copy(to: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor]) -> None:

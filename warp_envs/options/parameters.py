@@ -1,8 +1,19 @@
-"""What kinds of physical parameters robots have, see `warp_envs.articulation.parameters`."""
+"""Physical parameters: what kinds robots have, and what may be said of how they vary.
+
+See `warp_envs.articulation.parameters` and `randomization`, which drivers share.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from warp_envs.checks import ArgumentError, check_flag, near_matches
+
+SPREADS = ("range", "scale", "add")
+"""How a parameter may be drawn: in place of the value, as a factor of it, or added to it."""
+_SPREAD = "[low, high], or one of {range: [low, high]}, {scale: ...}, {add: ...}"
 
 
 class Kind:
@@ -37,3 +48,32 @@ PARAMETERS = {
     "force": Kind("N m or N", positive=True),
 }
 """Last part of a parameter's name -> what all of it have in common."""
+
+
+def check_varying(*, parameters: Any, randomize: Any) -> None:
+    """Raise ArgumentError naming a list of names, or a spread, that is none of anything."""
+    if isinstance(parameters, str) or not isinstance(parameters, Sequence):
+        raise ArgumentError("parameters", repr(parameters), "a list of names")
+    if randomize is not None and not isinstance(randomize, Mapping):
+        raise ArgumentError("randomize", repr(randomize), "a mapping of parameters to spreads")
+    for name, spread in (randomize or {}).items():
+        read_spread(f"randomize.{name}", spread)
+
+
+def read_spread(key: str, given: Any) -> tuple[str, Any, bool]:
+    """Of `SPREADS` which one, its ends, and whether they are drawn once.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    settings = dict(given) if isinstance(given, Mapping) else {"range": given}
+    once = settings.pop("once", False)
+    check_flag(f"{key}.once", once)
+    if len(settings) != 1 or next(iter(settings)) not in SPREADS:
+        hint = near_matches(str(next(iter(settings), "")), [*SPREADS, "once"])
+        raise ArgumentError(key, repr(given), _SPREAD, hint)
+    ((kind, pair),) = settings.items()
+    if isinstance(pair, (str, Mapping)) or not isinstance(pair, Sequence) or len(pair) != 2:
+        where = f"{key}.{kind}" if isinstance(given, Mapping) else key
+        raise ArgumentError(where, repr(pair), "[low, high]")
+    return kind, pair, once

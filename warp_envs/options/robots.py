@@ -20,6 +20,7 @@ from warp_envs.checks import (
     near_matches,
 )
 from warp_envs.options.ground import read_ground
+from warp_envs.options.parameters import check_varying
 from warp_envs.options.terms import read_task
 from warp_envs.references import file_of, is_reference
 
@@ -30,9 +31,6 @@ _KEYS = {
     "position": ("kind", "gear", "range", "kp", "kd", "force", "armature"),
     "velocity": ("kind", "gear", "range", "kd", "force", "armature"),
 }
-SPREADS = ("range", "scale", "add")
-"""How a parameter may be drawn: in place of the value, as a factor of it, or added to it."""
-_SPREAD = "[low, high], or one of {range: [low, high]}, {scale: ...}, {add: ...}"
 _SCATTER = {"spread": "start_q_spread", "speed_spread": "start_qd_spread"}
 START_KEYS = ("keyframe", "joints", "height", *_SCATTER)
 _LONGEST_DELAY = 100
@@ -51,13 +49,7 @@ def check_articulated(
     if compiled not in (True, False, None):
         raise ArgumentError("compiled", repr(compiled), "True, False or None")
     check_integer("mass_matrix_every", mass_matrix_every, 1)
-    if isinstance(parameters, str) or not isinstance(parameters, Sequence):
-        raise ArgumentError("parameters", repr(parameters), "a list of names")
-    if randomize is not None:
-        if not isinstance(randomize, Mapping):
-            raise ArgumentError("randomize", repr(randomize), "a mapping of parameters to spreads")
-        for name, spread in randomize.items():
-            read_spread(f"randomize.{name}", spread)
+    check_varying(parameters=parameters, randomize=randomize)
     read_delay(action_delay)
     read_noise(observation_noise)
 
@@ -146,25 +138,6 @@ def read_noise(given: float | Sequence[float]) -> np.ndarray | None:
     if spread.ndim > 1 or not np.all(np.isfinite(spread)) or np.any(spread < 0.0):
         raise ArgumentError("observation_noise", repr(given), accepted)
     return spread if np.any(spread) else None
-
-
-def read_spread(key: str, given: Any) -> tuple[str, Any, bool]:
-    """Of `SPREADS` which one, its ends, and whether they are drawn once.
-
-    Raises:
-        ArgumentError: it is none.
-    """
-    settings = dict(given) if isinstance(given, Mapping) else {"range": given}
-    once = settings.pop("once", False)
-    check_flag(f"{key}.once", once)
-    if len(settings) != 1 or next(iter(settings)) not in SPREADS:
-        hint = near_matches(str(next(iter(settings), "")), [*SPREADS, "once"])
-        raise ArgumentError(key, repr(given), _SPREAD, hint)
-    ((kind, pair),) = settings.items()
-    if isinstance(pair, (str, Mapping)) or not isinstance(pair, Sequence) or len(pair) != 2:
-        where = f"{key}.{kind}" if isinstance(given, Mapping) else key
-        raise ArgumentError(where, repr(pair), "[low, high]")
-    return kind, pair, once
 
 
 def split_start(

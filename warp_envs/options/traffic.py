@@ -98,3 +98,13 @@ def check_merge(
     if num_vehicles < num_controlled:
         accepted = f"at least num_controlled ({num_controlled})"
         raise ArgumentError("num_vehicles", str(num_vehicles), accepted)
+
+
+def check_bottleneck(*, command: Any, min_headway: Any, max_headway: Any) -> None:
+    """Raise ArgumentError naming an option of `BottleneckEnv` alone that is out of range."""
+    check_choice("command", command, ("speed", "headway"))
+    check_positive("min_headway", min_headway)
+    check_positive("max_headway", max_headway)
+    if max_headway < min_headway:
+        accepted = f"at least min_headway ({min_headway})"
+        raise ArgumentError("max_headway", str(max_headway), accepted)

@@ -11,7 +11,8 @@ import warp as wp
 from kernels.traffic import bottleneck, network_env
 from kernels.traffic.idm import MODEL as IDM
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError, check_choice, check_positive
+from warp_envs.checks import ArgumentError
+from warp_envs.options.traffic import check_bottleneck
 from warp_envs.traffic.network import Connection, Flow, Network, Segment
 from warp_envs.traffic.network_env import FLOW_IDM, NetworkEnv
 from warp_envs.vector_env import Arrays
@@ -92,12 +93,7 @@ class BottleneckEnv(NetworkEnv):
         Raises:
             ValueError: an option out of range.
         """
-        check_choice("command", command, ("speed", "headway"))
-        check_positive("min_headway", min_headway)
-        check_positive("max_headway", max_headway)
-        if max_headway < min_headway:
-            accepted = f"at least min_headway ({min_headway})"
-            raise ArgumentError("max_headway", str(max_headway), accepted)
+        check_bottleneck(command=command, min_headway=min_headway, max_headway=max_headway)
         self.command, self.min_headway, self.max_headway = command, min_headway, max_headway
         self.num_actions = _num_cells(COMMANDED)
         self.num_cells = _num_cells(OBSERVED)

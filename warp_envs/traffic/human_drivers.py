@@ -16,6 +16,7 @@ from warp_envs.articulation.parameters import Parameter, Parameters, Value, choo
 from warp_envs.articulation.randomization import Draws, read_randomization
 from warp_envs.articulation.varying import Varying
 from warp_envs.bridge.program import Program
+from warp_envs.options.parameters import check_varying
 from warp_envs.traffic.programs import driver_type
 from warp_envs.vector_env import DRAWS, DifferentiableVectorEnv
 
@@ -61,6 +62,7 @@ class HumanDriversEnv(DifferentiableVectorEnv):
         Raises:
             ValueError: an unknown name or a spread out of range, or as `DifferentiableVectorEnv`.
         """
+        check_varying(parameters=parameters, randomize=randomize)
         known = self._known_parameters()
         spreads = read_randomization(randomize, known)
         varied = choose(known, parameters, "parameters")

@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import pickle
 import re
 import shutil
@@ -18,6 +20,7 @@ from gippo.methods import method_class, method_names
 from gippo.methods.gippo import GIPPOConfig
 from gippo.updates.surrogate import PPOConfig
 from warp_envs.checks import near_matches
+from warp_envs.registry import _CHECKS
 
 
 def train(*overrides: str) -> TrainConfig:
@@ -82,6 +85,10 @@ def test_every_environment_file_fits_every_method(env, tmp_path):
         config = train(f"env={env}", f"algo={algo}", *needed)
         assert type(config.method_config) is method_class(algo).config_class
     assert config.env["id"] in warp_envs.env_ids()
+    for place in _CHECKS[config.env["id"]]:  # one that lacks an option would be left out
+        module, _, name = place.partition(":")
+        check = getattr(importlib.import_module(f"warp_envs.options.{module}"), name)
+        assert set(inspect.signature(check).parameters) <= set(config.env)
 
 
 def test_every_method_may_be_chosen():
