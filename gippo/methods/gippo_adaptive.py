@@ -16,7 +16,7 @@ its weight is gone in the same epoch. The share of signal in g, the halves' agre
 far to go: along the natural gradient (`gippo.updates.natural_step`) until the policy has moved,
 over states of the last windows, by
 
-    KL = radius * num_actions * (share * part)^2.
+    KL = radius * (share * part)^2.
 
 So the step's length is proportional to the share, as the best linear estimate of a signal under
 noise is (Wiener), and to the part that the gradient's length is of its root mean square over about
@@ -57,8 +57,8 @@ from warp_envs.checks import ArgumentError, check_number, check_positive
 class GIPPOAdaptiveConfig:
     """Adaptive GI-PPO: RP and LR weighted by their noise, a natural step as long as the signal."""
 
-    radius: float = 0.03
-    """Divergence of a step along a gradient that is all signal, nats per action, at the start."""
+    radius: float = 4.0
+    """Divergence of a step along a gradient that is all signal, nats, at the start."""
     final_radius: float = 1e-3
     """The same at the end of training; falls linearly."""
     entropy: float = 2e-3
@@ -150,7 +150,7 @@ class GIPPOAdaptive(Method):
         trusted = self._shares["mixed"].trusted
         full = gradient.double()
         part = self._size.part(math.sqrt(float((metric * full) @ full)))
-        radius = self._radius.rate(epoch) * samples.action.shape[-1] * (trusted * part) ** 2
+        radius = self._radius.rate(epoch) * (trusted * part) ** 2
         divergence, moved = self._step.step(gradient, metric, radius)
         metrics |= {
             "gradient_part": part,

@@ -71,7 +71,7 @@ def test_the_gradient_and_the_radius_from_the_formulas():
     rp, lr = 0.4 * rp_1 + 0.6 * rp_2, 0.4 * lr_1 + 0.6 * lr_2
     torch.testing.assert_close(gradient, (1 - kappa) * rp + kappa * lr)
     share = min(max(metrics["share_mixed"], 0.01), 1.0)
-    assert radius == pytest.approx(0.03 * 2 * share**2)
+    assert radius == pytest.approx(4.0 * share**2)
 
 
 def test_a_window_in_which_little_is_to_be_gained_moves_the_policy_little():
