@@ -143,12 +143,19 @@ class Slot:
         return [[(self._capture(steps, rows), None)] for rows in self._blocks]
 
     def _capture(self, steps: list[tuple[Launch, bool]], rows: Rows) -> Any:
-        """A graph of launches or, where the flag says so, of their adjoints."""
+        """A graph of launches or, where the flag says so, of their adjoints; None: nothing runs."""
         # What is not loaded yet cannot be while a GPU captures.
-        load_kernels([(launch.kernel, launch.name) for launch, _ in steps], self._device)
-        # torch's default stream is CUDA's legacy one, on which nothing can be captured.
-        stream = _capture_stream(self._device) if self._device.is_cuda else None
-        with capturing(), wp.ScopedCapture(device=self._device, stream=stream) as capture:
+        if not load_kernels([(launch.kernel, launch.name) for launch, _ in steps], self._device):
+            return None
+        stream = None
+        if self._device.is_cuda:
+            # torch's default stream is CUDA's legacy one, on which nothing can be captured. Arrays
+            # were filled on Warp's stream, for which torch's side streams would not wait.
+            stream = _capture_stream(self._device)
+            wp.synchronize_device(self._device)
+        # All there is has been loaded: an older driver would have Warp build whatever is imported.
+        options: dict[str, Any] = {"device": self._device, "stream": stream}
+        with capturing(), wp.ScopedCapture(**options, force_module_load=False) as capture:
             for launch, adjoint in steps:
                 self._launch(launch, rows, adjoint, stream)
         return capture.graph
@@ -198,7 +205,8 @@ class Slot:
 
 def _launch_graphs(stretches: _Stretches, stream: wp.Stream | None) -> None:
     for graph, flags in stretches:
-        if flags is None or np.count_nonzero(flags):  # a fifth of the time of flags.any()
+        # Counting takes a fifth of the time of flags.any().
+        if graph is not None and (flags is None or np.count_nonzero(flags)):
             wp.capture_launch(graph, stream)
 
 
