@@ -1,6 +1,6 @@
 """Every kernel that a GPU runs, compiled for it without one: what fails, and how long it takes.
 
-    python benchmarks/cuda_kernels.py [USE ...] [--arch 80 90 100] [--out kernels] [--list]
+    python benchmarks/cuda_kernels.py [USE ...] [--arch 80,90,100] [--out kernels] [--list]
 
 A use is a `gippo compile`, all environments in both precisions and both kernel families among them,
 or what Python alone reaches. Each has a process of its own, as what a module holds depends on what
@@ -22,9 +22,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gippo.configuration.compose import choices, configure
-from gippo.configuration.run_config import TrainConfig
+from gippo.configuration.compose import choices
 
+OWN_FILE = ("robot", "go1")
+"""Environments that need a file of one's own."""
+NO_ROBOTS = ("ackley", "dejong", "pace_car", "ring", "merge", "bottleneck")
 ROBOT = "env=robot env.asset=assets/ant.usda"
 OPTIONS = {
     "held mass matrix": "env=ant env.mass_matrix_every=16",
@@ -56,8 +58,8 @@ PYTHON += ["control_step_in_pieces"]
 def uses() -> dict[str, list[str]]:
     """Name -> arguments of `gippo compile`; none for what Python alone reaches."""
     found: dict[str, list[str]] = {}
-    envs = [name for name in choices("env") if name not in ("robot", "go1")]  # files of one's own
-    robots = [n for n in envs if "compiled" in configure("train", TrainConfig, [f"env={n}"]).env]
+    envs = [name for name in choices("env") if name not in OWN_FILE]
+    robots = [name for name in envs if not name.startswith(NO_ROBOTS)]
     for name in envs:
         found[name] = [f"env={name}"]
     for name, keys in OPTIONS.items():
@@ -93,7 +95,7 @@ def compile_use(name: str, keys: list[str], archs: list[int], folder: Path) -> d
     command += [f"out={folder}"]
     if not keys:
         command = [sys.executable, __file__, "--python", name.partition(" ")[2]]
-        command += ["--out", str(folder), "--arch", *map(str, archs)]
+        command += ["--out", str(folder), "--arch", ",".join(map(str, archs))]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     told = re.findall(r"^sm_(\d+) +([\d.]+) s  (.+)$", done.stdout, re.MULTILINE)
@@ -109,13 +111,14 @@ def compile_use(name: str, keys: list[str], archs: list[int], folder: Path) -> d
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("uses", nargs="*", metavar="USE")
-    parser.add_argument("--arch", type=int, nargs="+", default=[80, 90, 100])
+    parser.add_argument("--arch", default="80,90,100")
     parser.add_argument("--out", type=Path, default=Path("kernels"))
     parser.add_argument("--list", action="store_true", help="the uses there are")
     parser.add_argument("--python", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    archs = [int(arch) for arch in arguments.arch.split(",")]
     if arguments.python:
-        in_python(arguments.python, arguments.arch, arguments.out)
+        in_python(arguments.python, archs, arguments.out)
         return 0
     known = uses()
     if unknown := set(arguments.uses) - set(known):
@@ -129,7 +132,7 @@ def main() -> int:
     report: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name in arguments.uses or known:
         before = report.get(name, {"builds": []})["builds"]
-        report[name] = compile_use(name, known[name], arguments.arch, arguments.out)
+        report[name] = compile_use(name, known[name], archs, arguments.out)
         console.print(_line(name, report[name]))
         report[name]["builds"] = [*before, *report[name]["builds"]]
         file.write_text(json.dumps(report, indent=1) + "\n")

@@ -6,8 +6,8 @@
 torch takes the way of a GPU, without the native passes, and CUDA's graphs are the stand-in of the
 tests. The first form counts operations of torch by stage, graphs and kernels: an operation is
 counted if it computes or copies; views and allocations are not. Most are one kernel, some two or
-three. The second tells by place where the host waits in the last of six epochs; several runs are
-separated by a comma of its own.
+three. The second tells by place where the host waits in an epoch that replays its graphs; several
+runs are separated by a comma of its own.
 """
 
 from __future__ import annotations
