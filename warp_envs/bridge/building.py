@@ -47,9 +47,9 @@ _builders: list[Builder] = []
 
 @contextmanager
 def built_elsewhere(build: Builder) -> Iterator[None]:
-    """Inside nothing runs, and results are zeros: what would is given to `build`, with its name.
+    """Inside nothing runs; each module that would is given to `build`, with its name.
 
-    A module may come often, each time as it is then.
+    It may come often, each time as it is then. What is made inside is of no use afterwards.
     """
     _builders.append(build)
     try:

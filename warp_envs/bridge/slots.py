@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import warp as wp
 
-from warp_envs.bridge.building import load_kernels
+from warp_envs.bridge.building import load_kernels, nothing_runs
 from warp_envs.bridge.start import BLOCK_DIM
 from warp_envs.bridge.threads import thread_pool
 from warp_envs.bridge.turns import capturing
@@ -205,8 +205,10 @@ class Slot:
 
 def _launch_graphs(stretches: _Stretches, stream: wp.Stream | None) -> None:
     for graph, flags in stretches:
-        # Counting takes a fifth of the time of flags.any().
-        if graph is not None and (flags is None or np.count_nonzero(flags)):
+        if graph is None:
+            if not nothing_runs():
+                raise RuntimeError("this was made while nothing ran and holds no launches")
+        elif flags is None or np.count_nonzero(flags):  # a fifth of the time of flags.any()
             wp.capture_launch(graph, stream)
 
 
