@@ -3,9 +3,10 @@
     python benchmarks/gpu.py [--out gpu.json] [--device cuda] [--only smoke,speed] [--quick]
 
 Stages run in processes of their own, each with a time limit; one that fails or runs out of time
-does not stop the next, and what was found so far is in the file after each. Kernels are built at
-the first use: `gippo compile env=ant arch=sm_90 out=kernels`, with WARP_CACHE_PATH=kernels here,
-takes that out of the limits. `--device cpu --quick` tries the script on a machine without a GPU.
+does not stop the next, and what it had found by then is kept. Kernels are built at the first use,
+which may take longer than a stage has: `python benchmarks/cuda_kernels.py --arch 90`, on any
+machine, and WARP_CACHE_PATH=kernels here take that out of the limits. `--device cpu --quick` tries
+the script on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +34,17 @@ import warp_envs
 from gippo.configuration.compose import choices, configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env, use_threads
+from gippo.files import write_whole
 from gippo.learner import Learner
+from gippo.networks.graphs import WARM_UPS
 from gippo.studies.bench import machine
 from warp_envs import TrafficSim
 
-Found = dict[str, Any]
+Found = Iterator[tuple[str, Any]]
+"""What a stage finds, one thing after the other."""
 HORIZON = 32
+OWN_FILE = ("robot", "go1")
+"""Environments that need a file of one's own."""
 
 
 class Setup:
@@ -87,40 +95,43 @@ def learner(setup: Setup, *overrides: str) -> Learner:
 
 def device(setup: Setup) -> Found:
     """The card, its driver, and what was built for it."""
-    found: Found = machine(setup.device)
+    yield from machine(setup.device).items()
     if setup.on_gpu:
+        yield "capability", torch.cuda.get_device_capability()
         query = "name,driver_version,memory.total,clocks.max.sm,power.limit"
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found["nvidia_smi"] = done.stdout.strip()
-        found["capability"] = torch.cuda.get_device_capability()
-    return found
+        yield "nvidia_smi", done.stdout.strip()
 
 
 def smoke(setup: Setup) -> Found:
     """A window with gradients of every environment; seconds with the building of its kernels."""
-    found = {}
     for name in choices("env"):
-        if name in ("robot", "humanoid_dflex", "ant_dflex") or (setup.quick and name > "b"):
+        if name in OWN_FILE or (setup.quick and name not in ("ackley", "cartpole", "pace_car")):
             continue
-        started = time.perf_counter()
-        settings = configure("train", TrainConfig, [f"env={name}"]).env
-        env = make_env(settings, num_envs=64, device=setup.device, seed=0)
-        rewards, gradient = window(env)
-        finite = bool(torch.isfinite(rewards).all() & torch.isfinite(gradient).all())
-        found[name] = {
-            "finite": finite,
-            "reward": float(rewards.mean()),
-            "gradient_norm": float(gradient.norm()),
-            "launches": env.launches_per_step,
-            "seconds": time.perf_counter() - started,
-        }
-    return found
+        try:
+            yield name, _tried(setup, name)
+        except Exception as error:  # the next one is to be tried, too
+            yield name, {"failed": f"{type(error).__name__}: {error}"[:2000]}
+
+
+def _tried(setup: Setup, name: str) -> dict[str, Any]:
+    started = time.perf_counter()
+    settings = configure("train", TrainConfig, [f"env={name}"]).env
+    env = make_env(settings, num_envs=64, device=setup.device, seed=0)
+    rewards, gradient = window(env)
+    finite = bool(torch.isfinite(rewards).all() & torch.isfinite(gradient).all())
+    return {
+        "finite": finite,
+        "reward": float(rewards.mean()),
+        "gradient_norm": float(gradient.norm()),
+        "launches": env.launches_per_step,
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def speed(setup: Setup, compiled: bool) -> Found:
     """Ant steps a second, forward and with gradients, and the memory they took."""
-    found = {}
     for count in setup.batches:
         env = warp_envs.make("ant", num_envs=count, device=setup.device, compiled=compiled)
         actions = 2 * torch.rand(HORIZON, count, env.num_actions, device=env.device) - 1
@@ -136,39 +147,35 @@ def speed(setup: Setup, compiled: bool) -> Found:
         if setup.on_gpu:
             free, total = torch.cuda.mem_get_info()
             figures["memory_gb"] = (total - free) / 1e9
-        found[str(count)] = figures
-        del env, actions
-    return found
+        yield str(count), figures
+        del env, actions, forward
 
 
 def compiled(setup: Setup) -> Found:
     """The kernels compiled for the robot."""
-    return speed(setup, True)
+    yield from speed(setup, True)
 
 
 def plain(setup: Setup) -> Found:
     """The plain kernels."""
-    return speed(setup, False)
+    yield from speed(setup, False)
 
 
 def epoch(setup: Setup) -> Found:
     """GI-PPO's epochs on the Ant: milliseconds by stage, CUDA's calls, where the host waits."""
-    found: Found = {}
     for count in [16] if setup.quick else [64, 1024, 2048]:
         trained = learner(setup, "env=ant", f"env.num_envs={count}")
-        for _ in range(2):
+        for _ in range(WARM_UPS + 1):  # until all graphs are captured
             trained.train_epoch()
         spent = setup.seconds(trained.train_epoch, 10)
         stages = {name: 1e3 * value for name, value in trained.stage_seconds.items()}
-        found[str(count)] = {
-            "ms": 1e3 * spent,
-            "steps_per_second": HORIZON * count / spent,
-            **stages,
-        }
+        yield (
+            str(count),
+            {"ms": 1e3 * spent, "steps_per_second": HORIZON * count / spent, **stages},
+        )
         if count == 64 and setup.on_gpu:
-            found["calls"] = _cuda_calls(trained)
-            found["waits"] = _waits(trained)
-    return found
+            yield "calls", _cuda_calls(trained)
+            yield "waits", _waits(trained)
 
 
 def _cuda_calls(trained: Learner) -> dict[str, int]:
@@ -183,10 +190,12 @@ def _cuda_calls(trained: Learner) -> dict[str, int]:
 
 def _waits(trained: Learner) -> dict[str, int]:
     torch.cuda.set_sync_debug_mode("warn")
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        trained.train_epoch()
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            trained.train_epoch()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     told = [w for w in seen if "synchroniz" in str(w.message)]
     places = (f"{os.path.relpath(w.filename)}:{w.lineno}" for w in told)
     return dict(Counter(places).most_common(30))
@@ -194,7 +203,6 @@ def _waits(trained: Learner) -> dict[str, int]:
 
 def traffic(setup: Setup) -> Found:
     """Vehicle updates a second, forward and with gradients."""
-    found = {}
     sizes = [(8, 10, 11)] if setup.quick else [(4096, 10, 11), (65536, 10, 11), (1, 10, 100_000)]
     for roads, lanes, cars in sizes:
         sim = TrafficSim(roads, lanes, cars, device=setup.device)
@@ -209,37 +217,46 @@ def traffic(setup: Setup) -> Found:
 
         both = setup.seconds(differentiated) / HORIZON
         updates = roads * cars
-        found[f"{roads} x {cars}"] = {
-            "forward": updates / forward,
-            "with_gradients": updates / both,
-        }
-    return found
+        figures = {"forward": updates / forward, "with_gradients": updates / both}
+        yield f"{roads} x {cars}", figures
 
 
 def gradients(setup: Setup) -> Found:
     """Gradients against central differences, as `gippo check-gradients` makes them."""
-    found = {}
     for name in ["cartpole"] if setup.quick else ["cartpole", "hopper", "ant", "pace_car"]:
         command = [sys.executable, "-m", "gippo", "check-gradients", f"env={name}"]
         command.append(f"device={setup.device}")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
-        found[name] = {"status": done.returncode, "said": "".join(last)}
-    return found
+        failed = {"failed": done.stderr.strip()[-2000:]} if done.returncode else {}
+        yield name, {"said": "".join(last), **failed}
 
 
 def tests(setup: Setup) -> Found:
-    """The tests that need a GPU."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    """The tests that need a GPU: how many went how, and what is said of those that failed."""
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if not setup.on_gpu:
+        environment["GIPPO_GPU"] = "cpu"
     if setup.quick:
-        command += ["-k", "test_a_gpu_has_one_block or cartpole and not epoch"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return {"status": done.returncode, "said": done.stdout.strip().splitlines()[-40:]}
+        command += ["-k", "test_gpu and cartpole and not epoch"]
+    counts: Counter[str] = Counter()
+    said: list[str] = []
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(command, **options) as process:
+        for line in process.stdout or ():
+            said = [*said, line.rstrip()][-60:]
+            if found := re.search(r" (PASSED|FAILED|ERROR|SKIPPED) ", line):
+                counts[found[1]] += 1
+                yield "counts", dict(counts)
+                if found[1] in ("FAILED", "ERROR"):
+                    yield line.partition(" ")[0], {"failed": found[1]}
+    if process.returncode:
+        yield "pytest", {"failed": said}
 
 
 def train(setup: Setup) -> Found:
     """GI-PPO on the Ant for as long as the stage has: epochs a second and the return reached."""
-    found = {}
     for count, limit in [(16, 5.0)] if setup.quick else [(2048, 45.0), (64, 90.0)]:
         minibatch = f"algo.ppo.minibatch_size={HORIZON * count}"
         trained = learner(setup, "env=ant", f"env.num_envs={count}", minibatch)
@@ -248,12 +265,9 @@ def train(setup: Setup) -> Found:
         while time.perf_counter() - started < limit and trained.epoch < trained.num_epochs:
             metrics = trained.train_epoch()
         spent = time.perf_counter() - started
-        found[str(count)] = {
-            "epochs": trained.epoch,
-            "epochs_per_second": (trained.epoch - 1) / spent,
-            "best_return": metrics["best_return"],
-        }
-    return found
+        rate = (trained.epoch - 1) / spent
+        figures = {"epochs": trained.epoch, "epochs_per_second": rate}
+        yield str(count), {**figures, "best_return": metrics["best_return"]}
 
 
 STAGES: dict[str, tuple[Callable[[Setup], Found], float]] = {
@@ -270,8 +284,8 @@ STAGES: dict[str, tuple[Callable[[Setup], Found], float]] = {
 """What is done, in order of what one would miss most, and its limit [s]: 13 minutes in all."""
 
 
-def run(name: str, setup: Setup) -> Found:
-    """A stage in a process of its own: what it found, or how it ended."""
+def run(name: str, setup: Setup) -> dict[str, Any]:
+    """A stage in a process of its own: what it found, and how it ended."""
     limit = STAGES[name][1]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -279,19 +293,30 @@ def run(name: str, setup: Setup) -> Found:
         command = [sys.executable, __file__, "--stage", name, "--device", setup.device]
         command += ["--out", str(out), *(["--quick"] if setup.quick else [])]
         with said.open("w") as file:
+            process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
             try:
-                done = subprocess.run(
-                    command, stdout=file, stderr=subprocess.STDOUT, timeout=limit, check=False
-                )
-                status: int | str = done.returncode
+                status: int | str = process.wait(limit)
             except subprocess.TimeoutExpired:
                 status = f"not done within {limit:.0f} s"
-        result: Found = {"status": status, "wall_seconds": time.perf_counter() - started}
+                os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
+                process.wait()
+        result = {"status": status, "wall_seconds": time.perf_counter() - started}
         if out.exists():
             result["found"] = json.loads(out.read_text())
         if status != 0:
             result["said"] = said.read_text().splitlines()[-30:]
     return result
+
+
+def go_through(name: str, setup: Setup, out: Path) -> int:
+    """A stage in this process, kept as far as it has come: 1 if something in it has failed."""
+    found: dict[str, Any] = {}
+    for key, value in STAGES[name][0](setup):
+        found[key] = value
+        write_whole(out, (json.dumps(found, indent=1) + "\n").encode())
+    return int(any("failed" in value for value in found.values() if isinstance(value, dict)))
 
 
 def main() -> int:
@@ -304,15 +329,14 @@ def main() -> int:
     arguments = parser.parse_args()
     setup = Setup(arguments.device, arguments.quick)
     if arguments.stage:
-        arguments.out.write_text(json.dumps(STAGES[arguments.stage][0](setup), indent=1))
-        return 0
+        return go_through(arguments.stage, setup, arguments.out)
     unknown = set(arguments.only.split(",")) - set(STAGES)
     if unknown:
         parser.error(f"--only: {sorted(unknown)} given, some of {list(STAGES)} accepted")
     if setup.on_gpu and not torch.cuda.is_available():
         parser.error("--device: torch sees no GPU here")
     console = Console(width=120, highlight=False)
-    results: dict[str, Found] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in [name for name in STAGES if name in arguments.only.split(",")]:
         console.print(f"{name} (at most {STAGES[name][1]:.0f} s) ...")
         results[name] = run(name, setup)
@@ -322,7 +346,7 @@ def main() -> int:
     return int(any(result["status"] != 0 for result in results.values()))
 
 
-def _table(name: str, result: Found) -> Table:
+def _table(name: str, result: dict[str, Any]) -> Table:
     table = Table(name, f"status {result['status']}, {result['wall_seconds']:.0f} s", box=None)
     for key, value in result.get("found", {}).items():
         table.add_row(key, _as_text(value))

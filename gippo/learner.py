@@ -257,7 +257,13 @@ class Learner:
         if self.config.normalize_obs:
             self._obs_statistics.update(rollout.raw_obs.flatten(0, 1), self._ranks)
         self._episodes.update(rollout, self._ranks)
-        self._count_diverged(rollout)
+        sigma_mean = self._ranks.mean(torch.exp(rollout.log_sigma).mean())
+        means = self._ranks.means(*rollout.reward_terms.values())
+        terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
+        told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        told["num_diverged"] = self._ranks.joined(rollout.diverged.sum().reshape(1)).sum()
+        numbers = _as_floats(told)
+        self._count_diverged(int(numbers.pop("num_diverged")), rollout)
         self._count_problems([report.problem, critic_problem], window)
         if self._ranks.size > 1:
             self._everywhere = self._env_state()
@@ -266,13 +272,9 @@ class Learner:
         metrics = self._episodes.metrics()
         metrics["num_diverged"] = float(self._num_diverged)
         metrics["skipped_updates"] = float(self._skipped)
-        sigma_mean = self._ranks.mean(torch.exp(rollout.log_sigma).mean())
-        means = self._ranks.means(*rollout.reward_terms.values())
-        terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
-        told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
         if horizon is not None:
-            told["horizon"] = float(horizon)
-        metrics.update(_as_floats(told))
+            numbers["horizon"] = float(horizon)
+        metrics.update(numbers)
         self.stage_seconds.update(
             rollout=collected - started,
             gradient=judged - collected,
@@ -396,13 +398,12 @@ class Learner:
             method.load_state_dict(state)
         return UpdateReport(report.metrics, problem)
 
-    def _count_diverged(self, rollout: Rollout) -> None:
+    def _count_diverged(self, diverged: int, rollout: Rollout) -> None:
         """Count diverged steps; a GPU, which nobody asks whether actions are finite, shows it here.
 
         Raises:
             NonFiniteError: there was no other step.
         """
-        diverged = int(self._ranks.joined(rollout.diverged.sum().reshape(1)).sum())
         self._num_diverged += diverged
         if diverged == rollout.diverged.numel() * self._ranks.size:
             raise NonFiniteError(

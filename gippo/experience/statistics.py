@@ -52,8 +52,9 @@ class EpisodeStatistics:
 
     def update(self, rollout: Rollout, ranks: Ranks = SINGLE) -> None:
         """Take in a window of all processes, step by step."""
-        reward, done = (ranks.joined(x, dim=1).cpu() for x in (rollout.reward, rollout.done))
-        reward = reward.double()
+        both = torch.stack([rollout.reward.double(), rollout.done.double()])
+        reward, ended = ranks.joined(both, dim=2).cpu()  # a device is waited for once
+        done = ended.bool()
         for t in range(len(reward)):
             self._return += reward[t]
             self._length += 1.0

@@ -140,16 +140,19 @@ class GIPPOAdaptive(Method):
             "noise_lr": noise_lr,
             "clipped_samples": self._ranks.mean(share_clipped),
         }
-        gradient = mixed.mean
-        if not bool(torch.isfinite(gradient).all() & torch.isfinite(metric).all()):
+        gradient, full = mixed.mean, mixed.mean.double()
+        finite = torch.isfinite(gradient).all() & torch.isfinite(metric).all()
+        halves = {"rp": rp, "lr": lr, "mixed": mixed}
+        shares = [signal_share(half, metric) for half in halves.values()]
+        # A device is waited for once.
+        told = torch.stack([finite.double(), (metric * full) @ full, *shares]).tolist()
+        if not told[0]:
             self._step.load_state_dict(before)
             return UpdateReport(metrics, "the policy's gradient is not finite")
-        for name, halves in (("rp", rp), ("lr", lr), ("mixed", mixed)):
-            share = float(signal_share(halves, metric))
+        for name, share in zip(halves, told[2:], strict=True):
             metrics[f"share_{name}"] = self._shares[name].update(share)
         trusted = self._shares["mixed"].trusted
-        full = gradient.double()
-        part = self._size.part(math.sqrt(float((metric * full) @ full)))
+        part = self._size.part(math.sqrt(told[1]))
         radius = self._radius.rate(epoch) * (trusted * part) ** 2
         divergence, moved = self._step.step(gradient, metric, radius)
         metrics |= {

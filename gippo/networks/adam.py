@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gippo.networks.graphs import on_gpu
+from gippo.networks import graphs
 from gippo.networks.native import AdamSettings, NativeAdam, NativeFit
 from warp_envs.checks import ArgumentError, check_number
 
@@ -114,8 +114,9 @@ class Optimizer:
         self._square = torch.zeros_like(self.parameters.vector)
         self._steps_on_gpu: torch.Tensor | None = None
         """Their number, of single precision, where they are taken on a GPU."""
-        if on_gpu(parameters.vector):
-            self._steps_on_gpu = torch.zeros((), device=parameters.vector.device)
+        if graphs.on_gpu(parameters.vector):
+            device = parameters.vector.device
+            self._steps_on_gpu = torch.zeros((), dtype=torch.float32, device=device)
         self._native: NativeAdam | None = None
         if parameters.native:
             self._native = NativeAdam(parameters.vector, self._mean, self._square)

@@ -70,7 +70,7 @@ class _Captured:
 
     def replay(self, arguments: tuple[Any, ...]) -> Results:
         """Copy the arguments in, replay, copy the results out."""
-        given = _leaves(arguments, (torch.Tensor, float))
+        given = _leaves(arguments, (torch.Tensor, float, int))
         tensors: list[torch.Tensor] = []
         static: list[torch.Tensor] = []
         for own, new in zip(self._arguments, given, strict=True):
@@ -112,7 +112,9 @@ def _on_device(arguments: tuple[Any, ...], device: torch.device) -> tuple[Any, .
     """
 
     def moved(leaf: Any) -> torch.Tensor:
-        return leaf if isinstance(leaf, torch.Tensor) else torch.full((), leaf, device=device)
+        if isinstance(leaf, torch.Tensor):
+            return leaf
+        return torch.full((), float(leaf), dtype=torch.float32, device=device)
 
     return _mapped(moved, arguments)
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from gippo.distributed import Ranks
+from gippo.networks import graphs
 from gippo.networks.perceptron import GaussianActor, Tangent, kl_divergence
 from gippo.seeding import stream_seed
 from gippo.updates.window import Context, Samples
@@ -75,15 +76,16 @@ def conjugate_gradients(
     direction = scaled.clone()
     power = first = residual @ scaled
     for _ in range(iterations):
-        if not bool(power > _TOLERANCE * first):
-            break
+        goes_on = power > _TOLERANCE * first
+        if not graphs.on_gpu(goes_on) and not bool(goes_on):
+            break  # which a GPU would be waited for: there the rest is done in steps of length 0
         along = product(direction)
-        length = power / (direction @ along)
+        length = torch.where(goes_on, power / (direction @ along), 0.0)
         x = x + length * direction
         residual = residual - length * along
         scaled = preconditioner * residual
         before, power = power, residual @ scaled
-        direction = scaled + (power / before) * direction
+        direction = scaled + torch.where(goes_on, power / before, 0.0) * direction
     return x
 
 
@@ -221,10 +223,10 @@ class NaturalStep:
             return fisher.times(vector) + damping * vector
 
         norm = torch.linalg.vector_norm(gradient)
-        if not bool(norm > 0.0):
-            return torch.zeros_like(gradient)
-        found = conjugate_gradients(product, gradient / norm, metric, self._config.iterations)
-        return found * torch.sqrt(2.0 / (found @ product(found)))
+        unit = gradient / torch.where(norm > 0.0, norm, 1.0)
+        found = conjugate_gradients(product, unit, metric, self._config.iterations)
+        square = found @ product(found)
+        return found * torch.sqrt(torch.where(norm > 0.0, 2.0 / square, 0.0))
 
     @torch.no_grad()
     def _policy(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

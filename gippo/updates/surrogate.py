@@ -11,6 +11,7 @@ import torch
 
 from gippo.distributed import SINGLE, Ranks
 from gippo.experience.advantages import normalized
+from gippo.networks import graphs
 from gippo.networks.adam import Optimizer, Schedule, check_betas
 from gippo.networks.batch_gradient import Batch, BatchGradient
 from gippo.networks.graphs import Graphed
@@ -174,9 +175,7 @@ class SurrogateAscent:
         )
         self._ranks = context.ranks
         self._optimizer = Optimizer(context.parameters, config.betas, config.max_grad_norm)
-        # An adaptive rate has the host look at every step's divergence.
-        graphs = context.graphs and config.schedule != ADAPTIVE
-        self._passes = Graphed(self._make_passes, enabled=graphs)
+        self._passes = Graphed(self._make_passes, enabled=context.graphs)
         self._control = RateControl(
             self._optimizer,
             "surrogate loss",
@@ -267,9 +266,9 @@ class SurrogateAscent:
                     kl = self._ranks.mean(kl_divergence(*policy, *visited[i]).mean())
                 visited[i] = policy
                 if adaptive:
-                    rate = self.adapted_rate(float(rate), kl.item())
+                    rate = self.adapted_rate(rate, kl)
             passes.append(torch.stack(losses).mean())
-        arrived = (torch.tensor(rate, dtype=torch.float64),) if adaptive else ()
+        arrived = (torch.as_tensor(rate, dtype=torch.float64),) if adaptive else ()
         return passes[0], passes[-1], self._loss_now(start.minibatches), kl, *arrived
 
     def _descent(self, minibatch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -284,14 +283,25 @@ class SurrogateAscent:
         ]
         return torch.stack(losses).mean()
 
-    def adapted_rate(self, rate: float, kl: float) -> float:
-        """Lower after a divergence of over twice the target, higher after one below half."""
+    def adapted_rate(self, rate: float | torch.Tensor, kl: torch.Tensor) -> float | torch.Tensor:
+        """Lower after a divergence of over twice the target, higher after one below half.
+
+        On a GPU it stays there, in single precision, a 0-d tensor.
+        """
         config = self.config
-        if kl > 2.0 * config.kl_target:
-            return max(rate / 1.5, config.min_learning_rate)
-        if kl < 0.5 * config.kl_target:
-            return min(rate * 1.5, config.max_learning_rate)
-        return rate
+        if not graphs.on_gpu(kl):
+            divergence, rate = kl.item(), float(rate)
+            if divergence > 2.0 * config.kl_target:
+                return max(rate / 1.5, config.min_learning_rate)
+            if divergence < 0.5 * config.kl_target:
+                return min(rate * 1.5, config.max_learning_rate)
+            return rate
+        if not isinstance(rate, torch.Tensor):
+            rate = torch.full((), rate, dtype=torch.float32, device=kl.device)
+        lower = (rate / 1.5).clamp(min=config.min_learning_rate)
+        higher = (rate * 1.5).clamp(max=config.max_learning_rate)
+        rate = torch.where(kl < 0.5 * config.kl_target, higher, rate)
+        return torch.where(kl > 2.0 * config.kl_target, lower, rate)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the optimiser's state and the rate remembered."""

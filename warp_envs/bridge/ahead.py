@@ -10,7 +10,7 @@ from pathlib import Path
 
 import warp as wp
 
-from warp_envs.bridge.building import witnessed
+from warp_envs.bridge.building import built_elsewhere
 from warp_envs.bridge.start import BLOCK_DIM
 from warp_envs.checks import ArgumentError
 
@@ -35,7 +35,7 @@ def check_arch(key: str, value: str | int) -> int:
 def building_ahead(
     archs: Sequence[int], folder: Path, tell: Callable[[str, int, float], None]
 ) -> Iterator[None]:
-    """Build what is made ready inside for GPUs, too, as a process on one will look for it.
+    """Build for GPUs what would run inside, as a process on one will look for it; nothing runs.
 
     A module's name in the cache tells which of its kernels are in use when it is loaded, so each is
     built at that moment.
@@ -58,7 +58,7 @@ def building_ahead(
                 wp.compile_aot_module(module, arch=arch, use_ptx=False)
                 tell(name, arch, time.monotonic() - started)
 
-    with witnessed(build):
+    with built_elsewhere(build):
         yield
 
 

@@ -12,7 +12,7 @@ import warp as wp
 
 from warp_envs.bridge.start import load_module
 
-Witness = Callable[[wp.Module, str], None]
+Builder = Callable[[wp.Module, str], None]
 
 PATIENCE = 2.0
 """Seconds of building before anything is said; kernels that were built before take less."""
@@ -20,33 +20,47 @@ PULSE = 10.0
 """Seconds between the words that follow."""
 
 
-def load_kernels(named: Sequence[tuple[wp.Kernel, str]], device: wp.Device) -> None:
+def load_kernels(named: Sequence[tuple[wp.Kernel, str]], device: wp.Device) -> bool:
     """Have kernels ready on a device: from Warp's cache, or built now, said on standard error.
 
     Args:
         named: kernels, each with what it is to people; an empty name stands for the kernel's own.
         device: where they will run.
+
+    Returns:
+        Whether they can run now: not while they are `built_elsewhere`.
     """
+    if _builders:
+        for kernel, name in named:
+            _builders[-1](kernel.module, name or kernel.module.name)
+        return False
     current = [""]
     with _said(current, device):
         for kernel, name in named:
             current[0] = name or kernel.key
             load_module(kernel.module, device)
-            for witness in _witnesses:
-                witness(kernel.module, name or kernel.module.name)
+    return True
 
 
-_witnesses: list[Witness] = []
+_builders: list[Builder] = []
 
 
 @contextmanager
-def witnessed(witness: Witness) -> Iterator[None]:
-    """Call `witness` with each module that is made ready inside, as it is then, and its name."""
-    _witnesses.append(witness)
+def built_elsewhere(build: Builder) -> Iterator[None]:
+    """Inside nothing runs; each module that would is given to `build`, with its name.
+
+    It may come often, each time as it is then. What is made inside is of no use afterwards.
+    """
+    _builders.append(build)
     try:
         yield
     finally:
-        _witnesses.remove(witness)
+        _builders.remove(build)
+
+
+def nothing_runs() -> bool:
+    """Whether kernels are `built_elsewhere`."""
+    return bool(_builders)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import warp as wp
 
-from warp_envs.bridge.building import load_kernels
+from warp_envs.bridge.building import load_kernels, nothing_runs
 from warp_envs.bridge.start import BLOCK_DIM
 from warp_envs.bridge.threads import thread_pool
 from warp_envs.bridge.turns import capturing
@@ -143,12 +143,19 @@ class Slot:
         return [[(self._capture(steps, rows), None)] for rows in self._blocks]
 
     def _capture(self, steps: list[tuple[Launch, bool]], rows: Rows) -> Any:
-        """A graph of launches or, where the flag says so, of their adjoints."""
+        """A graph of launches or, where the flag says so, of their adjoints; None: nothing runs."""
         # What is not loaded yet cannot be while a GPU captures.
-        load_kernels([(launch.kernel, launch.name) for launch, _ in steps], self._device)
-        # torch's default stream is CUDA's legacy one, on which nothing can be captured.
-        stream = _capture_stream(self._device) if self._device.is_cuda else None
-        with capturing(), wp.ScopedCapture(device=self._device, stream=stream) as capture:
+        if not load_kernels([(launch.kernel, launch.name) for launch, _ in steps], self._device):
+            return None
+        stream = None
+        if self._device.is_cuda:
+            # torch's default stream is CUDA's legacy one, on which nothing can be captured. Arrays
+            # were filled on Warp's stream, for which torch's side streams would not wait.
+            stream = _capture_stream(self._device)
+            wp.synchronize_device(self._device)
+        # All there is has been loaded: an older driver would have Warp build whatever is imported.
+        options: dict[str, Any] = {"device": self._device, "stream": stream}
+        with capturing(), wp.ScopedCapture(**options, force_module_load=False) as capture:
             for launch, adjoint in steps:
                 self._launch(launch, rows, adjoint, stream)
         return capture.graph
@@ -198,7 +205,10 @@ class Slot:
 
 def _launch_graphs(stretches: _Stretches, stream: wp.Stream | None) -> None:
     for graph, flags in stretches:
-        if flags is None or np.count_nonzero(flags):  # a fifth of the time of flags.any()
+        if graph is None:
+            if not nothing_runs():
+                raise RuntimeError("this was made while nothing ran and holds no launches")
+        elif flags is None or np.count_nonzero(flags):  # a fifth of the time of flags.any()
             wp.capture_launch(graph, stream)
 
 

@@ -45,6 +45,10 @@ def start_warp() -> None:
             problem = _init()
     else:
         problem = _init()
+    if wp.config.cuda_output is None:
+        # A GPU's own code, the only kind that `gippo compile` builds. With a driver as new as its
+        # compiler Warp would else look for what the driver translates, under another name.
+        wp.config.cuda_output = "cubin"
     if problem is not None:
         _log.warning(problem)
     if has_log_level:

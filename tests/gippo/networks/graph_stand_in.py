@@ -96,10 +96,11 @@ def as_on_a_gpu(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(graphs, "on_gpu", lambda tensor: True)
-    monkeypatch.setattr("gippo.networks.adam.on_gpu", lambda tensor: True)
     monkeypatch.setattr(graphs, "side_stream", nullcontext)
     monkeypatch.setattr(graphs, "_stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
     monkeypatch.setattr(torch.cuda, "graph", _captured)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr("warp_envs.bridge.function._on_gpu", lambda tensor: True)
+    monkeypatch.setattr("warp_envs.vector_env.check_finite", lambda key, value: None)
     return made

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from gippo.networks import graphs
 from gippo.networks.perceptron import kl_divergence
 from gippo.updates.retries import RetryConfig
 from gippo.updates.surrogate import (
@@ -91,14 +92,20 @@ def test_an_ascent_lowers_the_loss_it_is_judged_by():
     assert report.metrics["actor_loss"] < 0.0
 
 
-def test_the_adaptive_rate_follows_the_divergence():
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_the_adaptive_rate_follows_the_divergence(on_gpu, monkeypatch):
+    monkeypatch.setattr(graphs, "on_gpu", lambda tensor: on_gpu)
     ascent = SurrogateAscent(make_context(), PPOConfig(schedule="adaptive", kl_target=0.01))
-    assert ascent.adapted_rate(1e-3, 0.021) == pytest.approx(1e-3 / 1.5)
-    assert ascent.adapted_rate(1e-3, 0.0201) < 1e-3
-    assert ascent.adapted_rate(1e-3, 0.01) == 1e-3
-    assert ascent.adapted_rate(1e-3, 0.0049) == pytest.approx(1.5e-3)
-    assert ascent.adapted_rate(1e-6, 1.0) == 1e-6
-    assert ascent.adapted_rate(1e-2, 0.0) == 1e-2
+    if on_gpu:  # where the rate is a tensor of single precision
+        follow = ascent.adapted_rate
+        monkeypatch.setattr(ascent, "adapted_rate", lambda *given: follow(*given).item())
+        assert ascent.adapted_rate(0.5, torch.tensor(0.01)) == 0.5
+    assert ascent.adapted_rate(1e-3, torch.tensor(0.021)) == pytest.approx(1e-3 / 1.5)
+    assert ascent.adapted_rate(1e-3, torch.tensor(0.0201)) < 1e-3
+    assert ascent.adapted_rate(1e-3, torch.tensor(0.01)) == pytest.approx(1e-3)
+    assert ascent.adapted_rate(1e-3, torch.tensor(0.0049)) == pytest.approx(1.5e-3)
+    assert ascent.adapted_rate(1e-6, torch.tensor(1.0)) == pytest.approx(1e-6)
+    assert ascent.adapted_rate(1e-2, torch.tensor(0.0)) == pytest.approx(1e-2)
 
 
 def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
@@ -130,7 +137,7 @@ def test_the_divergence_is_from_before_the_step_to_the_minibatchs_last_visit():
     assert report.metrics["kl"].item() == pytest.approx(divergences[3])
     rate = 1e-3
     for divergence in divergences:
-        rate = ascent.adapted_rate(rate, divergence)
+        rate = ascent.adapted_rate(rate, torch.tensor(divergence, dtype=torch.float64))
     assert report.metrics["actor_learning_rate"] == pytest.approx(rate)
     assert ascent.state_dict()["learning_rate"] == pytest.approx(rate), "kept between epochs"
 

@@ -6,6 +6,7 @@ import pytest
 import warp as wp
 
 from warp_envs.bridge import building
+from warp_envs.bridge.program import Program
 
 
 @wp.kernel
@@ -32,3 +33,15 @@ def test_a_build_that_fails_ends_the_announcements(monkeypatch):
     monkeypatch.setattr(building, "load_module", fail)
     with pytest.raises(RuntimeError, match="no compiler"):
         building.load_kernels([(nothing, "")], wp.get_device("cpu"))
+
+
+def test_what_is_built_elsewhere_does_not_run_and_says_so_afterwards(monkeypatch):
+    monkeypatch.setattr(building, "load_module", lambda module, device: pytest.fail("built here"))
+    built = []
+    program = Program("cpu")
+    program.launch(nothing, 1, [], name="nothing")
+    with building.built_elsewhere(lambda module, name: built.append((module, name))):
+        program.replay()
+    assert built == [(nothing.module, "nothing")]
+    with pytest.raises(RuntimeError, match="while nothing ran"):
+        program.replay()
