@@ -65,7 +65,8 @@ def run(arguments: Sequence[str]) -> int:
     settings = configure("convert", ConvertConfig, [a for a in arguments if a not in named])
     if len(named) != 1:
         given = " ".join(named) or "nothing"
-        raise UserError(f"{given} given; one robot's file expected: gippo convert ROBOT")
+        other = " out=FILE" if len(named) > 1 else ""
+        raise UserError(f"{given} given; one robot's file expected: gippo convert ROBOT{other}")
     source = Path(named[0])
     if not source.is_file():
         raise UserError(f"{named[0]!r}: no such file")

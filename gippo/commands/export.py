@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gippo.configuration.compose import configure
+from gippo.configuration.policies import trained_policies
 from gippo.configuration.run_config import load_config
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
-from warp_envs.checks import ArgumentError
+from warp_envs.checks import ArgumentError, check_choice
 
 FORMATS = (".onnx", ".pt")
 
@@ -20,11 +21,13 @@ gippo export: write a trained policy as a file that needs no gippo, ONNX or Torc
 
 Usage: gippo export RUN policy.onnx [key=value ...]
        gippo export RUN policy.pt [key=value ...]
+       gippo export policy=NAME policy.onnx [key=value ...]
 
-RUN is a run's folder. The file takes observations as the environment gives them, "obs"
-(n, num_obs), and gives actions in [-1, 1], "action" (n, num_actions): the observation normaliser is
-inside. It carries the names and units of both, the control step, and where it comes from. Once
-written it is run on 1,000 observations, by onnxruntime or torch, and must act as the policy does.
+RUN is a run's folder, NAME a trained policy's that comes along (gippo list policies). The file
+takes observations as the environment gives them, "obs" (n, num_obs), and gives actions in [-1, 1],
+"action" (n, num_actions): the observation normaliser is inside. It carries the names and units of
+both, the control step, and where it comes from. Once written it is run on 1,000 observations, by
+onnxruntime or torch, and must act as the policy does.
 
 Keys:
 {keys}
@@ -33,7 +36,8 @@ An .onnx file takes pip install '.[export]' in the checkout. docs/export.md show
 
 Examples:
   gippo export runs/first first.onnx
-  gippo export runs/first first.pt deterministic=false checkpoint=newest"""
+  gippo export runs/first first.pt deterministic=false checkpoint=newest
+  gippo export policy=ant ant.onnx"""
 
 
 @dataclass
@@ -55,7 +59,14 @@ def help_text() -> str:
 def run(arguments: Sequence[str]) -> int:
     """Export as the arguments say."""
     named = [text for text in arguments if "=" not in text or Path(text).exists()]
-    settings = configure("export", ExportConfig, [text for text in arguments if text not in named])
+    keys = [text for text in arguments if text not in named]
+    trained = trained_policies()
+    for text in [text for text in keys if text.startswith("policy=")]:
+        name = text.removeprefix("policy=")
+        check_choice("policy", name, list(trained))
+        keys.remove(text)
+        named.insert(0, str(trained[name]))
+    settings = configure("export", ExportConfig, keys)
     if len(named) != 2:
         given = " ".join(named) or "nothing"
         raise UserError(f"{given} given; a run and a file expected: gippo export RUN policy.onnx")

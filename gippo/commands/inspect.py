@@ -81,7 +81,8 @@ def run(arguments: Sequence[str]) -> int:
     settings = configure("inspect", InspectConfig, [a for a in arguments if a not in named])
     if len(named) != 1:
         given = " ".join(named) or "nothing"
-        raise UserError(f"{given} given; one robot's file expected: gippo inspect ROBOT")
+        other = " picture=FILE" if len(named) > 1 else ""
+        raise UserError(f"{given} given; one robot's file expected: gippo inspect ROBOT{other}")
     source = Path(named[0])
     picture = Path(f"{source.stem}.png" if settings.picture is None else settings.picture)
     if not picture.absolute().parent.is_dir():

@@ -13,6 +13,7 @@ from gippo.configuration.compose import choices, configure
 from gippo.configuration.policies import BY_HAND, policies_dir, trained_policies
 from gippo.configuration.run_config import CONFIG_FILE, TrainConfig, load_config
 from gippo.errors import UserError
+from gippo.runs.folder import METRICS_FILE
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number
 from warp_envs.checks import check_choice, near_matches
@@ -34,7 +35,6 @@ Examples:
   gippo list envs
   gippo list runs/cartpole sort=best"""
 
-METRICS_FILE = "metrics.jsonl"  # gippo.runs.metrics' own, whose module imports torch
 _SORTS = ("name", "best")
 _GROUPS = {"envs": "env", "methods": "algo", "experiments": "experiment"}
 _NAMES = (*_GROUPS, "policies")
@@ -83,8 +83,8 @@ def run(arguments: Sequence[str]) -> int:
             console.print(f"{name}: {', '.join(choices(_GROUPS[name]))}")
         elif name == "policies":
             trained = ", ".join(trained_policies())
-            console.print(f"policies: {', '.join(BY_HAND)} by hand, of traffic; trained, in")
-            console.print(f"{policies_dir()}: {trained}", soft_wrap=True)
+            console.print(f"policies by hand, of traffic: {', '.join(BY_HAND)}")
+            console.print(f"trained policies: {trained} (in {policies_dir()})", soft_wrap=True)
         else:
             found = sorted(_runs(Path(name)), key=lambda run: run.folder)
             if settings.sort == "best":

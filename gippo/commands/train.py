@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from gippo.configuration.derived import KEY, SHORT, configure_training
 from gippo.configuration.run_config import CONFIG_FILE, TrainConfig, to_omegaconf
 from gippo.errors import StoppedError, UserError
 from gippo.methods import config_class
+from gippo.runs.folder import in_the_way
 from gippo.schema import option_meanings
 from gippo.terminal.help_text import describe_keys, describe_values, listed
 from warp_envs.registry import env_source
@@ -110,6 +112,10 @@ def run(arguments: Sequence[str]) -> int:
 
         print(_keys_text(config) if "--keys" in flags else OmegaConf.to_yaml(to_omegaconf(config)))
         return 0
+    if config.run_dir and not config.resume and "RANK" not in os.environ:
+        problem = in_the_way(Path(config.run_dir))  # of several processes the first one looks
+        if problem is not None:
+            raise UserError(problem)
     from gippo.runs import training  # torch and Warp, now that nothing is left to be refused
     from gippo.terminal.progress import make_console
 

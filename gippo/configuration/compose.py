@@ -36,8 +36,12 @@ from warp_envs.checks import ArgumentError, check_choice, near_matches
 from warp_envs.registry import env_ids, env_options, is_reference
 
 GROUPS = ("env", "algo", "experiment")
-GONE = {"tensorboard": "logger=[] writes none of its events"}
-"""Keys of earlier releases, and what takes their place."""
+ELSEWHERE = {
+    "train": {"tensorboard": "logger=[] writes none of its events"},
+    "evaluate": {"num_envs": "num_episodes says how many; each has an environment of its own"},
+    "inspect": {"out": "picture=FILE.png names what it writes"},
+}
+"""Command -> keys of earlier releases and of other commands, and what takes their place."""
 NUM_ENVS, NUM_EPOCHS = 64, 500
 """Of an environment without a configuration file."""
 
@@ -85,7 +89,7 @@ def configure(
             chosen = [_text(o) for o in [*groups, *own] if o not in groups or o.value() is not None]
             _store_choices(groups)
             base = _composed(command, chosen)
-            check_keys(values, base)
+            check_keys(values, base, command)
             check_values(values, base)
             selected, note = _store_preset(base)
             try:
@@ -394,7 +398,7 @@ def _near(given: str, known: Sequence[str]) -> str:
     return near_matches(given, known)
 
 
-def check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
+def check_keys(overrides: Sequence[Override], base: DictConfig, command: str) -> None:
     """Refuse a key that the configuration has not, before Hydra does in its own words."""
     plain = OmegaConf.to_container(base, resolve=False)
     assert isinstance(plain, dict)
@@ -409,7 +413,8 @@ def check_keys(overrides: Sequence[Override], base: DictConfig) -> None:
         if key.startswith("env.presets"):
             raise UserError(f"{key}: presets are for files; set the key itself, as algo.X=value")
         if key not in known:
-            listed = f"; {GONE[key]}" if key in GONE else near_matches(key, known)
+            instead = ELSEWHERE.get(command, {})
+            listed = f"; {instead[key]}" if key in instead else near_matches(key, known)
             listed = listed or f"; there are {_siblings(key, known)}"
             raise UserError(f"{key}: no such key{listed}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gippo.configuration.compose import (
     check_values,
     choices,
     configure,
+    override_text,
     parse,
     with_values,
 )
@@ -44,19 +45,24 @@ def configure_training(
     """The configuration of a training under command-line overrides; see `configure`.
 
     With ``from=RUN`` the values of that run take the place of the presets and defaults; a section
-    chosen anew (``env=ant``, ``algo=ppo``) is as it would be without, for that environment.
+    chosen anew (``env=ant``, ``algo=ppo``) is as it would be without, for that environment. So do
+    those of a run that goes on (``resume=true``), whose environment and method need not be named.
 
     Raises:
         UserError: as `configure`, or there is no such run.
     """
     parsed = parse(overrides)
-    sources = [o.value() for o in parsed if o.key_or_group == KEY]
-    if not sources or sources[-1] is None:
+    given = {o.key_or_group: o.value() for o in parsed}
+    source = _source(given)
+    if source is None:
         return configure("train", TrainConfig, overrides, tell)
-    source = run_of(str(sources[-1]))
-    base = _base(load_config(source, to_train=True), parsed, tell)
+    run = load_config(source, to_train=True)
+    if given.get(KEY) is None:  # a run that goes on is what it is, also where that is said
+        own = {"env": run.env["id"], "algo": run.algo.name}
+        parsed = [o for o in parsed if own.get(o.key_or_group) != o.value() or not o.value()]
+    base = _base(run, parsed, tell)
     rest = [o for o in parsed if o.key_or_group not in GROUPS]
-    check_keys(rest, base)
+    check_keys(rest, base, "train")
     check_values(rest, base)
     rest = [o for o in rest if o.key_or_group.split(".")[0] != "hydra"]
     try:
@@ -65,6 +71,16 @@ def configure_training(
         raise UserError(one_line(error)) from error
     check_env(config.env)
     return config
+
+
+def _source(given: Mapping[str, Any]) -> Path | None:
+    """The folder of the run whose values take the place of the defaults, if one's do."""
+    if given.get(KEY) is not None:
+        return run_of(str(given[KEY]))
+    if given.get("resume") is not True or given.get("experiment") is not None:
+        return None
+    folder = given.get("run_dir")
+    return None if folder is None else Path(str(folder)).expanduser()
 
 
 def run_of(source: str) -> Path:
@@ -110,8 +126,11 @@ def _base(run: TrainConfig, parsed: Sequence[Override], tell: Callable[[str], No
     if names:
         texts = [str(o.input_line) for o in chosen]
         known = run.env["id"] in choices("env") or is_reference(run.env["id"])
-        if "env" not in names and known:
-            texts.append(f"env={run.env['id']}")  # whose preset for the method it is
+        if "env" in names:  # an option that must be given stands on the command line
+            texts += [str(o.input_line) for o in parsed if o.key_or_group.startswith("env.")]
+        elif known:  # whose preset for the method it is
+            texts.append(f"env={run.env['id']}")
+            texts += [override_text(f"env.{k}", v) for k, v in run.env.items() if k != "id"]
         new = configure("train", TrainConfig, texts, tell)
         for name in names:
             setattr(run, name, getattr(new, name))

@@ -20,10 +20,9 @@ import torch
 
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
+from gippo.runs.folder import CHECKPOINTS
 
 FORMAT = 1
-CHECKPOINTS = "checkpoints"
-"""Their folder in a run's."""
 _NEVER_NEGATIVE = {
     *("epoch", "env_steps", "wall_time", "step", "count", "variance", "exp_avg_sq"),
     *("num_diverged", "skipped", "skipped_in_a_row", "num_episodes", "running_length"),

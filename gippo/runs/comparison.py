@@ -20,8 +20,9 @@ from gippo.configuration.run_config import (
     to_omegaconf,
 )
 from gippo.errors import UserError
+from gippo.runs.folder import METRICS_FILE
 from gippo.runs.inputs import checksum
-from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.metrics import read_metrics
 from gippo.runs.plots import Curve
 from gippo.terminal.progress import number
 

@@ -24,13 +24,11 @@ from omegaconf import OmegaConf
 from gippo.configuration.run_config import LOGGERS, TrainConfig, keys_of, to_omegaconf
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import write_whole
+from gippo.runs.folder import CSV_FILE, IDS_FILE
 
 Numbers = Mapping[str, float | int | None]
 """An epoch's metrics; None: not known yet, or not finite."""
 
-IDS_FILE = "loggers.json"
-"""In a run's folder: by what name the services know the run, so that it goes on there."""
-CSV_FILE = "metrics.csv"
 _PROJECT = "gippo"
 _MODULES = {"wandb": ("wandb", "wandb"), "mlflow": ("mlflow", "mlflow")}
 """Logger -> its module and our extra that has it."""

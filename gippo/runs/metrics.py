@@ -16,9 +16,9 @@ import numpy as np
 
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason
+from gippo.runs.folder import METRICS_FILE
 from gippo.runs.loggers import Logger, MakeLogger, begin
 
-METRICS_FILE = "metrics.jsonl"
 _log = logging.getLogger(__name__)
 
 Row = Mapping[str, float | int | None]

@@ -13,9 +13,9 @@ from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason
 from gippo.learner import Learner
 from gippo.runs.checkpoint import checkpoint_of, difference, read, unsound
+from gippo.runs.folder import CHANGES_FILE
 from gippo.runs.inputs import kept_origin
 
-CHANGES_FILE = "changes.jsonl"
 _POLICY = ("actor", "obs_statistics")
 _CRITIC = ("network", "target", "statistics")
 
@@ -88,7 +88,13 @@ def note_more_epochs(config: TrainConfig, run_dir: Path, epoch: int) -> None:
 
 
 def told(change: Mapping[str, Any]) -> str:
-    """A change in a line for the terminal."""
-    values = [f"{key} {was} -> {now}" for key, (was, now) in change["changed"].items()]
+    """A change in a line for the terminal; what only one method or environment has is left out."""
+    changed = change["changed"]
+    other = {key.partition(".")[0] for key in ("algo.name", "env.id") if key in changed}
+    values = [
+        f"{key} {was} -> {now}"
+        for key, (was, now) in changed.items()
+        if key.partition(".")[0] not in other or None not in (was, now)
+    ]
     what = ", ".join(values) or "nothing changed"
     return f"from {change['from']}, epoch {change['from_epoch']}: {what}"

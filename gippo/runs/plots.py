@@ -224,6 +224,11 @@ def _draw_return(axis: Axes, columns: Columns) -> None:
         axis.plot(epoch[known], evaluated[known], label="evaluated, without exploration", **style)
         value = np.concatenate([value, evaluated[known]])
     axis.set_ylabel("episode return")
+    if not np.isfinite(value).any():
+        axis.set_yticks([])
+        told = "no episode has ended yet"
+        axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center")
+        return
     spread_if_vanishing(axis, value)
     axis.legend(frameon=False, loc="best")
 

@@ -32,7 +32,8 @@ def files_beside(recording: Path) -> list[Path]:
     """What a recording needs beside itself: the textures of its robot, which .usdz alone packs."""
     if recording.suffix == ".usdz":
         return []
-    return [file for file in stage_files(recording.absolute()) if file != recording.absolute()]
+    itself, *others = stage_files(recording.absolute())
+    return [file for file in others if not file.samefile(itself)]
 
 
 def note_of(num_envs: int) -> list[str]:

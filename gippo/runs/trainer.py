@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gippo.errors import UserError
-from gippo.runs.checkpoint import CHECKPOINTS, Checkpoint, CheckpointFolder, difference, unsound
+from gippo.runs.checkpoint import Checkpoint, CheckpointFolder, difference, unsound
+from gippo.runs.folder import CHECKPOINTS, METRICS_FILE
 from gippo.runs.loggers import MakeLogger
-from gippo.runs.metrics import METRICS_FILE, MetricsLog, count_epochs
+from gippo.runs.metrics import MetricsLog, count_epochs
 
 
 class Trainable(Protocol):

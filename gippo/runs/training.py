@@ -21,7 +21,6 @@ from rich.logging import RichHandler
 from gippo.configuration.compose import written
 from gippo.configuration.run_config import (
     CONFIG_FILE,
-    INPUTS,
     TrainConfig,
     keys_of,
     load_config,
@@ -36,14 +35,14 @@ from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
 from gippo.learner import Learner, NonFiniteError
 from gippo.runs.acting import trained
-from gippo.runs.checkpoint import CHECKPOINTS, CheckpointFolder, read
+from gippo.runs.checkpoint import CheckpointFolder, read
 from gippo.runs.evaluation import Evaluator
+from gippo.runs.folder import CHANGES_FILE, CHECKPOINTS, METRICS_FILE, in_the_way
 from gippo.runs.inputs import check_inputs, keep_inputs
-from gippo.runs.loggers import CSV_FILE, IDS_FILE, check_loggers, loggers_of
+from gippo.runs.loggers import check_loggers, loggers_of
 from gippo.runs.memory import check_memory
-from gippo.runs.metrics import METRICS_FILE, read_metrics
+from gippo.runs.metrics import read_metrics
 from gippo.runs.origin import (
-    CHANGES_FILE,
     describe_origin,
     note_change,
     note_more_epochs,
@@ -57,14 +56,10 @@ from gippo.runs.trainer import Trainer, new_settings
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
 from warp_envs.checks import ArgumentError
+from warp_envs.registry import env_options
 from warp_envs.viewing.preview import render_contact_sheet
 
 CURVE = "curve.png"
-_BEFORE_AN_EPOCH = {
-    *(CONFIG_FILE, METRICS_FILE, CHECKPOINTS, INPUTS, CHANGES_FILE),
-    *("tensorboard", ".hydra", CSV_FILE, IDS_FILE, "wandb"),
-}
-"""What may lie in a folder where a run has begun and done nothing."""
 PICTURES_DUE = ".pictures_due"
 """Lies in a run's folder while they are made."""
 ROLLOUT = {"rollout": ".usdc", "picture": ".png"}
@@ -136,13 +131,10 @@ def _lead(
     device: str,
 ) -> Outcome:
     """Train as the only process, or as the one that keeps the files and shows progress."""
-    free = config.resume or not _in_the_way(run_dir)
-    ranks.told(free)
-    if not free:
-        raise UserError(
-            f"run_dir: {str(run_dir)!r} is not empty; resume=true goes on with the run in it, "
-            "another run_dir starts a new one"
-        )
+    problem = None if config.resume else in_the_way(run_dir)
+    ranks.told(problem is None)
+    if problem is not None:
+        raise UserError(problem)
     # Kept with the run: on a machine of other cores it would else go on with other rounding.
     config.num_threads = use_threads(config.num_threads, local_processes())
     with StopRequest(console) as stop:
@@ -246,27 +238,6 @@ def _as_trained(config: TrainConfig, run_dir: Path) -> bool:
     return True
 
 
-def _in_the_way(run_dir: Path) -> bool:
-    """Whether something lies where a new run would.
-
-    Raises:
-        UserError: the system cannot tell.
-    """
-    try:
-        if run_dir.exists() and not run_dir.is_dir():
-            raise UserError(f"run_dir: {str(run_dir)!r} is a file, a folder accepted")
-        names = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
-        if names <= _BEFORE_AN_EPOCH and METRICS_FILE in names:  # given up or killed before one
-            kept = run_dir / CHECKPOINTS
-            empty = (run_dir / METRICS_FILE).stat().st_size == 0
-            return not empty or (kept.exists() and any(kept.iterdir()))
-        return bool(names)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
-        raise UserError(f"run_dir: {str(run_dir)!r}: {reason(error)}") from error
-
-
 def new_folder(config: TrainConfig) -> str:
     """A name in runs/ for a run without one."""
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -293,6 +264,9 @@ def resumed(given: TrainConfig, run_dir: Path, overrides: Sequence[str]) -> Trai
             continue
         if section in RESUMABLE:
             setattr(config, section, getattr(given, section))
+        elif key == "num_epochs" and given.num_epochs < config.num_epochs:
+            accepted = f"at least the {config.num_epochs} of the run in {str(run_dir)!r}"
+            raise ArgumentError(key, value, accepted)
         elif section != "hydra" and not _says_the_same(key, config, given):
             raise UserError(
                 f"{key}: {value} given, but the run in {str(run_dir)!r} was begun otherwise and "
@@ -510,8 +484,13 @@ def limits_of(config: TrainConfig) -> Limits | None:
 
 
 def title(config: TrainConfig) -> str:
-    """A run in a line."""
-    counts = {name: v for name, v in config.env_options.items() if type(v) is int}
+    """A run in a line, with those counts of its environment's options that are not the usual."""
+    usual = env_options(config.env["id"])
+    counts = {
+        name: value
+        for name, value in config.env_options.items()
+        if type(value) is int and value != usual.get(name)
+    }
     options = "".join(f", {name}={value}" for name, value in counts.items())
     copies = f"{config.env['num_envs']} environments{options}"
     return f"{config.algo.name} on {config.env['id']} ({copies}), seed {config.seed}"

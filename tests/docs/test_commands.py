@@ -45,9 +45,8 @@ RUN = {
     "results/policies/README.md": None,
 }
 """Page -> what of it is not run: it takes hours."""
-ALWAYS = {"README.md", "docs/index.md", "docs/own-robot.md", "docs/traffic.md"}
+ALWAYS = {"README.md", "docs/index.md", "docs/own-robot.md"}
 """Pages whose commands each run tries; a quarter of the others."""
-SLOW = sorted(RUN.keys() - {"docs/index.md"})
 
 
 @pytest.fixture(scope="module")
@@ -164,24 +163,16 @@ def try_python(words: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", SLOW)
+@pytest.mark.parametrize("page", RUN)
 def test_commands_run_one_after_the_other(page, tmp_path, monkeypatch):
-    run_page(page, tmp_path, monkeypatch)
-
-
-def test_commands_of_the_index_run(tmp_path, monkeypatch):
-    run_page("docs/index.md", tmp_path, monkeypatch)
-
-
-def run_page(page: str, folder: Path, monkeypatch) -> None:
-    stage(folder, page)
-    monkeypatch.chdir(folder)
+    stage(tmp_path, page)
+    monkeypatch.chdir(tmp_path)
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda url: not opened.append(url))
     tried, block = 0, -1
     for command in commands_of(page):
         if command.block != block:
-            monkeypatch.chdir(folder)
+            monkeypatch.chdir(tmp_path)
         block = command.block
         left_out = RUN[page] and re.search(RUN[page], command.text)
         if command.inline or left_out or elsewhere(command):

@@ -214,6 +214,8 @@ def test_resume_refuses_what_would_change_the_run_and_takes_the_rest(trained, ca
     for override in ("seed=1", "num_epochs=9", "env=ackley", "algo=ppo", "learner.gamma=0.9"):
         assert main(["train", f"run_dir={trained}", "resume=true", override]) == 2
         assert override.partition("=")[0] in capsys.readouterr().err
+    assert main(["train", f"run_dir={trained}", "resume=true", "num_epochs=9"]) == 2
+    assert "num_epochs: 9 given, at least the 12 of the run" in capsys.readouterr().err
     assert main(["train", f"run_dir={trained}", "resume=true", "keep_last=5", "seed=0"]) == 0
     assert (trained / "metrics.jsonl").read_bytes() == before
 

@@ -25,8 +25,9 @@ from gippo.distributed import SINGLE
 from gippo.environment import make_env
 from gippo.errors import UserError
 from gippo.runs.checkpoint import CheckpointFolder, checkpoint_of, difference, read
+from gippo.runs.folder import CHECKPOINTS
 from gippo.runs.policy import Policy
-from gippo.runs.trainer import CHECKPOINTS, Trainer
+from gippo.runs.trainer import Trainer
 from gippo.runs.training import _make_learner
 from warp_envs.usd.loader import load_robot
 

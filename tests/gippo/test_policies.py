@@ -61,6 +61,12 @@ def test_its_motion_is_recorded_and_filmed(tmp_path, capsys):
     assert film.read_bytes()[:3] == b"GIF"
 
 
+def test_it_is_exported_by_its_name(tmp_path, capsys):
+    assert main(["export", "policy=cartpole", str(tmp_path / "cartpole.pt")]) == 0
+    said = capsys.readouterr().out
+    assert "gippo on cartpole" in said and "checked on 1000 observations" in said
+
+
 def test_another_run_starts_from_it(tmp_path, capsys):
     folder = trained_policies()["cartpole"]
     command = ["train", f"from={folder}", "num_epochs=1", "rollout.num_envs=0"]
@@ -85,7 +91,8 @@ def test_mistakes_are_refused_by_name(arguments, said, capsys):
 def test_they_are_listed(capsys):
     assert main(["list", "policies"]) == 0
     said = capsys.readouterr().out
-    assert "idm" in said and f"{policies_dir()}: {', '.join(NAMES)}" in said
+    assert "traffic: idm, " in said and f"trained policies: {', '.join(NAMES)}" in said
+    assert str(policies_dir()) in said
 
 
 def test_a_policy_in_another_environment_than_its_own_is_told_of():

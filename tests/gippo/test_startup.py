@@ -49,6 +49,8 @@ def test_the_keys_of_a_run_need_neither(flag):
         ("env.num_envs=0", "env.num_envs: 0 given"),
         ("env.action_delay=-1", "env.action_delay: -1 given"),
         ("device=gpu", "device: 'gpu' given"),
+        ("run_dir=/dev/null", "run_dir: '/dev/null' is a file"),
+        ("run_dir=/dev", "run_dir: '/dev' is not empty; resume=true"),
         ("env.compild=true", "did you mean 'env.compiled'?"),
     ],
 )
@@ -56,6 +58,12 @@ def test_a_mistake_is_told_before_either_is_imported(override, said):
     last, errors = imported(["train", override])
     assert last == "status 2 imported []"
     assert said in errors
+
+
+def test_nor_does_a_folder_without_the_run_to_go_on_with():
+    last, errors = imported(["train", "resume=true", "run_dir=nowhere"])
+    assert last == "status 2 imported []"
+    assert "run_dir: 'nowhere' holds no run" in errors
 
 
 def test_a_policy_s_name_needs_neither():

@@ -68,8 +68,8 @@ def _read(key: str, given: Any, item: Parameter) -> Spread:
         raise ArgumentError(key, repr(given), "no spread of this parameter", hint)
     low, high = _pair(f"{key}.{kind}" if isinstance(given, Mapping) else key, pair, item)
     if kind == "add" and np.isfinite(item.low):
-        accepted = "range or scale: it must not be negative"
-        raise ArgumentError(key, repr(given), accepted)
+        hint = "; what is added could take it below its least value"
+        raise ArgumentError(key, repr(given), "{range: [low, high]} or {scale: [low, high]}", hint)
     if kind == "scale" and not np.all(low >= 0.0):
         raise ArgumentError(f"{key}.scale", repr(pair), "factors of at least 0")
     if kind != "add":
@@ -81,7 +81,8 @@ def _read(key: str, given: Any, item: Parameter) -> Spread:
 
 def _pair(key: str, given: Any, item: Parameter) -> tuple[np.ndarray, np.ndarray]:
     """Ends of a spread, one number each for all of a parameter or of its shape."""
-    accepted = f"[low, high], each a number or of shape {item.shape}"
+    shaped = f", each a number or of shape {item.shape}" if item.shape else ""
+    accepted = f"[low, high]{shaped}"
     try:
         low, high = (
             np.broadcast_to(np.asarray(end, dtype=np.float64), item.shape).reshape(-1)
@@ -90,7 +91,7 @@ def _pair(key: str, given: Any, item: Parameter) -> tuple[np.ndarray, np.ndarray
     except (TypeError, ValueError):
         raise ArgumentError(key, repr(given), accepted) from None
     if not np.all(np.isfinite([low, high])) or not np.all(low <= high):
-        raise ArgumentError(key, repr(given), f"{accepted}, finite, the lesser first")
+        raise ArgumentError(key, repr(given), f"{accepted}, finite, low <= high")
     return low, high
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import warp as wp
 
-from warp_envs.bridge.start import load_module
+from warp_envs.bridge.start import keeps_kernels, load_module
 
 Builder = Callable[[wp.Module, str], None]
 
@@ -74,7 +74,11 @@ def _said(current: Sequence[str], device: wp.Device) -> Iterator[None]:
         while not done.wait(wait):
             seconds = time.monotonic() - started
             what = f"building {current[0]} for {device}, {seconds:.0f} s so far"
-            once = "" if spoke.is_set() else "; once, then it comes from Warp's cache"
+            once = (
+                ""
+                if spoke.is_set() or not keeps_kernels()
+                else "; once, then it comes from Warp's cache"
+            )
             print(f"{what}{once}", file=sys.stderr, flush=True)
             spoke.set()
             wait = PULSE

@@ -25,6 +25,7 @@ BLOCK_DIM = 64
 a multiprocessor holds 256 threads of it in whatever blocks they come; small blocks spread a small
 batch over more multiprocessors: 1,024 rows over 16 of them, where blocks of 256 take 4."""
 
+_OWN_CACHE = "gippo-warp-"
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver on Linux; a GPU under WSL
 
 
@@ -53,6 +54,11 @@ def start_warp() -> None:
         _log.warning(problem)
     if has_log_level:
         wp.config.log_level = wp.LOG_WARNING
+
+
+def keeps_kernels() -> bool:
+    """Whether what is compiled is there for the next process."""
+    return not Path(str(wp.config.kernel_cache_dir)).name.startswith(_OWN_CACHE)
 
 
 def load_module(module: wp.Module, device: wp.Device) -> None:
@@ -104,7 +110,7 @@ def _init() -> str | None:
             return None
     except OSError as error:
         reason = error.strerror or str(error)
-    refused, own = wp.config.kernel_cache_dir, tempfile.mkdtemp(prefix="gippo-warp-")
+    refused, own = wp.config.kernel_cache_dir, tempfile.mkdtemp(prefix=_OWN_CACHE)
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     wp.config.kernel_cache_dir = own
     wp.init()

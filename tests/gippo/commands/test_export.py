@@ -93,6 +93,8 @@ def test_a_file_that_acts_otherwise_is_refused(run_dir, tmp_path, capsys, monkey
         (["nowhere", "policy.pt"], "nowhere"),
         (["nowhere", "policy.tflite"], "'.onnx', '.pt'"),
         (["nowhere", "policy.pt", "deterministic=maybe"], "true or false"),
+        (["policy=idm", "policy.pt"], "policy: 'idm' given, one of ['ant'"),
+        (["policy=ant"], "results/policies/ant given; a run and a file expected"),
     ],
 )
 def test_mistakes_are_told(arguments, said, capsys):

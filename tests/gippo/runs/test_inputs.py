@@ -54,7 +54,9 @@ def test_it_plays_wherever_it_is_taken_and_goes_on_whatever_lies_there(
     monkeypatch.chdir(tmp_path)
     assert main(["play", "run_dir=moved", "num_envs=1", "num_steps=2", "out=null"]) == 0
     assert main(["train", "run_dir=moved", "resume=true"]) == 0
-    again = ["train", "run_dir=moved", "resume=true", "env=robot", "env.num_envs=2"]
+    again = ["train", "run_dir=moved", "resume=true"]
+    assert main([*again, f"env.asset={home / 'robot.usda'}"]) == 0
+    again += ["env=robot"]
     assert main([*again, f"env.asset={home / 'robot.usda'}"]) == 0
     capsys.readouterr()
     (tmp_path / "robot.usda").write_text(PARTS.replace("./parts", str(home / "parts")))

@@ -2,17 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from gippo.cli import main
-from gippo.configuration.run_config import load_config
+from gippo.configuration.derived import configure_training
+from gippo.configuration.run_config import load_config, save_config
 from gippo.environment import make_env
 from gippo.learner import Learner
 from gippo.runs.checkpoint import checkpoint_of, read
 from gippo.runs.metrics import read_metrics
-from gippo.runs.origin import start_from
+from gippo.runs.origin import describe_origin, start_from, told
 from gippo.runs.trainer import Trainer
 
 SMALL = (
@@ -69,6 +71,27 @@ def test_a_run_from_another_has_its_values_and_records_what_differs(first, tmp_p
     was = load_config(first).algo.alpha.alpha_0
     assert change["changed"] == {"algo.alpha.alpha_0": [was, 0.25], "num_epochs": [4, 3]}
     assert numbers(second)["epoch"] == [1, 2, 3]
+
+
+def test_a_method_chosen_anew_is_told_without_what_only_one_of_the_two_has(first):
+    config = configure_training([f"from_run={first}", "algo=ppo", "seed=5"])
+    change = describe_origin(config, checkpoint_of(first, "best"))
+    assert change["changed"]["algo.learning_rate"][0] is None
+    line = told(change)
+    assert "algo.name gippo -> ppo" in line and "seed 3 -> 5" in line
+    assert "algo.learning_rate" not in line and "None" not in line
+
+
+def test_an_option_that_must_be_given_is_the_runs_or_the_command_lines(tmp_path):
+    robot = str(Path(__file__).parents[3] / "assets" / "cartpole.usda")
+    config = configure_training(["env=robot", f"env.asset={robot}", "env.num_envs=3"])
+    save_config(config, tmp_path / "config.yaml")
+    for given in (["algo=ppo"], ["env=robot", f"env.asset={robot}"], ["env.gear=2"]):
+        changed = configure_training([f"from_run={tmp_path}", *given])
+        assert Path(changed.env["asset"]) == Path(robot)
+        assert changed.algo.name == ("ppo" if given == ["algo=ppo"] else "gippo")
+    resumed = configure_training([f"run_dir={tmp_path}", "resume=true", "env=robot"])
+    assert resumed.env == config.env, "what it is may be said"
 
 
 def test_a_method_chosen_anew_has_its_own_values(first, tmp_path):

@@ -54,6 +54,15 @@ def test_a_run_is_drawn(tmp_path, limits):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_run_without_an_ended_episode_says_so(tmp_path, monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr("gippo.runs.plots.save_figure", lambda figure, path: drawn.append(figure))
+    for values in (columns(), columns(episode_return=np.full(30, np.nan))):
+        plot_run(values, tmp_path / "run.png", "a run")
+    ended, none = ([text.get_text() for text in figure.axes[0].texts] for figure in drawn)
+    assert ended == [] and none == ["no episode has ended yet"]
+
+
 def test_a_comparison_is_the_mean_and_spread_of_its_runs(tmp_path):
     steps = np.array([10.0, 20.0, 30.0])
     returns = [np.array([np.nan, 1.0, 2.0]), np.array([0.0, 3.0, 6.0])]

@@ -41,6 +41,8 @@ def test_a_file_by_itself_is_not_spoken_of(tmp_path):
     path = tmp_path / "rollout.usda"
     path.write_text(TEXTURED.replace("asset inputs:file = @textures/wood.png@", ""))
     assert warning_of(path) == []
+    (tmp_path / "sub").mkdir()
+    assert warning_of(tmp_path / "sub" / ".." / path.name) == []
 
 
 def test_what_crowds_are_recorded_without_is_told():
