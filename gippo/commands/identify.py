@@ -48,6 +48,10 @@ Examples:
   gippo identify env=traffic data=trajectories.csv fit=[v0,T,a,b,s0]
   gippo identify env=traffic data=fcd.xml fit=[T,a] shared=true env.driving=sumo"""
 
+_NEEDED = {
+    "data": "a recording, as data=run.npz,",
+    "fit": "names of what is sought, as fit=[damping,payload.mass] or, of drivers, fit=[v0,T],",
+}
 SUBSTEPS = 64
 WINDOW = 10
 """Of a robot's recording, where not given: control steps in a step, intervals in a window."""
@@ -108,9 +112,9 @@ def run(arguments: Sequence[str]) -> int:
     own = [argument for argument in arguments if argument.split("=")[0].split(".")[0] in names]
     others = [argument for argument in arguments if argument not in own]
     settings = configure("identify", IdentifyConfig, _quoted(own))
-    for key in ("data", "fit"):
+    for key, accepted in _NEEDED.items():
         if not getattr(settings, key):
-            raise UserError(f"{key}: nothing given; gippo identify --help tells of it")
+            raise UserError(f"{key}: nothing given, {accepted} accepted")
     identify = _identify_traffic if "env=traffic" in others else _identify_robot
     identify(settings, others)
     return 0

@@ -161,8 +161,8 @@ def test_the_command_writes_the_robot_it_found(arm, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fit=[payload.mass]"], "data: nothing given"),
-        (["data=run.npz"], "fit: nothing given"),
+        (["fit=[payload.mass]"], "data: nothing given, a recording, as data=run.npz, accepted"),
+        (["data=run.npz"], "fit: nothing given, names of what is sought"),
         (["data=none.npz", "fit=[payload.mass]"], "No such file"),
         (["data=run.npz", "fit=[payload.mas]"], "fit: 'payload.mas' given"),
         (["data=run.npz", "fit=[payload.mass]", "window=200"], "two windows at least"),
