@@ -140,6 +140,7 @@ NEEDED = {
     "docs/diagnostics.md": ["runs/first"],
     "docs/python.md": ["runs/ant"],
     "docs/methods.md": ["runs/first"],
+    "docs/performance.md": ["runs/first"],
     "docs/rollouts.md": ["runs/first", "runs/second", "rollout.usdc", "crowd.usdc"],
     "results/randomized/README.md": ["runs/first"],
 }

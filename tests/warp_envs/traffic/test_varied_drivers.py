@@ -128,7 +128,7 @@ def test_gradients_in_every_number_are_those_of_differences(kind):
         ({"randomize": {"T": [2.0, 1.0]}}, "randomize.T.*low <= high"),
         ({"randomize": {"T": [-1.0, 1.0]}}, r"randomize.T.*numbers in \[0, inf\)"),
         ({"randomize": {"a": [0.0, 1.0]}}, r"randomize.a.*numbers in \(0, inf\)"),
-        ({"randomize": {"a": {"add": [0.0, 1.0]}}}, "randomize.a.*range or scale"),
+        ({"randomize": {"a": {"add": [0.0, 1.0]}}}, "randomize.a.*{range: .* or {scale: "),
         ({"randomize": {"length": [4.0, 6.0]}}, "randomize.*'length'"),
         ({"parameters": ["mass"]}, "parameters.*'mass'"),
         ({"randomize_observed": "critic"}, "randomize_observed.*nothing is drawn"),
