@@ -1,4 +1,4 @@
-"""Record what SUMO does on an on-ramp, a lane drop and a zipper, for the tests of `TrafficNetwork`.
+"""Record what SUMO does on ramps, a lane drop and a zipper, for the tests of `TrafficNetwork`.
 
     python benchmarks/sumo_networks.py tests/data
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ TYPE = (
 )
 NODES = {
     "onramp": {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (1250, 0), "3": (2250, 0)},
+    "short": {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (1100, 0), "3": (2100, 0)},
+    "offramp": {"0": (0, 0), "1": (1000, 0), "2": (1250, 0), "3": (2050, 0), "e": (1650, -100)},
     "drop": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
     "zipper": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
     "series": {"0": (0, 0), "1": (500, 0), "2": (900, 0), "3": (1200, 0)},
@@ -35,6 +38,12 @@ EDGES = {  # name: (from, to, lanes, limit)
         "ramp": ("r", "1", 1, 22),
         "on": ("1", "2", 3, 30),
         "after": ("2", "3", 2, 30),
+    },
+    "offramp": {
+        "main": ("0", "1", 2, 30),
+        "off": ("1", "2", 3, 30),
+        "after": ("2", "3", 2, 30),
+        "exit": ("2", "e", 1, 22),
     },
     "drop": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
     "zipper": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
@@ -48,24 +57,37 @@ LINKS = {  # from, lane, to, lane
         ("on", 1, "after", 0),
         ("on", 2, "after", 1),
     ],
+    "offramp": [
+        ("main", 0, "off", 1),
+        ("main", 1, "off", 2),
+        ("off", 0, "exit", 0),
+        ("off", 1, "after", 0),
+        ("off", 2, "after", 1),
+    ],
     "drop": [("wide", 1, "narrow", 0), ("wide", 2, "narrow", 1)],
     "zipper": [("wide", 0, "narrow", 0), ("wide", 1, "narrow", 1), ("wide", 2, "narrow", 1)],
     "series": [("a", 0, "b", 0), ("b", 0, "c", 0)],
 }
 ROUTES = {
     "onramp": {"through": "main on after", "entering": "ramp on after"},
+    "offramp": {"through": "main off after", "leaving": "main off exit"},
     "drop": {"through": "wide narrow"},
     "zipper": {"through": "wide narrow"},
     "series": {"through": "a b c"},
 }
 LOOPS = {
     "onramp": [("main", 2, 800), ("after", 2, 500)],
+    "offramp": [("after", 2, 500), ("exit", 1, 200)],
     "drop": [("wide", 3, 800), ("narrow", 2, 500)],
     "zipper": [("wide", 3, 800), ("narrow", 2, 500)],
     "series": [("b", 1, 100), ("c", 1, 200)],
 }
+for table in (EDGES, LINKS, ROUTES, LOOPS):  # the on-ramp, with 100 m to accelerate
+    table["short"] = table["onramp"]
 DEMANDS = {  # of each route, vehicles an hour
     "onramp": {"light": (1500, 300), "medium": (2000, 400), "heavy": (2600, 500)},
+    "short": {"light": (1200, 250)},
+    "offramp": {"medium": (1800, 500)},
     "drop": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
     "zipper": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
     "series": {"free": (900,)},
@@ -80,27 +102,37 @@ def main() -> None:
     results: dict[str, np.ndarray] = {"end": np.array(END), "step": np.array(STEP)}
     with tempfile.TemporaryDirectory() as scratch:
         for name in NODES:
-            make_network(name, Path(scratch), folder / f"sumo_{name}.net.xml")
-            (folder / f"sumo_{name}.add.xml").write_text(loops_of(name))
+            net = folder / f"sumo_{name}.net.xml"
+            zippers = {node for place, node in JUNCTIONS if place == name}
+            kinds = {node: JUNCTIONS[name, node] for node in zippers}
+            make_network(NODES[name], kinds, EDGES[name], LINKS[name], Path(scratch), net)
+            (folder / f"sumo_{name}.add.xml").write_text(loops_of(LOOPS[name]))
             for demand, rates in DEMANDS[name].items():
                 routes = folder / f"sumo_{name}_{demand}.rou.xml"
-                routes.write_text(routes_of(name, rates))
+                routes.write_text(routes_of(ROUTES[name], EDGES[name], rates))
                 record(name, demand, folder, Path(scratch), results)
     np.savez_compressed(folder / "sumo_networks.npz", allow_pickle=False, **results)
 
 
-def make_network(name: str, scratch: Path, target: Path) -> None:
+def make_network(
+    places: dict[str, tuple[float, float]],
+    junctions: dict[str, str],
+    roads: dict[str, tuple[str, str, int, float]],
+    lanes: list[tuple[str, int, str, int]],
+    scratch: Path,
+    target: Path,
+) -> None:
+    """By netconvert, of nodes, their types, edges and links as the tables above have them."""
     nodes = "".join(
-        f'<node id="{k}" x="{x}" y="{y}" type="{JUNCTIONS.get((name, k), "priority")}"/>'
-        for k, (x, y) in NODES[name].items()
+        f'<node id="{k}" x="{x}" y="{y}" type="{junctions.get(k, "priority")}"/>'
+        for k, (x, y) in places.items()
     )
     edges = "".join(
         f'<edge id="{k}" from="{a}" to="{b}" numLanes="{n}" speed="{v}"/>'
-        for k, (a, b, n, v) in EDGES[name].items()
+        for k, (a, b, n, v) in roads.items()
     )
     links = "".join(
-        f'<connection from="{a}" fromLane="{k}" to="{b}" toLane="{m}"/>'
-        for a, k, b, m in LINKS[name]
+        f'<connection from="{a}" fromLane="{k}" to="{b}" toLane="{m}"/>' for a, k, b, m in lanes
     )
     for kind, tag, text in (
         ("nod", "nodes", nodes),
@@ -123,12 +155,14 @@ def make_network(name: str, scratch: Path, target: Path) -> None:
     ET.ElementTree(ET.parse(target).getroot()).write(target, encoding="utf-8")
 
 
-def routes_of(name: str, rates: tuple[float, ...]) -> str:
+def routes_of(
+    ways: dict[str, str], roads: dict[str, tuple[str, str, int, float]], rates: tuple[float, ...]
+) -> str:
     """Flows lane by lane; those of a route's lanes begin half a second apart."""
-    routes = "".join(f'<route id="{r}" edges="{way}"/>' for r, way in ROUTES[name].items())
+    routes = "".join(f'<route id="{r}" edges="{way}"/>' for r, way in ways.items())
     flows = []
-    for (route, way), rate in zip(ROUTES[name].items(), rates, strict=True):
-        lanes = EDGES[name][way.split()[0]][2]
+    for (route, way), rate in zip(ways.items(), rates, strict=True):
+        lanes = roads[way.split()[0]][2]
         flows += [(0.5 * k, route, k, rate / lanes) for k in range(lanes)]
     text = "".join(
         f'<flow id="{route}{k}" type="car" route="{route}" begin="{begin}" end="{END}" '
@@ -138,11 +172,12 @@ def routes_of(name: str, rates: tuple[float, ...]) -> str:
     return f"<routes>{TYPE}{routes}{text}</routes>\n"
 
 
-def loops_of(name: str) -> str:
+def loops_of(places: Sequence[tuple[str, int, float]]) -> str:
+    """Of an edge, its lanes and where on them [m]."""
     loops = "".join(
         f'<inductionLoop id="{edge}_{k}" lane="{edge}_{k}" pos="{x}" period="{END}" '
         'file="loops.xml"/>'
-        for edge, lanes, x in LOOPS[name]
+        for edge, lanes, x in places
         for k in range(lanes)
     )
     return f"<additional>{loops}</additional>\n"
@@ -152,7 +187,7 @@ def record(
     name: str, demand: str, folder: Path, scratch: Path, results: dict[str, np.ndarray]
 ) -> None:
     additional = scratch / "add.xml"
-    additional.write_text(loops_of(name))
+    additional.write_text(loops_of(LOOPS[name]))
     single_lane = name == "series"
     files = ["-n", f"{folder}/sumo_{name}.net.xml", "-r", f"{folder}/sumo_{name}_{demand}.rou.xml"]
     outputs = ["--tripinfo-output", "trips.xml", "--statistic-output", "statistics.xml"]

@@ -7,8 +7,8 @@ that begins at b begin at b + s (b + 1), in both: where traffic breaks down, a s
 SUMO's own seed changes nothing here. It needs eclipse-sumo (`pip install eclipse-sumo`).
 
 One row for each demand and step: flow over the loops after the merge and mean travel time of each
-route, SUMO's and ours, as the mean over the shifts (the least and the greatest), and the means'
-difference.
+route, SUMO's and ours, as the mean over the shifts ± standard deviation (the least and the
+greatest), and the means' difference.
 """
 
 import re
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -49,44 +50,44 @@ def compare(case: str, step: float, shifts: list[float]) -> None:
     found: dict[str, list[list[float]]] = {}
     for shift in shifts:
         with tempfile.TemporaryDirectory() as scratch:
-            routes = shifted(case, shift, Path(scratch))
-            for who, run in enumerate((run_sumo, run_here)):
-                for what, value in run(case, routes, step).items():
+            routes = shifted(DATA / f"sumo_{case}.rou.xml", shift, Path(scratch))
+            network = case.split("_")[0]
+            net, loops = (DATA / f"sumo_{network}.{kind}.xml" for kind in ("net", "add"))
+            for who, run in enumerate((simulate_sumo, simulate_here)):
+                for what, value in run(net, routes, loops, step, AFTER).items():
                     found.setdefault(what, [[], []])[who].append(value)
     for what, rows in found.items():
         means = [float(np.mean(row)) for row in rows]
         told = [
-            f"{mean:.1f} ({min(row):.0f} to {max(row):.0f})"
+            f"{mean:.1f} ± {np.std(row):.1f} ({min(row):.0f} to {max(row):.0f})"
             for mean, row in zip(means, rows, strict=True)
         ]
         apart = f"{means[1] / means[0] - 1.0:+.1%}" if means[0] else ""
         print(f"| {case} | {step:g} | {what} | {' | '.join(told)} | {apart} |", flush=True)
 
 
-def shifted(case: str, shift: float, scratch: Path) -> Path:
-    text = (DATA / f"sumo_{case}.rou.xml").read_text()
+def shifted(demand: Path, shift: float, scratch: Path) -> Path:
+    """A copy of a rou.xml whose flows begin later."""
+    text = demand.read_text()
 
     def later(match: re.Match[str]) -> str:
         begin = float(match[1])
         return f'begin="{begin + shift * (begin + 1.0):g}"'
 
-    routes = scratch / "routes.rou.xml"
+    routes = scratch / "shifted.rou.xml"
     routes.write_text(re.sub(r'begin="([\d.]+)"', later, text))
     return routes
 
 
-def files(case: str, routes: Path) -> list[Path]:
-    network = case.split("_")[0]
-    return [DATA / f"sumo_{network}.net.xml", routes, DATA / f"sumo_{network}.add.xml"]
-
-
-def run_sumo(case: str, routes: Path, step: float) -> dict[str, float]:
-    network, demand, loops = files(case, routes)
+def simulate_sumo(
+    net: Path, routes: Path, loops: Path, step: float, after: Collection[str], end: float = END
+) -> dict[str, float]:
+    """Vehicles an hour over the loops of some edges, mean travel times [s] and collisions."""
     scratch = routes.parent
-    (scratch / "add.xml").write_text(loops.read_text())
-    command = ["sumo", "-n", network, "-r", demand, "-a", "add.xml", "--step-length", step]
+    (scratch / "loops.add.xml").write_text(loops.read_text())
+    command = ["sumo", "-n", net, "-r", routes, "-a", "loops.add.xml", "--step-length", step]
     command += ["--tripinfo-output", "trips.xml", "--statistic-output", "statistics.xml"]
-    command += ["--end", END, "--time-to-teleport", -1, "--collision.action", "warn"]
+    command += ["--end", end, "--time-to-teleport", -1, "--collision.action", "warn"]
     command += ["--no-step-log", "--no-warnings"]
     subprocess.run([str(c) for c in command], check=True, cwd=scratch)
     durations: dict[str, list[float]] = {}
@@ -94,17 +95,20 @@ def run_sumo(case: str, routes: Path, step: float) -> dict[str, float]:
         route = trip.attrib["id"].split(".")[0].rstrip("0123456789")
         durations.setdefault(route, []).append(float(trip.attrib["duration"]))
     counts = ET.parse(scratch / "loops.xml").getroot()
-    flow = sum(float(c.attrib["nVehContrib"]) for c in counts if c.attrib["id"].startswith(AFTER))
+    flow = sum(float(c.attrib["nVehContrib"]) for c in counts if edge_of(c.attrib["id"]) in after)
     (safety,) = ET.parse(scratch / "statistics.xml").getroot().iter("safety")
     return {
-        "flow": flow * 3600.0 / END,
+        "flow": flow * 3600.0 / end,
         **{f"time {route}": float(np.mean(d)) for route, d in sorted(durations.items())},
         "collisions": float(safety.attrib["collisions"]),
     }
 
 
-def run_here(case: str, routes: Path, step: float) -> dict[str, float]:
-    read = read_sumo(*files(case, routes))
+def simulate_here(
+    net: Path, routes: Path, loops: Path, step: float, after: Collection[str], end: float = END
+) -> dict[str, float]:
+    """The same by `TrafficNetwork`."""
+    read = read_sumo(net, routes, loops)
     traffic = TrafficNetwork(
         read.network,
         1,
@@ -116,17 +120,22 @@ def run_here(case: str, routes: Path, step: float) -> dict[str, float]:
         dtype=torch.float64,
     )
     overlapping = 0
-    for _ in range(round(END / step)):
+    for _ in range(round(end / step)):
         traffic.step()
         overlapping += int(traffic.overlapping().any())
-    after = [loop.segment in AFTER for loop in read.network.loops]
-    flow = traffic.loops()["count"][0].numpy()[after].sum() * 3600.0 / END
+    counted = [loop.segment in after for loop in read.network.loops]
+    flow = traffic.loops()["count"][0].numpy()[counted].sum() * 3600.0 / end
     times = zip(read.network.routes, traffic.travel_time[0].tolist(), strict=True)
     return {
         "flow": float(flow),
         **{f"time {route}": time for route, time in sorted(times)},
         "collisions": float(overlapping),
     }
+
+
+def edge_of(lane: str) -> str:
+    """The edge of a lane's name."""
+    return lane.rpartition("_")[0]
 
 
 if __name__ == "__main__":

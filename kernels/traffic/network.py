@@ -9,7 +9,7 @@ from, -1 where its rear cannot lie there. Lanes of a segment are neighbours, cou
 All networks of a batch have the same lanes, in tables over them ([num_lanes]) and over routes and
 lanes ([num_routes, num_lanes]), which `warp_envs.traffic.network_tables` makes.
 
-A driver heeds up to five vehicles (`LEADER`, `TAIL`, `MERGING`, `GAP`, `BESIDE`), the end of the
+A driver heeds up to five vehicles (`LEADER`, `TAIL`, `BEYOND`, `MERGING`, `GAP`), the end of the
 lane, a slower limit ahead and its turn at a merge. Who and what that is, is discrete and carries no
 gradient; it is found here, and the differentiable step (`network_drive`) drives by it.
 """
@@ -25,15 +25,16 @@ from kernels.traffic.road import (
     BALLISTIC,
     FREE,
     bucket_of,
+    driver_acceleration,
     insertion_sort,
     merge_sort,
 )
 
 LEADER = wp.constant(0)  # the next vehicle on the driver's way
 TAIL = wp.constant(1)  # one that has left this lane another way, with its rear still in it
-MERGING = wp.constant(2)  # the one before it in the order of a merge, in another branch
-GAP = wp.constant(3)  # one in another lane, to which it opens or finds a gap
-BESIDE = wp.constant(4)  # whom SUMO's drivers do not overtake, in the lane to the left
+BEYOND = wp.constant(2)  # a slow one beyond the lane's end, whoever is in between (SUMO's)
+MERGING = wp.constant(3)  # the one before it in the order of a merge, in another branch
+GAP = wp.constant(4)  # one in another lane, to which it opens or finds a gap
 NUM_HEEDED = 5
 
 LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
@@ -167,6 +168,30 @@ def parameter_or(model: CarFollowing, name: str, default: float) -> wp.Function:
     return read
 
 
+@wp.func
+def braking_distance(speed: Any, decel: Any, dt: Any):
+    """What is driven in steps each of which is decel dt slower than the last [m], SUMO's."""
+    loss = decel * dt
+    steps = wp.floor(speed / loss)
+    one = type(speed)(1.0)
+    return dt * (steps * speed - type(speed)(0.5) * loss * steps * (steps + one))
+
+
+@wp.func
+def stopping_speed(gap: Any, decel: Any, headway: Any, dt: Any):
+    """The speed [m/s] from which one stops within a gap: T, then steps each decel dt slower."""
+    zero = type(gap)(0.0)
+    two = type(gap)(2.0)
+    if gap <= zero:
+        return zero
+    b = decel * dt
+    under = dt * dt + type(gap)(4.0) * (dt * (two * gap / b - headway) + headway * headway)
+    root = wp.sqrt(wp.max(under, zero))
+    n = wp.max(wp.floor(type(gap)(0.5) - (headway - root / two) / dt), zero)
+    driven = type(gap)(0.5) * n * (n - type(gap)(1.0)) * b * dt + n * b * headway
+    return n * b + (gap - driven) / (n * dt + headway)
+
+
 COMFORT = ("b", 2.0)
 """Of a driver's comfortable deceleration the name and what counts where a model has none."""
 
@@ -192,14 +217,9 @@ def sight_of(model: CarFollowing, sumo: bool) -> wp.Function:
     @wp.func
     def look_as_sumo(speed: Any, driver: Any, look_ahead: Any, integrator: wp.int32, dt: Any):
         fastest = wp.min(speed + driver[a] * dt, driver[v0])
-        half = type(speed)(0.5)
-        one = type(speed)(1.0)
-        braking = half * fastest * fastest / driver[b]
+        braking = type(speed)(0.5) * fastest * fastest / driver[b]
         if integrator != BALLISTIC:
-            # The sum of the steps' speeds, each b dt below the last.
-            loss = driver[b] * dt
-            steps = wp.floor(fastest / loss)
-            braking = dt * (steps * fastest - half * loss * steps * (steps + one))
+            braking = braking_distance(fastest, driver[b], dt)
         return fastest * dt + braking + fastest * headway(driver)
 
     return look_as_sumo
@@ -227,6 +247,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
     """One thread a place of `order`: leaders, the lane's end and slower limits ahead."""
     look = sight_of(model, sumo)
     desired = secure_gap(model)
+    acceleration = driver_acceleration(model, sumo)
     v0 = model.place("v0")
     comfort = parameter_or(model, *COMFORT)
 
@@ -265,6 +286,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         cap_out: wp.array(dtype=Any),  # what SUMO's does not exceed so near a slower limit [m/s]
         merge_at_out: wp.array(dtype=Any),  # infinite; see `network_merges.await_turn`
         hold_out: wp.array(dtype=Any),  # the same
+        advice_out: wp.array(dtype=Any),  # infinite; see `network_sumo_habits.heed_advice`
         entering_out: wp.array2d(dtype=wp.uint64),  # [num_networks, num_lanes], see `mark_entering`
     ):
         k = wp.tid()
@@ -282,6 +304,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         cap_out[i] = infinite
         merge_at_out[i] = infinite
         hold_out[i] = infinite
+        advice_out[i] = infinite
         limit_out[i] = infinite
         if lane < 0:
             heeded_out[i, LEADER] = ABSENT
@@ -323,12 +346,30 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         tightest = type(x)(infinite)
         own_limit = wp.min(driver[v0], lane_limit[lane])
         looking = wp.bool(True)
+        near = wp.bool(True)  # the end of `here`; it starts in sight
+        hardest = type(x)(infinite)
         while looking:
             there = next_lane[route, here]
+            if wp.static(sumo):
+                # Of those who are last in the lanes ahead the one for whom it brakes hardest.
+                if there >= 0 and near:
+                    start = lane_start_in[network, there]
+                    if start < lane_start_in[network, there + 1]:
+                        j = order_in[start]
+                        if j != heeded_out[i, LEADER]:
+                            numbers = driver_in[j]
+                            gap = seen + x_in[j] - numbers[LENGTH]
+                            rate = acceleration(speed, gap, speed - speed_in[j], driver)
+                            if rate < hardest:
+                                hardest = rate
+                                heeded_out[i, BEYOND] = j
+                                offset_out[i, BEYOND] = x + seen
             if there < 0:
                 looking = False
                 if usable[route, here] < infinite:
                     stop_out[i] = x + seen
+            elif not near:
+                looking = False
             else:
                 slower = lane_limit[there]
                 if slower < own_limit:
@@ -348,7 +389,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
                 seen = seen + lane_length[there]
                 if lane_inner[there] == 0:
                     counted = counted + lane_length[there]
-                looking = seen <= sight or counted <= type(x)(LEAST_SIGHT)
+                near = seen <= sight or counted <= type(x)(LEAST_SIGHT)
 
     return look_ahead_each
 

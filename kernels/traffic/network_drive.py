@@ -15,7 +15,6 @@ import warp as wp
 
 from kernels.traffic.car_following import LENGTH, CarFollowing
 from kernels.traffic.network import (
-    BESIDE,
     COMFORT,
     LARGEST_DECEL,
     LEADER,
@@ -25,6 +24,7 @@ from kernels.traffic.network import (
     place_of,
     safe_speed,
     secure_gap,
+    stopping_speed,
 )
 from kernels.traffic.road import (
     ABSENT,
@@ -35,7 +35,10 @@ from kernels.traffic.road import (
 )
 
 MARGIN = wp.constant(0.5)  # between who waits and the merge [m]
-SUMO_EPS = wp.constant(0.001)  # by which SUMO may brake harder than b for a limit [m/s]
+SUMO_ARRIVES = 0.1
+"""[m] before the end of its route a vehicle of SUMO has arrived."""
+SUMO_AT_REST = wp.constant(0.01)  # [m] before a line, to which SUMO's drivers come up at last
+SUMO_EPS = wp.constant(0.001)  # [m/s] at rest; by which SUMO may brake harder than b for a limit
 
 MOST_PARTS = 16
 """Of a step that can be planned apart: what Warp unrolls."""
@@ -167,6 +170,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         cap_in: wp.array(dtype=Any),
         merge_at_in: wp.array(dtype=Any),
         hold_in: wp.array(dtype=Any),
+        advice_in: wp.array(dtype=Any),
         zone: Any,  # before a merge [m]
         integrator: wp.int32,
         fail_safe: wp.bool,  # who is commanded goes no faster than its driver would
@@ -198,11 +202,15 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                         if slot == MERGING:
                             hardest = braking_for_turn((merge_at_in[i] - x) / zone, hardest)
                         behind = wp.max(behind, speed - hardest * dt)
-                    if slot == BESIDE:
-                        behind = wp.max(behind, speed_in[ahead])
                     planned = wp.min(planned, behind)
             if stop_in[i] < infinite:
                 at_end = plan(speed, stop_in[i] - x, zero, facing(driver), part)
+                if wp.static(sumo):
+                    room = stop_in[i] - x
+                    if room < type(x)(SUMO_AT_REST):
+                        at_end = zero
+                    elif speed < type(x)(SUMO_EPS) and at_end < type(x)(SUMO_EPS):
+                        at_end = stopping_speed(room, comfort(driver), dt, dt)
                 planned = wp.min(planned, at_end)
             if hold_in[i] < infinite:
                 # What the old speed adds to this step, and the new one again in the next.
@@ -217,6 +225,8 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
             if cap_in[i] < infinite:
                 capped = wp.max(cap_in[i], gentlest(speed, comfort(driver), dt))
                 planned = wp.min(planned, capped)
+            if advice_in[i] < infinite:
+                planned = wp.min(planned, wp.max(speed + advice_in[i] * dt, zero))
             command = command_in[i]
             next_speed = wp.max(speed + command * dt, zero)
             if wp.isnan(command):
@@ -270,6 +280,7 @@ def cross(
     clock_in: wp.array(dtype=wp.int64),  # [num_networks] steps so far
     per_network: wp.int32,
     dt: Any,
+    early: Any,  # before the end of its route a vehicle has arrived [m]
     # Tables:
     lane_length: wp.array(dtype=Any),
     next_lane: wp.array2d(dtype=wp.int32),
@@ -305,9 +316,16 @@ def cross(
     start = x_before_in[i]
     passed = type(x)(0.0)
     came_from = previous[i]
-    while here >= 0 and x - passed >= lane_length[here]:
+    crossing = wp.bool(True)
+    while crossing:
         length = lane_length[here]
         there = next_lane[route, here]
+        end = type(x)(length)
+        if there < 0 and usable[route, here] == type(x)(wp.inf):
+            end = length - early
+        crossing = x - passed >= end
+        if not crossing:
+            break
         if there >= 0 or usable[route, here] == type(x)(wp.inf):
             count_passing(
                 network, here, start, length, speed, driver[LENGTH],
@@ -318,6 +336,7 @@ def cross(
             came_from = here
             here = there
             if there < 0:
+                crossing = False
                 now = type(x)(clock_in[network] + wp.int64(1)) * dt
                 wp.atomic_add(trips, network, route, 0, type(x)(1.0))
                 wp.atomic_add(trips, network, route, 1, now - entered_in[i])
@@ -325,6 +344,7 @@ def cross(
             passed = x - length * type(x)(1.0 - 1.0e-6)
             stopped_out[i] = True
             speed_out[i] = type(x)(0.0)
+            crossing = False
     if here >= 0:
         count_passing(
             network, here, start, x - passed, speed, driver[LENGTH],

@@ -129,6 +129,8 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         departed: wp.array2d(dtype=wp.int32),  # [num_networks, num_flows]
         counts: wp.array2d(dtype=wp.int32),  # [num_networks, 1], see `SLOTS_SHORT`
         inserted_out: wp.array(dtype=wp.bool),
+        memory_out: wp.array2d(dtype=Any),  # of who comes in, see `network_sumo_habits`
+        advised_out: wp.array(dtype=Any),
     ):
         network = wp.tid()
         num_lanes = lane_start_in.shape[1] - 2
@@ -234,6 +236,9 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                     entered[i] = type(look_ahead)(now)
                     departed[network, f] += 1
                     inserted_out[i] = True
+                    advised_out[i] = type(look_ahead)(wp.inf)
+                    for place in range(memory_out.shape[1]):
+                        memory_out[i, place] = zero
                     free += 1
 
     return insert_each

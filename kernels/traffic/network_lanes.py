@@ -24,8 +24,6 @@ import warp as wp
 from kernels.traffic.car_following import LENGTH, CarFollowing
 from kernels.traffic.mobil import first_ahead
 from kernels.traffic.network import (
-    BESIDE,
-    COMFORT,
     FREE,
     GAP,
     LARGEST_DECEL,
@@ -40,44 +38,7 @@ from kernels.traffic.network_drive import with_limit
 from kernels.traffic.road import driver_acceleration
 
 MOST_SEGMENTS = wp.constant(8)  # to one that is heeded in another lane
-MOTORWAY = wp.constant(80.0 / 3.6)  # [m/s], above which SUMO's do not change to the right for gain
-FLOWING = wp.constant(60.0 / 3.6)  # [m/s], from which on they do not overtake on the right
-HURRY = wp.constant(2.0)  # by which SUMO's count the time that is left for a change as shorter
-LEFT_SOONER = wp.constant(2.0)  # the factor of `horizon` for changes to the left, SUMO's
-
-
-@cache
-def is_secure(model: CarFollowing, sumo: bool) -> wp.Function:
-    """Whether a gap [m] is safe for a driver behind, braking with `rate` if need be.
-
-    rate >= -b; of SUMO's IDM instead gap - s0 >= v T + v dv / (2 sqrt(a b)), its desired gap; T not
-    below the step. Who must change asks for (1 - u) s0.
-    """
-    headway = parameter_or(model, "T", 1.0)
-    rise = parameter_or(model, "a", 1.0)
-    comfort = parameter_or(model, *COMFORT)
-    least = parameter_or(model, "s0", 0.0)
-
-    if not sumo:
-
-        @wp.func
-        def secure(
-            rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any, dt: Any
-        ):
-            return rate >= -decel
-
-        return secure
-
-    @wp.func
-    def secure_as_sumo(
-        rate: Any, decel: Any, gap: Any, speed: Any, ahead: Any, u: Any, driver: Any, dt: Any
-    ):
-        two = type(gap)(2.0)
-        braking = speed * (speed - ahead) / (two * wp.sqrt(rise(driver) * comfort(driver)))
-        rest = (type(gap)(1.0) - u) * least(driver)
-        return gap - rest >= wp.max(speed * wp.max(headway(driver), dt) + braking, type(gap)(0.0))
-
-    return secure_as_sumo
+LEFT_SOONER = wp.constant(2.0)  # the factor of `horizon` for changes to the left, as SUMO's
 
 
 @wp.func
@@ -97,16 +58,6 @@ def urgency(
     one = type(x)(1.0)
     remaining = usable[route, lane] - x
     return wp.clamp(one - remaining / (reach * type(x)(needed)), zero, one)
-
-
-@wp.func
-def passes(left: Any, lanes: Any, speed: Any, leader_speed: Any, distance: Any):
-    """Whether a driver gets ahead of a leader in the next lane, as it has `left` m for `lanes`.
-
-    SUMO's do not follow one whom they can pass in the time that is left, of which they take half.
-    """
-    remaining = left / (wp.max(speed, type(speed)(0.1)) * lanes * type(speed)(HURRY))
-    return (speed - leader_speed) * remaining > distance
 
 
 @wp.func
@@ -176,12 +127,12 @@ def follower_in(
 
 
 @cache
-def acceleration_behind(model: CarFollowing, sumo: bool) -> wp.Function:
+def acceleration_behind(model: CarFollowing) -> wp.Function:
     """What a model [m/s^2] would have vehicle i do behind `ahead`, whose x lacks `offset` to its.
 
     Zero if there is no i. The driver heeds its lane's limit, and `stop` [m], the end of its lane.
     """
-    acceleration = driver_acceleration(model, sumo)
+    acceleration = driver_acceleration(model, False)
     limited = with_limit(model)
 
     @wp.func
@@ -213,15 +164,14 @@ def acceleration_behind(model: CarFollowing, sumo: bool) -> wp.Function:
 
 
 @cache
-def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
+def change_lanes(model: CarFollowing) -> wp.Kernel:
     """One thread a place of `order`: move its vehicle over to `side`, or have room made for it.
 
     In one step every second driver of each lane decides, for the reasons in
     `kernels.traffic.mobil`; one that must change does not wait for its turn. A step looks to the
     left first and then to the right, so that nobody meets another in the lane between.
     """
-    behind = acceleration_behind(model, sumo)
-    secure = is_secure(model, sumo)
+    behind = acceleration_behind(model)
     least_gap = parameter_or(model, "s0", 0.0)
     v0 = model.place("v0")
 
@@ -242,7 +192,6 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         side: wp.int32,  # +1: to the left, -1: to the right
         look_ahead: Any,
         horizon: Any,  # [s]
-        dt: Any,
         politeness: Any,
         safe_decel: Any,
         threshold: Any,
@@ -284,9 +233,6 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
                 return
         elif (k - lane_start_in[network, here]) % 2 != turn:
             return
-        if wp.static(sumo):
-            if side < 0 and not must and lane_limit[here] > type(x)(MOTORWAY):
-                return
         there = lane_left[here]
         if side < 0:
             there = lane_right[here]
@@ -318,34 +264,19 @@ def change_lanes(model: CarFollowing, sumo: bool) -> wp.Kernel:
         if must:
             hardest = wp.max(type(x)(LARGEST_DECEL), safe_decel)
             allowed = safe_decel + u * (hardest - safe_decel)
-        speed = speed_in[c]
-        possible = own_new >= -wp.max(allowed, type(x)(0.0))
-        ahead_gap = type(x)(infinite)
-        room = type(x)(0.0)
+        possible = own_new >= -wp.max(allowed, zero)
         if new_leader >= 0:
             numbers = driver_in[new_leader]
-            gap = x_in[new_leader] - numbers[LENGTH] + ahead - x
-            ahead_gap = gap
-            room = numbers[LENGTH] + driver[LENGTH] + least_gap(driver)
-            fine = secure(own_new, allowed, gap, speed, speed_in[new_leader], u, driver, dt)
-            possible = possible and fine and gap > zero
+            possible = possible and x_in[new_leader] - numbers[LENGTH] + ahead > x
         away = type(x)(infinite)
         if new_follower >= 0:
-            numbers = driver_in[new_follower]
             away = x - driver[LENGTH] + back - x_in[new_follower]
-            fine = secure(new, allowed, away, speed_in[new_follower], speed, u, numbers, dt)
-            possible = possible and fine and away > zero
+            possible = possible and new >= -allowed and away > zero
         if must:
             if possible:
                 target_out[c] = there
             else:
                 toward_out[c] = new_leader
-                if wp.static(sumo):
-                    if new_leader >= 0:
-                        left = usable[route, here] - x
-                        lanes = type(x)(wp.abs(changes[route, here]))
-                        if passes(left, lanes, speed, speed_in[new_leader], ahead_gap + room):
-                            toward_out[c] = FREE
                 # Nearer than its gap at rest it had better pass: it could never make room.
                 if new_follower >= 0 and away >= least_gap(driver_in[new_follower]):
                     wp.atomic_min(gap_out, new_follower, packed(away, c))
@@ -453,45 +384,3 @@ def heed_aside(
         return
     heeded_out[i, GAP] = other
     offset_out[i, GAP] = offset
-
-
-@wp.kernel(enable_backward=False)
-def keep_behind(
-    # In, as `kernels.traffic.network.look_ahead`:
-    x_in: wp.array(dtype=Any),
-    speed_in: wp.array(dtype=Any),
-    lane_in: wp.array(dtype=wp.int32),
-    route_in: wp.array(dtype=wp.int32),
-    order_in: wp.array(dtype=wp.int32),
-    lane_start_in: wp.array2d(dtype=wp.int32),
-    per_network: wp.int32,
-    look_ahead: Any,
-    # Tables:
-    lane_length: wp.array(dtype=Any),
-    lane_inner: wp.array(dtype=wp.int32),
-    lane_left: wp.array(dtype=wp.int32),
-    next_lane: wp.array2d(dtype=wp.int32),
-    # Out:
-    heeded_out: wp.array2d(dtype=wp.int32),
-    offset_out: wp.array2d(dtype=Any),
-):
-    """One thread a vehicle: `BESIDE`, the next one in the lane to the left, if it is slower.
-
-    SUMO's drivers do not overtake on the right while traffic flows.
-    """
-    i = wp.tid()
-    here = lane_in[i]
-    if here < 0:
-        return
-    left = lane_left[here]
-    if left < 0 or lane_inner[here] == 1 or speed_in[i] <= type(look_ahead)(FLOWING):
-        return
-    network = i // per_network
-    at = place_in_lane(network, left, i, x_in, order_in, lane_start_in)
-    ahead, offset = leader_in(
-        network, route_in[i], left, at, x_in[i], look_ahead,
-        order_in, lane_start_in, lane_length, lane_inner, next_lane,
-    )  # fmt: skip
-    if ahead >= 0 and ahead != i and speed_in[ahead] < speed_in[i]:
-        heeded_out[i, BESIDE] = ahead
-        offset_out[i, BESIDE] = offset

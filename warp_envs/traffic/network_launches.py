@@ -11,6 +11,8 @@ import warp as wp
 
 from kernels.traffic import network as roads
 from kernels.traffic import network_drive, network_inflow, network_lanes, network_merges
+from kernels.traffic import network_sumo_habits as habits
+from kernels.traffic import network_sumo_lanes as sumo_lanes
 from warp_envs.bridge.program import Program
 from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network_tables import Tables
@@ -20,7 +22,7 @@ Rows = Mapping[str, wp.array]
 """Arrays by name, as `NetworkLaunches.layout` has them."""
 
 HEEDED = ("heeded", "offset")
-AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold")
+AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "advice")
 _INT_ROWS = ("lane", "route", "previous", "flow", "number", "aside")
 
 
@@ -106,17 +108,20 @@ class NetworkLaunches:
         sizes, scalar = self.sizes, self.scalar
         n, networks, lanes = sizes.rows, sizes.networks, self._num_lanes
         reals = ("x", "speed", "entered", "passed", "new_x", "new_speed", "command", *AHEAD)
-        integers = (*_INT_ROWS, "target", "toward", "order", "scratch")
+        reals = (*reals, "advised", "speed_before")
+        integers = (*_INT_ROWS, "target", "toward", "asked", "order", "scratch")
         return {
             **{name: ((n,), scalar) for name in reals},
             **{name: ((n,), self.driver) for name in ("driver", "slot_driver")},
             **{name: ((n,), wp.int32) for name in integers},
             **{name: ((n,), wp.bool) for name in ("inserted", "stopped")},
             "gap": ((n,), wp.uint64),
+            "memory": ((n, habits.NUM_MEMORIES), scalar),
             "heeded": ((n, roads.NUM_HEEDED), wp.int32),
             "offset": ((n, roads.NUM_HEEDED), scalar),
             "lane_start": ((networks, lanes + 2), wp.int32),
             "entering": ((networks, lanes), wp.uint64),
+            "waiting": ((networks, lanes), wp.uint64),
             "clock": ((networks,), wp.int64),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
             "departed": ((networks, max(sizes.flows, 1)), wp.int32),
@@ -147,7 +152,7 @@ class NetworkLaunches:
             *self._arguments(rows, "lane_length lane_limit lane_inner next_lane usable"),
             *self._arguments(rows, "tail_start tail_lane tail_via tail_distance"),
             *self._arguments(
-                rows, "heeded offset stop limit slower_at slower cap merge_at hold entering"
+                rows, "heeded offset stop limit slower_at slower cap merge_at hold advice entering"
             ),
         ]
         program.launch(roads.look_ahead(advance.model, advance.sumo), n, inputs)
@@ -162,21 +167,26 @@ class NetworkLaunches:
                 *self._arguments(rows, "heeded offset merge_at hold"),
             ]
             program.launch(network_merges.await_turn, n, inputs)
-        if rules.mobil is not None:
+        if rules.mobil is None:
+            return
+        if advance.sumo:
+            program.launch(roads.clear_entering, rows["waiting"].shape, [rows["waiting"]])
+            inputs = [*self._arguments(rows, "x lane route memory"), per_network]
+            inputs += self._arguments(rows, "better waiting")
+            program.launch(habits.mark_waiting, n, inputs)
             inputs = [
-                *self._arguments(rows, "lane route aside"),
-                per_network,
-                *self._arguments(rows, "lane_length lane_segment next_lane heeded offset"),
+                *self._arguments(rows, "x speed driver lane route advised waiting"),
+                *(per_network, dt),
+                *self._arguments(rows, "lane_length lane_limit next_lane speed_before advice"),
             ]
-            program.launch(network_lanes.heed_aside, n, inputs)
-        if rules.mobil is not None and advance.sumo:
-            inputs = [
-                *self._arguments(rows, "x speed lane route order lane_start"),
-                *(per_network, scalar(rules.look_ahead)),
-                *self._arguments(rows, "lane_length lane_inner lane_left next_lane"),
-                *self._arguments(rows, "heeded offset"),
-            ]
-            program.launch(network_lanes.keep_behind, n, inputs)
+            program.launch(habits.heed_advice(advance.model, advance.parts), n, inputs)
+            return
+        inputs = [
+            *self._arguments(rows, "lane route aside"),
+            per_network,
+            *self._arguments(rows, "lane_length lane_segment next_lane heeded offset"),
+        ]
+        program.launch(network_lanes.heed_aside, n, inputs)
 
     def _enter(self, program: Program, rows: Rows) -> None:
         entering = rows["entering"]
@@ -207,10 +217,11 @@ class NetworkLaunches:
 
     def cross(self, program: Program, rows: Rows, x_before: wp.array) -> None:
         """From new_x and new_speed to x, speed and the lanes; `x_before` may be x."""
+        early = network_drive.SUMO_ARRIVES if self.advance.sumo else 0.0
         inputs = [
             x_before,
             *self._arguments(rows, "new_x new_speed driver route entered clock"),
-            *(self.sizes.vehicles, self.scalar(self.advance.dt)),
+            *(self.sizes.vehicles, self.scalar(self.advance.dt), self.scalar(early)),
             *self._arguments(rows, "lane_length next_lane usable loop_start loop_x loop_index"),
             *self._arguments(rows, "lane previous loops trips x speed passed stopped"),
         ]
@@ -221,10 +232,13 @@ class NetworkLaunches:
         program.launch(network_inflow.tick, self.sizes.networks, [rows["clock"]])
 
     def change(self, program: Program, rows: Rows, mobil: Mobil) -> None:
-        """Change lanes."""
-        advance, rules, n = self.advance, self.rules, self.sizes.rows
+        """Change lanes: by MOBIL, or as SUMO's drivers do."""
+        if self.advance.sumo:
+            self._change_as_sumo(program, rows)
+            return
+        rules, n = self.rules, self.sizes.rows
         weights = [mobil.politeness, mobil.safe_decel, mobil.threshold, mobil.bias]
-        weights = [rules.look_ahead, rules.horizon, advance.dt, *weights]
+        weights = [rules.look_ahead, rules.horizon, *weights]
         program.launch(network_lanes.ask_nobody, n, self._arguments(rows, "gap toward"))
         for side in (1, -1):
             self.order(program, rows)
@@ -237,13 +251,35 @@ class NetworkLaunches:
                 *self._arguments(rows, "lane_length lane_limit lane_inner lane_right lane_left"),
                 *self._arguments(rows, "next_lane usable changes target gap toward"),
             ]
-            program.launch(network_lanes.change_lanes(advance.model, advance.sumo), n, inputs)
+            program.launch(network_lanes.change_lanes(self.advance.model), n, inputs)
             inputs = [
                 *self._arguments(rows, "target gap toward"),
                 self.sizes.vehicles,
                 *self._arguments(rows, "lane previous aside"),
             ]
             program.launch(network_lanes.move_over, n, inputs)
+
+    def _change_as_sumo(self, program: Program, rows: Rows) -> None:
+        advance, n = self.advance, self.sizes.rows
+        inputs = [rows["speed"], self.scalar(advance.dt)]
+        inputs += self._arguments(rows, "memory advised asked")
+        program.launch(habits.start_advising, n, inputs)
+        for side in (-1, 1):
+            self.order(program, rows)
+            self._enter(program, rows)
+            weigh = sumo_lanes.weigh_lanes(advance.model, advance.parts)
+            for first in (True, False):
+                inputs = [
+                    *self._arguments(rows, "x speed speed_before driver route previous lane"),
+                    *self._arguments(rows, "order lane_start entering"),
+                    *(self.sizes.vehicles, side, first, self.scalar(advance.dt)),
+                    *self._arguments(rows, "lane_length lane_limit lane_inner lane_right"),
+                    *self._arguments(rows, "lane_left next_lane reach better memory target"),
+                    *self._arguments(rows, "advised asked"),
+                ]
+                program.launch(weigh, n, inputs)
+            inputs = self._arguments(rows, "target lane previous memory advised")
+            program.launch(habits.settle_lanes, n, inputs)
 
     def insert(self, program: Program, rows: Rows) -> None:
         """Let in who is due and has room, of vehicles in order; there must be flows."""
@@ -259,7 +295,7 @@ class NetworkLaunches:
             *self._arguments(rows, "flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments(rows, "x speed driver lane route previous flow number entered"),
-            *self._arguments(rows, "departed counts inserted"),
+            *self._arguments(rows, "departed counts inserted memory advised"),
         ]
         kernel = network_inflow.insert(advance.model, advance.sumo, advance.parts)
         program.launch(kernel, self.sizes.networks, inputs)

@@ -79,6 +79,7 @@ class NetworkPrograms:
         for name in ("lane", "previous", "flow", "number", "aside"):
             self.tensors[name].fill_(-1)
         self.tensors["command"].fill_(float("nan"))
+        self.tensors["advised"].fill_(float("inf"))
 
 
 class DifferentiableDrive:

@@ -33,7 +33,9 @@ from warp_envs.traffic.simulator import DRIVING, INTEGRATORS
 
 State = dict[str, torch.Tensor]
 
-_STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered")
+_STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered", "memory", "advised")
+_FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf}
+"""What becomes of it where a state names lanes but not that."""
 
 
 class TrafficNetwork:
@@ -51,6 +53,8 @@ class TrafficNetwork:
     | aside | whom it heeds in another lane for a change of lanes; -1 for nobody | 1 | int32 |
     | flow, number | which vehicle of which flow; -1 for one that was set | 1 | int32 |
     | entered | when | s | dtype |
+    | memory | SUMO's drivers', (.., 4), see `network_sumo_habits` | | dtype |
+    | advised | to SUMO's drivers: the highest acceleration in the next step | m/s² | dtype |
     | departed | vehicles of each flow so far, (num_envs, num_flows) | 1 | int32 |
     | step_count | steps so far, (1,) | 1 | int64 |
 
@@ -96,9 +100,10 @@ class TrafficNetwork:
             planning_step: as `TrafficSim`'s; at most 16 parts.
             integrator: "euler", "semi_implicit" or "ballistic".
             dt: step [s].
-            mobil: lane changes; None for none.
+            mobil: lane changes; None for none. With "sumo" driving `Mobil()`, and lanes are changed
+                as SUMO's drivers do (`kernels.traffic.network_sumo_lanes`).
             horizon: how long before a dead end, at the desired speed and for each lane to cross,
-                drivers begin to change lanes for it [s].
+                drivers begin to change lanes for it [s]; SUMO's drivers do not ask.
             look_ahead: how far beyond their lane drivers look [m]; of "sumo" driving it is SUMO's
                 distance, and this that of lane changes alone.
             merge_zone: how far before a merge vehicles order themselves [m].
@@ -118,6 +123,9 @@ class TrafficNetwork:
         check_choice("driving", driving, DRIVING)
         if mobil is not None and not isinstance(mobil, Mobil):
             raise ArgumentError("mobil", repr(mobil), "a Mobil or None")
+        if driving == "sumo" and mobil not in (None, Mobil()):
+            accepted = "Mobil() or None with sumo driving, whose drivers weigh lanes as SUMO's"
+            raise ArgumentError("mobil", repr(mobil), accepted)
         sizes = {
             "dt": dt,
             "horizon": horizon,
@@ -325,8 +333,8 @@ class TrafficNetwork:
                 raise ArgumentError("state", repr(name), f"any of {[*new]}")
             check_tensor(name, value, new[name].shape, new[name].dtype, new[name].device)
             new[name] = value
-        for name in {"previous", "aside"} - set(state) if "lane" in state else ():
-            new[name] = torch.full_like(new[name], -1)
+        for name in set(_FORGOTTEN) - set(state) if "lane" in state else ():
+            new[name] = torch.full_like(new[name], _FORGOTTEN[name])
         present = new["lane"] >= 0
         self._check_state(new, present)
         self._x, self._speed = new["x"].clone(), new["speed"].clone()
@@ -370,14 +378,16 @@ class TrafficNetwork:
         """Whom each vehicle heeds, (num_envs, num_vehicles) int64, an index in its network.
 
         leader (the next on its way; -1 for nobody, -2 in free slots), tail (one whose rear is still
-        in its lane), merging (before it in a merge's order), gap (in another lane, for a change of
-        lanes); and `distance` [m], bumper to bumper to the leader, infinite without one.
+        in its lane), beyond (a slow one beyond the lane's end; SUMO's drivers), merging (before it
+        in a merge's order), gap (in another lane, for a change of lanes); and `distance` [m],
+        bumper to bumper to the leader, infinite without one.
         """
         self._look()
         who = self._rows["heeded"].long()
         local = torch.where(who < 0, who, who % self.num_vehicles)
         result = {
-            name: local[..., k] for k, name in enumerate(("leader", "tail", "merging", "gap"))
+            name: local[..., k]
+            for k, name in enumerate(("leader", "tail", "beyond", "merging", "gap"))
         }
         leader = local[..., 0].clamp(min=0)
         rear = self._rows["x"] - self._rows["driver"][..., 0]

@@ -125,6 +125,8 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
     next_lane = np.full(shape, -1)
     usable = np.zeros(shape)
     changes = np.zeros(shape, dtype=int)
+    reach = np.zeros(shape)
+    better = np.zeros(shape, dtype=int)
     for r, route in enumerate(network.routes.values()):
         for k in range(len(route) - 1, -1, -1):
             segment = network.segment(route[k])
@@ -132,6 +134,7 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
             lanes = list(range(first, first + segment.num_lanes))
             if k == len(route) - 1:
                 usable[r, lanes] = math.inf
+                reach[r, lanes] = tables.lengths["lane_length"][lanes]
                 continue
             after = tables.first_lane[route[k + 1]]
             beyond = range(after, after + network.segment(route[k + 1]).num_lanes)
@@ -142,14 +145,28 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
                     if there in beyond:
                         next_lane[r, lane] = there
                         usable[r, lane] = length + usable[r, there]
-            best = max(usable[r, lane] for lane in lanes)
-            good = [lane for lane in lanes if usable[r, lane] == best]
+            changes[r, lanes] = _to_best(usable[r, lanes])
+            # SUMO's: of lanes that all need changes later those that need the fewest go as far as
+            # if these were made.
+            later = {k: next_lane[r, k] for k in lanes if next_lane[r, k] >= 0}
+            fewest = min(abs(better[r, there]) for there in later.values())
             for lane in lanes:
-                nearest = min(good, key=lambda other, lane=lane: abs(other - lane))
-                changes[r, lane] = nearest - lane
+                reach[r, lane] = tables.lengths["lane_length"][lane]
+                if lane in later:
+                    there = later[lane]
+                    whole = abs(better[r, there]) == fewest
+                    reach[r, lane] += max(reach[r, beyond]) if whole else reach[r, there]
+            better[r, lanes] = _to_best(reach[r, lanes])
     tables.integers["next_lane"] = next_lane
-    tables.integers["changes"] = changes
-    tables.lengths["usable"] = usable
+    tables.integers.update(changes=changes, better=better)
+    tables.lengths.update(usable=usable, reach=reach)
+
+
+def _to_best(ways: np.ndarray) -> np.ndarray:
+    """How many lanes each lane is off the nearest of those that go farthest, + to the left."""
+    good = np.flatnonzero(ways == ways.max())
+    lanes = np.arange(len(ways))
+    return good[np.abs(good - lanes[:, None]).argmin(1)] - lanes
 
 
 def _compressed(rows: list[list[tuple]], width: int) -> tuple[np.ndarray, list[np.ndarray]]:

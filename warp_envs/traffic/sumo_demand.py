@@ -169,12 +169,19 @@ def _departures(key: str, element: ET.Element) -> tuple[float, float, float]:
     if not given:
         if math.isinf(count) or math.isinf(end):
             raise ArgumentError(key, "no rate", "vehsPerHour, period, or number and end")
-        return begin, end, 3600.0 * count / (end - begin)
+        return begin, end, _in_milliseconds(3600.0 * count / (end - begin))
     rate = number(key, element, given[0])
     if given[0] == "period":
         if not rate > 0.0:
             raise ArgumentError(f"{key}: period", repr(element.get("period")), "a time")
         rate = 3600.0 / rate
+    rate = _in_milliseconds(rate)
     if math.isfinite(count):
         end = min(end, begin + count * 3600.0 / rate)
     return begin, end, rate
+
+
+def _in_milliseconds(rate: float) -> float:
+    """Vehicles an hour as SUMO sends them, whose times are whole milliseconds."""
+    period = round(3.6e6 / rate) if rate > 0.0 else 0
+    return 3.6e6 / period if period else rate

@@ -115,7 +115,7 @@ def test_no_collision_and_nobody_lost_on_random_networks(driving):
         }
         options = {"dt": rng.choice([0.1, 0.25]), "mobil": Mobil(politeness=rng.choice([0.0, 0.3]))}
         if driving == "sumo":
-            options = {**options, **AS_SUMO, "dt": 0.5}
+            options = {**options, **AS_SUMO, "dt": 0.5, "mobil": Mobil()}
         traffic = TrafficNetwork(network, 1, 150, dtype=torch.float64, **options, **parameters)
         for _ in range(200):
             state = traffic.step()
@@ -218,25 +218,28 @@ def test_at_a_merge_the_nearer_goes_first_and_those_that_give_way_wait():
         assert torch.argsort(traffic.x[0], descending=True).tolist() == order
 
 
-def test_those_who_must_change_lanes_do_and_others_make_room():
+@pytest.mark.parametrize("options", [{"dt": 0.25}, AS_SUMO])
+def test_those_who_must_change_lanes_do_and_others_make_room(options):
     network = Network(
         [Segment("a", 300.0, 2, 25.0), Segment("b", 400.0, 1, 25.0)],
         [Connection("a", 1, "b", 0)],
         {"r": ["a", "b"]},
         [Flow("left", "r", 900.0, lane=1), Flow("right", "r", 500.0, lane=0)],
     )
-    traffic = TrafficNetwork(network, 2, 80, dtype=torch.float64, mobil=Mobil(), **AS_SUMO)
+    traffic = TrafficNetwork(network, 2, 80, dtype=torch.float64, mobil=Mobil(), **options)
+    steps = round(250.0 / options["dt"])
     room = 0
-    for _ in range(500):
-        traffic.step()
+    for _ in range(steps):
+        state = traffic.step()
         room += int((traffic.heeded()["gap"] >= 0).sum())
+        room += int(torch.isfinite(state["advised"]).sum())
     assert room > 0
     assert (traffic.arrived > 50).all()
     flow = traffic.get_state()["flow"]
     under_way = ((flow == 1) & traffic.active).sum(dim=1)
     assert (traffic.departed[:, 1] - under_way > 15).all()
-    without = TrafficNetwork(network, 1, 80, dtype=torch.float64, **AS_SUMO)
-    without.run(500)
+    without = TrafficNetwork(network, 1, 80, dtype=torch.float64, **options)
+    without.run(steps)
     assert without.departed[0, 1] < 50  # they stand at the end of their lane
     assert (without.lane == 0).sum() > 30
     lanes = [without.lane_index(*lane) for lane in (("a",), ("a", 1), ("b",))]
@@ -386,6 +389,7 @@ def test_parts_that_it_refuses(make, message):
         ({"num_vehicles": 0}, "num_vehicles: 0 given"),
         ({"dt": 0.0}, "dt: 0.0 given"),
         ({"mobil": True}, "mobil: True given"),
+        ({"mobil": Mobil(bias=0.1), "driving": "sumo"}, "mobil: Mobil.* given, Mobil.. or None"),
         ({"v1": 3.0}, "parameter of idm: 'v1' given"),
         ({"v0": -3.0}, "v0: -3.0 given"),
         ({"T": torch.ones(3)}, "T: shape"),
