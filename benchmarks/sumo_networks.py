@@ -23,7 +23,7 @@ TYPE = (
     '<vType id="car" carFollowModel="IDM" length="5" minGap="2" accel="1.5" decel="2" tau="1.2" '
     'delta="4" emergencyDecel="9" maxSpeed="33" speedFactor="1" speedDev="0"/>'
 )
-NODES = {
+NODES: dict[str, dict[str, tuple[float, float]]] = {
     "onramp": {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (1250, 0), "3": (2250, 0)},
     "short": {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (1100, 0), "3": (2100, 0)},
     "offramp": {"0": (0, 0), "1": (1000, 0), "2": (1250, 0), "3": (2050, 0), "e": (1650, -100)},
@@ -32,7 +32,7 @@ NODES = {
     "series": {"0": (0, 0), "1": (500, 0), "2": (900, 0), "3": (1200, 0)},
 }
 JUNCTIONS = {("zipper", "1"): "zipper"}  # others: priority
-EDGES = {  # name: (from, to, lanes, limit)
+EDGES: dict[str, dict[str, tuple[str, str, int, float]]] = {  # (from, to, lanes, limit)
     "onramp": {
         "main": ("0", "1", 2, 30),
         "ramp": ("r", "1", 1, 22),
@@ -82,8 +82,9 @@ LOOPS = {
     "zipper": [("wide", 3, 800), ("narrow", 2, 500)],
     "series": [("b", 1, 100), ("c", 1, 200)],
 }
-for table in (EDGES, LINKS, ROUTES, LOOPS):  # the on-ramp, with 100 m to accelerate
-    table["short"] = table["onramp"]
+# The on-ramp, with 100 m to accelerate.
+EDGES["short"], LINKS["short"] = EDGES["onramp"], LINKS["onramp"]
+ROUTES["short"], LOOPS["short"] = ROUTES["onramp"], LOOPS["onramp"]
 DEMANDS = {  # of each route, vehicles an hour
     "onramp": {"light": (1500, 300), "medium": (2000, 400), "heavy": (2600, 500)},
     "short": {"light": (1200, 250)},
