@@ -8,8 +8,8 @@ import torch
 
 torch.set_num_threads(1)
 
-PARTS = 4
-"""Of the slow tests a run takes one part: GIPPO_SLOW, 0 to 3, by default 0; "all" takes all."""
+PARTS = 8
+"""Of the slow tests a run takes one part: GIPPO_SLOW, 0 to 7, by default 0; "all" takes all."""
 
 
 def _left_for_later(item: pytest.Item, part: str) -> bool:

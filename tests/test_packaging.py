@@ -75,7 +75,7 @@ def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "curve.png").exists()
     listed = python("-m", "gippo", "list", "policies", path=[site], cwd=tmp_path).stdout
-    assert f"{site / 'gippo' / 'policies'}: ant" in listed
+    assert f"(in {site / 'gippo' / 'policies'})" in listed
     where = python("-c", "import gippo; print(gippo.__file__)", path=[site], cwd=tmp_path)
     assert where.stdout.startswith(str(site))
 

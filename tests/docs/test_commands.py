@@ -46,7 +46,7 @@ RUN = {
 }
 """Page -> what of it is not run: it takes hours."""
 ALWAYS = {"README.md", "docs/index.md", "docs/own-robot.md"}
-"""Pages whose commands each run tries; a quarter of the others."""
+"""Pages whose commands each run tries; an eighth of the others."""
 
 
 @pytest.fixture(scope="module")
