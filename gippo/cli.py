@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 import sysconfig
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows only ASCII fails nothing
             stream.reconfigure(errors="backslashreplace")
+    # Where home cannot be written it takes a temporary folder, and tells of it in two lines.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     rest = [argument for argument in rest if argument != "--debug"]
     try:
         return _dispatch(rest)

@@ -359,3 +359,15 @@ def test_bench_measures(tmp_path, capsys):
     report = json.loads(out.read_text())
     assert min(report["steps"][0][way] for way in ("forward", "forward_backward")) > 0
     assert sum(report["training"][0]["shares"].values()) == pytest.approx(1.0)
+
+
+def test_a_home_that_cannot_be_written_leaves_matplotlib_silent():
+    code = "from gippo.cli import main; main(['--version']); "
+    code += "import matplotlib; matplotlib.get_cachedir()"
+    kept = {k: v for k, v in os.environ.items() if k not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    environment = {**kept, "HOME": "/dev/null", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stderr == ""
