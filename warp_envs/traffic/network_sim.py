@@ -33,6 +33,9 @@ from warp_envs.traffic.simulator import DRIVING, INTEGRATORS
 
 State = dict[str, torch.Tensor]
 
+HORIZON = 10.0
+"""By default how long before a dead end drivers begin to change lanes for it [s]."""
+
 _STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered", "memory", "advised")
 _FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf}
 """What becomes of it where a state names lanes but not that."""
@@ -79,7 +82,7 @@ class TrafficNetwork:
         integrator: str = "euler",
         dt: float = 0.1,
         mobil: Mobil | None = None,
-        horizon: float = 10.0,
+        horizon: float = HORIZON,
         look_ahead: float = 300.0,
         merge_zone: float = 100.0,
         head_start: float = 3.0,
@@ -103,7 +106,8 @@ class TrafficNetwork:
             mobil: lane changes; None for none. With "sumo" driving `Mobil()`, and lanes are changed
                 as SUMO's drivers do (`kernels.traffic.network_sumo_lanes`).
             horizon: how long before a dead end, at the desired speed and for each lane to cross,
-                drivers begin to change lanes for it [s]; SUMO's drivers do not ask.
+                drivers begin to change lanes for it [s]; it needs `mobil` and "plain" driving, as
+                SUMO's drivers have numbers of their own.
             look_ahead: how far beyond their lane drivers look [m]; of "sumo" driving it is SUMO's
                 distance, and this that of lane changes alone.
             merge_zone: how far before a merge vehicles order themselves [m].
@@ -126,6 +130,9 @@ class TrafficNetwork:
         if driving == "sumo" and mobil not in (None, Mobil()):
             accepted = "Mobil() or None with sumo driving, whose drivers weigh lanes as SUMO's"
             raise ArgumentError("mobil", repr(mobil), accepted)
+        if horizon != HORIZON and (driving == "sumo" or mobil is None):
+            why = "with sumo driving, whose D is SUMO's" if driving == "sumo" else "without mobil"
+            raise ArgumentError("horizon", repr(horizon), f"{HORIZON} {why}")
         sizes = {
             "dt": dt,
             "horizon": horizon,
