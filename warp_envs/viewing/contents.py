@@ -20,6 +20,11 @@ GREY = (0.35, 0.35, 0.35)
 _MOST_PROBLEMS = 20
 
 T = TypeVar("T")
+_CONSTANT = (
+    *("points", "faceVertexCounts", "faceVertexIndices", "size", "radius", "height"),
+    *("primvars:displayColor", "primvars:displayOpacity"),
+)
+"""What of a shape is read once."""
 
 
 class Problems:
@@ -162,6 +167,14 @@ def check_place(prim: Usd.Prim, matrices: np.ndarray) -> np.ndarray:
     if np.abs(matrices).max(initial=0.0) > FAR:
         raise refuse(prim, f"it lies or reaches {np.abs(matrices).max():.3g} m away")
     return matrices
+
+
+def tell_changes(prim: Usd.Prim, problems: Problems) -> None:
+    """Tell of each property of a shape that changes with time: only its place does so here."""
+    for name in _CONSTANT:
+        attribute = prim.GetAttribute(name)
+        if attribute and attribute.ValueMightBeTimeVarying():
+            problems.tell(prim, f"{name} changes with time; it is shown as at the start")
 
 
 def read_look(prim: Usd.Prim, problems: Problems) -> dict[str, Any]:

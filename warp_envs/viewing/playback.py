@@ -24,6 +24,7 @@ from warp_envs.viewing.contents import (
     read_mesh,
     read_size,
     shown_parts,
+    tell_changes,
 )
 from warp_envs.viewing.drawing import drawn_prims
 from warp_envs.viewing.told import Contacts, Told
@@ -106,6 +107,8 @@ class _Reader:
         self.usd = stage.usd
         self.most_poses = most_poses
         self.problems = Problems()
+        for note in stage.notes:
+            self.problems.tell(stage.usd.GetPseudoRoot(), note)
         self.start = _finite(self.usd.GetStartTimeCode(), 0.0)
         self.to_world = np.eye(4)
         self.to_world[:3, :3] = stage.units.length * stage.units.up.T
@@ -269,6 +272,7 @@ class _Reader:
 
     def _add_part(self, prim: Usd.Prim, below: Usd.Prim, matrix: np.ndarray, mover: int) -> None:
         shape = _shape(prim, self.times[0])
+        tell_changes(prim, self.problems)
         env = STATIC
         for number, root in enumerate(self.envs):
             if below.GetPath().HasPrefix(root.GetPath()):

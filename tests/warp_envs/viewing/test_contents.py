@@ -170,8 +170,39 @@ def test_a_camera_that_sees_nothing_is_replaced(name, tmp_path):
         render_contact_sheet(path, tmp_path / "out.png", frames=1)
 
 
+CHANGES = {
+    "points": (MESH % FACES % ("3", "0, 1, 2")).replace(
+        "points = [(0,0,0), (1,0,0), (0,1,0)]",
+        "points.timeSamples = { 0: [(0,0,0), (1,0,0), (0,1,0)], 1: [(0,0,0)] }",
+    ),
+    "radius": 'def Sphere "bad" { double radius.timeSamples = { 0: 1, 1: 2 }; }\n',
+    "primvars:displayColor": 'def Sphere "bad" { color3f[] primvars:displayColor.timeSamples = '
+    "{ 0: [(1,0,0)], 1: [(0,1,0)] }; }\n",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_shape_that_changes_is_shown_as_at_the_start_and_told_of(name, tmp_path):
+    path = tmp_path / "changing.usda"
+    more = "startTimeCode = 0\n    endTimeCode = 1"
+    path.write_text(HEAD.format(more=more) + CHANGES[name])
+    scene, said = page_of(path, tmp_path)
+    assert said == [f"/bad: {name} changes with time; it is shown as at the start"]
+    assert len(scene["parts"]) == 1
+
+
+def test_units_that_a_stage_does_not_say_are_told(tmp_path):
+    path = tmp_path / "bare.usda"
+    path.write_text("#usda 1.0\n" + BALL)
+    scene, said = page_of(path, tmp_path)
+    assert [line.split(" is ")[0] for line in said] == ["/: no metersPerUnit", "/: no upAxis"]
+    assert np.isclose(scene["parts"][0]["matrix"][0], 0.01)  # as said: centimetres
+
+
 def test_of_many_prims_that_cannot_be_shown_the_first_are_told(tmp_path):
     stage = Usd.Stage.CreateNew(str(tmp_path / "bad.usda"))
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
     for number in range(50):
         UsdGeom.Mesh.Define(stage, f"/bad_{number}")
     stage.Save()
