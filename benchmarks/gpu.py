@@ -12,9 +12,12 @@ the script on a machine without a GPU.
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import warp as wp
 from rich.console import Console
 from rich.table import Table
 
@@ -72,11 +76,16 @@ class Setup:
         return (time.perf_counter() - started) / repeats
 
 
-def window(env: Any, steps: int = HORIZON) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rewards of random actions, and the gradient of their sum in these."""
-    generator = torch.Generator().manual_seed(0)
-    actions = 2 * torch.rand((steps, env.num_envs, env.num_actions), generator=generator) - 1
-    actions = actions.to(env.device, env.dtype).requires_grad_()
+def random_actions(env: Any) -> torch.Tensor:
+    """Of a window, (steps, num_envs, num_actions), to be differentiated in."""
+    generator = torch.Generator(env.device).manual_seed(0)
+    shape = (HORIZON, env.num_envs, env.num_actions)
+    uniform = torch.rand(shape, generator=generator, dtype=env.dtype, device=env.device)
+    return (2 * uniform - 1).requires_grad_()
+
+
+def window(env: Any, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards of a window, and the gradient of their sum in the actions."""
     env.detach()
     rewards = torch.stack([env.step(action)[1] for action in actions])
     return rewards.detach(), torch.autograd.grad(rewards.sum(), actions)[0]
@@ -99,9 +108,18 @@ def device(setup: Setup) -> Found:
     if setup.on_gpu:
         yield "capability", torch.cuda.get_device_capability()
         query = "name,driver_version,memory.total,clocks.max.sm,power.limit"
+        yield (
+            "cuda",
+            {
+                "torch": torch.version.cuda,
+                "warp": ".".join(map(str, wp.get_cuda_toolkit_version())),
+                "driver": ".".join(map(str, wp.get_cuda_driver_version())),
+            },
+        )
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        yield "nvidia_smi", done.stdout.strip()
+        if shutil.which(command[0]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            yield "nvidia_smi", (done.stdout or done.stderr).strip()
 
 
 def smoke(setup: Setup) -> Found:
@@ -119,7 +137,7 @@ def _tried(setup: Setup, name: str) -> dict[str, Any]:
     started = time.perf_counter()
     settings = configure("train", TrainConfig, [f"env={name}"]).env
     env = make_env(settings, num_envs=64, device=setup.device, seed=0)
-    rewards, gradient = window(env)
+    rewards, gradient = window(env, random_actions(env))
     finite = bool(torch.isfinite(rewards).all() & torch.isfinite(gradient).all())
     return {
         "finite": finite,
@@ -133,22 +151,28 @@ def _tried(setup: Setup, name: str) -> dict[str, Any]:
 def speed(setup: Setup, compiled: bool) -> Found:
     """Ant steps a second, forward and with gradients, and the memory they took."""
     for count in setup.batches:
-        env = warp_envs.make("ant", num_envs=count, device=setup.device, compiled=compiled)
-        actions = 2 * torch.rand(HORIZON, count, env.num_actions, device=env.device) - 1
+        yield str(count), _rates(setup, count, compiled)
+        if setup.on_gpu:  # what is used next is the next batch's
+            gc.collect()
+            torch.cuda.empty_cache()
 
-        @torch.no_grad()
-        def forward(env: Any = env, actions: torch.Tensor = actions) -> None:
-            for action in actions:
-                env.step(action)
 
-        steps = HORIZON * count
-        figures = {"forward": steps / setup.seconds(forward)}
-        figures["with_gradients"] = steps / setup.seconds(lambda env=env: window(env))
-        if setup.on_gpu:
-            free, total = torch.cuda.mem_get_info()
-            figures["memory_gb"] = (total - free) / 1e9
-        yield str(count), figures
-        del env, actions, forward
+def _rates(setup: Setup, count: int, compiled: bool) -> dict[str, float]:
+    env = warp_envs.make("ant", num_envs=count, device=setup.device, compiled=compiled)
+    actions = random_actions(env)
+
+    @torch.no_grad()
+    def forward() -> None:
+        for action in actions:
+            env.step(action)
+
+    steps = HORIZON * count
+    figures = {"forward": steps / setup.seconds(forward)}
+    figures["with_gradients"] = steps / setup.seconds(lambda: window(env, actions))
+    if setup.on_gpu:
+        free, total = torch.cuda.mem_get_info()
+        figures["memory_gb"] = (total - free) / 1e9
+    return figures
 
 
 def compiled(setup: Setup) -> Found:
@@ -163,8 +187,9 @@ def plain(setup: Setup) -> Found:
 
 def epoch(setup: Setup) -> Found:
     """GI-PPO's epochs on the Ant: milliseconds by stage, CUDA's calls, where the host waits."""
+    of_count: dict[int, Learner] = {}
     for count in [16] if setup.quick else [64, 1024, 2048]:
-        trained = learner(setup, "env=ant", f"env.num_envs={count}")
+        trained = of_count[count] = learner(setup, "env=ant", f"env.num_envs={count}")
         for _ in range(WARM_UPS + 1):  # until all graphs are captured
             trained.train_epoch()
         spent = setup.seconds(trained.train_epoch, 10)
@@ -173,9 +198,10 @@ def epoch(setup: Setup) -> Found:
             str(count),
             {"ms": 1e3 * spent, "steps_per_second": HORIZON * count / spent, **stages},
         )
-        if count == 64 and setup.on_gpu:
-            yield "calls", _cuda_calls(trained)
-            yield "waits", _waits(trained)
+    if setup.on_gpu:  # last, as not every machine lets a profiler look
+        trained = of_count[min(of_count)]
+        yield "waits", _waits(trained)
+        yield "calls", _cuda_calls(trained)
 
 
 def _cuda_calls(trained: Learner) -> dict[str, int]:
@@ -234,7 +260,10 @@ def gradients(setup: Setup) -> Found:
 
 def tests(setup: Setup) -> Found:
     """The tests that need a GPU: how many went how, and what is said of those that failed."""
-    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider"]
+    command += _files_of_gpu_tests()
+    if importlib.util.find_spec("xdist"):  # kernels of the CPU that they ask are built side by side
+        command += ["-n", str(min(8, os.cpu_count() or 1))]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if not setup.on_gpu:
         environment["GIPPO_GPU"] = "cpu"
@@ -250,9 +279,15 @@ def tests(setup: Setup) -> Found:
                 counts[found[1]] += 1
                 yield "counts", dict(counts)
                 if found[1] in ("FAILED", "ERROR"):
-                    yield line.partition(" ")[0], {"failed": found[1]}
+                    yield (re.findall(r"\S+::\S+", line) or [line])[0], {"failed": found[1]}
     if process.returncode:
         yield "pytest", {"failed": said}
+
+
+def _files_of_gpu_tests() -> list[str]:
+    """Those that have any: collecting all others takes as long as many of them."""
+    files = sorted((Path(__file__).resolve().parents[1] / "tests").rglob("test_*.py"))
+    return [str(file) for file in files if re.search(r"mark\.gpu\b", file.read_text())]
 
 
 def train(setup: Setup) -> Found:

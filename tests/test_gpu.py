@@ -6,12 +6,9 @@ steps of 16 substeps states of the walkers drift apart by some thousand times th
 which are products of 256 Jacobians, by more. 1e-6 of the largest number leaves a thousandfold of
 room and would still show a wrong term. In single precision the same reasoning starts at 6e-8 and
 allows for 1e-2 after 4 control steps.
-
-GIPPO_GPU=cpu runs what is written here on a CPU, which tries the tests, not the GPU.
 """
 
 import io
-import os
 import subprocess
 import sys
 import warnings
@@ -26,11 +23,10 @@ from gippo.configuration.compose import choices, configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.environment import make_env
 from gippo.learner import Learner
+from tests.gpu_device import DEVICE, on_a_gpu
 from warp_envs import Mobil, TrafficSim
 
-DEVICE = os.environ.get("GIPPO_GPU", "cuda:0")
 pytestmark = pytest.mark.gpu
-on_a_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="asks a GPU")
 
 ENVS = [name for name in choices("env") if name not in ("robot", "go1")]  # files of one's own
 METHODS = choices("algo")
@@ -88,16 +84,20 @@ def learner_on(device, *overrides, dtype=torch.float64):
 
 @pytest.fixture
 def same_noise(monkeypatch):
-    """Noise drawn on the CPU wherever it is used: generators of a GPU draw other numbers."""
-    draw = torch.randn
+    """What is drawn is drawn on the CPU: generators of a GPU draw other numbers."""
+    draws = {name: getattr(torch, name) for name in ("randn", "randperm")}
 
     def begin():
         generator = torch.Generator().manual_seed(1)
 
-        def randn(*shape, dtype=None, device=None, **_):
-            return draw(*shape, dtype=dtype, generator=generator).to(device)
+        def on_the_cpu(draw):
+            def drawn(*shape, dtype=None, device=None, **_):
+                return draw(*shape, dtype=dtype, generator=generator).to(device)
 
-        monkeypatch.setattr(torch, "randn", randn)
+            return drawn
+
+        for name, draw in draws.items():
+            monkeypatch.setattr(torch, name, on_the_cpu(draw))
 
     return begin
 

@@ -12,6 +12,7 @@ import warp as wp
 from kernels.compiled.cpp import trail_width
 from kernels.compiled.kernel import step_kernel
 from kernels.compiled.step_equations import StepEquations
+from tests.gpu_device import DEVICE
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.control_steps import (
     CONTROL_STEP,
@@ -192,7 +193,7 @@ def test_a_gradient_adds_to_what_is_there_and_may_be_unwanted():
 def test_a_gpu_computes_the_same(dtype):
     inputs, seeds = states(100)
     expected = values_and_gradients(program(ROBOT, 100, torch.float64, SUBSTEPS), inputs, seeds)
-    on_gpu = [[x.to("cuda", dtype) for x in part] for part in (inputs, seeds)]
-    compiled = program(ROBOT, 100, dtype, SUBSTEPS, device="cuda:0")
+    on_gpu = [[x.to(DEVICE, dtype) for x in part] for part in (inputs, seeds)]
+    compiled = program(ROBOT, 100, dtype, SUBSTEPS, device=DEVICE)
     found = [x.cpu() for x in values_and_gradients(compiled, *on_gpu)]
     assert worst(found, expected) < (1e-5 if dtype == torch.float32 else 1e-11)

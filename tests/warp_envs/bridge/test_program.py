@@ -11,6 +11,7 @@ import torch
 import warp as wp
 
 import warp_envs
+from tests.gpu_device import DEVICE, on_a_gpu
 from tests.warp_envs.toy import Spring
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
@@ -360,18 +361,19 @@ def windows(device, compiled):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_gpu_replays_what_a_cpu_does(compiled):
     """Graphs on torch's stream, slots taken again, resets inside windows."""
-    for expected, found in zip(windows("cpu", True), windows("cuda:0", compiled), strict=True):
+    for expected, found in zip(windows("cpu", True), windows(DEVICE, compiled), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.gpu
+@on_a_gpu
 def test_streams_share_an_environment_in_turns():
     """Steps on a stream of one's own, between steps on the default one, with a gradient."""
 
     def gradient(streams: list[torch.cuda.Stream]) -> torch.Tensor:
-        env = warp_envs.make("cartpole", num_envs=64, device="cuda:0", seed=0)
-        actions = torch.full((8, 64, 1), 0.3, device="cuda:0", requires_grad=True)
-        total = torch.zeros((), device="cuda:0")
+        env = warp_envs.make("cartpole", num_envs=64, device=DEVICE, seed=0)
+        actions = torch.full((8, 64, 1), 0.3, device=DEVICE, requires_grad=True)
+        total = torch.zeros((), device=DEVICE)
         for step, action in enumerate(actions.unbind()):
             stream = streams[step % len(streams)]
             stream.wait_stream(torch.cuda.current_stream())
