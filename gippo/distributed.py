@@ -29,14 +29,16 @@ class Ranks:
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
         self.size = size
+        self.alone = size == 1
+        """Whether there is nobody to send anything to."""
 
     def share(self, whole: torch.Tensor, dim: int = 0) -> torch.Tensor:
         """This process's part of a dimension that is split evenly."""
-        return whole if self.size == 1 else whole.chunk(self.size, dim)[self.rank]
+        return whole if self.alone else whole.chunk(self.size, dim)[self.rank]
 
     def joined(self, part: torch.Tensor, dim: int = 0) -> torch.Tensor:
         """The parts of all processes, one behind the other; the reverse of `share`."""
-        if self.size == 1:
+        if self.alone:
             return part
         sent = part.contiguous()
         sent = sent.to(torch.uint8) if part.dtype == torch.bool else sent
@@ -46,7 +48,7 @@ class Ranks:
 
     def means(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Each tensor's mean over the processes, by one message; all of one dtype."""
-        if self.size == 1:
+        if self.alone:
             return tensors
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
@@ -59,30 +61,40 @@ class Ranks:
 
     def most(self, tensor: torch.Tensor) -> torch.Tensor:
         """The maximum over the processes, of each element; NaN if any is."""
-        return tensor if self.size == 1 else self.joined(tensor.unsqueeze(0)).amax(0)
+        return tensor if self.alone else self.joined(tensor.unsqueeze(0)).amax(0)
 
     def moments(self, variance: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Variance and mean of a batch of which every process has an equal part."""
-        if self.size == 1:
+        if self.alone:
             return variance, mean
         whole = self.mean(mean)
         return self.mean(variance + (mean - whole).square()), whole
 
     def told(self, value: Any) -> Any:
-        """What process 0 gives, to every process."""
-        if self.size == 1:
+        """What process 0 gives, to every process; tensors in it arrive on the CPU."""
+        if self.alone:
             return value
-        values = [value]
+        values = [_on_cpu(value)]
         distributed.broadcast_object_list(values, 0)
         return values[0]
 
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process."""
-        if self.size == 1:
+        if self.alone:
             return flag
         flags = [False] * self.size
         distributed.all_gather_object(flags, flag)
         return True in flags
+
+
+def _on_cpu(value: Any) -> Any:
+    """A tree of dictionaries with its tensors on the CPU.
+
+    A GPU's would come up on process 0's in every process, and take memory there.
+    """
+    if isinstance(value, dict):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    return value.cpu() if isinstance(value, torch.Tensor) else value
 
 
 SINGLE = Ranks()

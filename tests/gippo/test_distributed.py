@@ -13,15 +13,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
+from torch.utils._pytree import tree_leaves
 
 from gippo.cli import main
 from gippo.configuration.compose import configure
 from gippo.configuration.run_config import TrainConfig
 from gippo.distributed import Ranks, joined_ranks
+from gippo.environment import make_env
 from gippo.errors import UserError
+from gippo.learner import Learner
 from gippo.runs.checkpoint import CheckpointFolder
 from gippo.runs.metrics import read_metrics
 from gippo.runs.training import _make_learner
+from tests.gippo.device_stand_in import DEVICE, DeviceStandIn
+from tests.gippo.networks.graph_stand_in import as_on_a_gpu
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -156,3 +162,46 @@ def test_a_minibatch_has_a_sample_of_every_process():
     given = ["env=dejong", "algo=ppo", "algo.minibatch_size=1"]
     with pytest.raises(UserError, match=r"^minibatch_size: 1 given, .* 2 processes accepted"):
         _make_learner(configure("train", TrainConfig, given), Ranks(0, 2), "cpu")
+
+
+SENT = ["algo=gippo_adaptive", "algo=lr_rp"]
+SENT += [
+    pytest.param(key, marks=pytest.mark.slow)
+    for key in ("algo=gippo", "algo=pe", "env=ring", "env=merge")
+]
+
+
+@pytest.mark.parametrize("key", SENT)
+def test_tensors_are_sent_from_the_device_and_what_is_pickled_from_the_host(key, monkeypatch):
+    """NCCL sends nothing else, and a pickled tensor of a GPU comes up on the sender's again."""
+    device, sent, pickled = DeviceStandIn(), [], []
+
+    def all_gather(parts, tensor):
+        sent.append(device.holds(tensor))
+        for part in parts:
+            part.copy_(tensor)
+
+    def all_reduce(tensor):
+        sent.append(device.holds(tensor))
+        tensor.mul_(2)
+
+    def broadcast(values, source):
+        leaves = [x for x in tree_leaves(values) if isinstance(x, torch.Tensor)]
+        pickled.extend(device.holds(x) for x in leaves)
+
+    monkeypatch.setattr(distributed, "all_gather", all_gather)
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(distributed, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(distributed, "all_gather_object", lambda flags, flag: None)
+    as_on_a_gpu(monkeypatch)
+    given = ["env=dejong", "algo=ppo", key, "env.num_envs=4", "learner.horizon=4"]
+    given += ["learner.native=false", "learner.parallel_updates=false"]
+    config, ranks = configure("train", TrainConfig, given), Ranks(0, 2)
+    with device.active():
+        env = make_env(config.env, device=str(DEVICE), seed=0)
+        options = {"num_epochs": 2, "seed": 0, "ranks": ranks}
+        learner = Learner(env, config.learner_config, config.method_config, **options)
+        learner.train_epoch()
+        ranks.told(learner.state_dict())
+    assert len(sent) > 10 and all(sent)
+    assert len(pickled) > 10 and not any(pickled)
