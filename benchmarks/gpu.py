@@ -186,7 +186,10 @@ def plain(setup: Setup) -> Found:
 
 
 def epoch(setup: Setup) -> Found:
-    """GI-PPO's epochs on the Ant: milliseconds by stage, CUDA's calls, where the host waits."""
+    """GI-PPO's epochs on the Ant: milliseconds by stage, CUDA's calls, where the host waits.
+
+    Stages are the host's: what one leaves to the GPU is waited for in a later one.
+    """
     of_count: dict[int, Learner] = {}
     for count in [16] if setup.quick else [64, 1024, 2048]:
         trained = of_count[count] = learner(setup, "env=ant", f"env.num_envs={count}")

@@ -10,6 +10,7 @@ from gippo.configuration.run_config import TrainConfig
 from gippo.learner import Learner
 from gippo.networks import graphs
 from gippo.networks.graphs import Graphed
+from gippo.networks.perceptron import Mlp
 from tests.gippo.networks.graph_stand_in import as_on_a_gpu
 from tests.gippo.toy import Particle
 
@@ -114,3 +115,36 @@ def test_on_a_cpu_nothing_is_captured_and_the_rate_stays_a_number():
     for _ in range(graphs.WARM_UPS + 2):
         graphed(torch.ones(2), 0.25)
     assert seen == [0.25] * (graphs.WARM_UPS + 2)
+
+
+def test_no_earlier_pass_is_alive_when_a_graph_is_captured(captures, monkeypatch):
+    """Autograd's nodes of the parameters remember the stream they were made on.
+
+    One that some earlier pass keeps alive would draw that stream into the capture, which fails.
+    """
+    found = []
+
+    def nodes(parameters):
+        return [p.view_as(p).grad_fn.next_functions[0][0] for p in parameters]
+
+    def forward(mlp, x, *, before=Mlp.forward):
+        output = before(mlp, x)
+        for node in nodes(mlp.parameters()) if output.requires_grad else ():
+            node.metadata["passed"] = True
+        return output
+
+    def capture(captured, *arguments, before=graphs._Captured.__init__):
+        # The critic's fit is the first; its nodes of that time are the capture's own.
+        network = trained.critic.network if not captures else trained.actor
+        found.extend("passed" in node.metadata for node in nodes(network.parameters()))
+        before(captured, *arguments)
+
+    monkeypatch.setattr(Mlp, "forward", forward)
+    monkeypatch.setattr(graphs._Captured, "__init__", capture)
+    trained = learner("gippo", True)
+    kept = trained.actor.mlp.forward(torch.zeros(1, 2, dtype=torch.float64))
+    assert all("passed" in node.metadata for node in nodes(trained.actor.parameters()))
+    del kept
+    for _ in range(graphs.WARM_UPS + 1):
+        trained.train_epoch()
+    assert len(captures) == 3 and found and not any(found)
