@@ -190,21 +190,27 @@ def epoch(setup: Setup) -> Found:
 
     Stages are the host's: what one leaves to the GPU is waited for in a later one.
     """
-    of_count: dict[int, Learner] = {}
-    for count in [16] if setup.quick else [64, 1024, 2048]:
-        trained = of_count[count] = learner(setup, "env=ant", f"env.num_envs={count}")
-        for _ in range(WARM_UPS + 1):  # until all graphs are captured
-            trained.train_epoch()
-        spent = setup.seconds(trained.train_epoch, 10)
-        stages = {name: 1e3 * value for name, value in trained.stage_seconds.items()}
-        yield (
-            str(count),
-            {"ms": 1e3 * spent, "steps_per_second": HORIZON * count / spent, **stages},
-        )
-    if setup.on_gpu:  # last, as not every machine lets a profiler look
-        trained = of_count[min(of_count)]
-        yield "waits", _waits(trained)
-        yield "calls", _cuda_calls(trained)
+    counts, last = [16] if setup.quick else [64, 1024, 2048], {}
+    for count, graphs in [(counts[0], False), *((count, True) for count in counts)]:
+        name = str(count) if graphs else f"{count}, without graphs"
+        try:
+            last[count], figures = _epochs(setup, count, graphs)
+        except Exception as error:  # the next one is to be tried, too
+            figures = {"failed": f"{type(error).__name__}: {error}"[:2000]}
+        yield name, figures
+    if setup.on_gpu and counts[0] in last:  # last, as not every machine lets a profiler look
+        yield "waits", _waits(last[counts[0]])
+        yield "calls", _cuda_calls(last[counts[0]])
+
+
+def _epochs(setup: Setup, count: int, graphs: bool) -> tuple[Learner, dict[str, float]]:
+    given = ["env=ant", f"env.num_envs={count}", f"learner.graphs={str(graphs).lower()}"]
+    trained = learner(setup, *given)
+    for _ in range(WARM_UPS + 1):  # until all graphs are captured
+        trained.train_epoch()
+    spent = setup.seconds(trained.train_epoch, 10)
+    stages = {name: 1e3 * value for name, value in trained.stage_seconds.items()}
+    return trained, {"ms": 1e3 * spent, "steps_per_second": HORIZON * count / spent, **stages}
 
 
 def _cuda_calls(trained: Learner) -> dict[str, int]:

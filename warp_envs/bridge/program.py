@@ -229,7 +229,11 @@ class Program:
         return len(self._launches), repeated + sum(launch.adjoint for launch in self._launches)
 
     def overrun(self) -> list[wp.array]:
-        """The arrays past whose end a launch of the first run has written."""
+        """The arrays past whose end a launch of the first run has written; the device is done then.
+
+        Warp reads arrays on a stream of its own, which does not wait for torch's side streams.
+        """
+        wp.synchronize_device(self.device)
         return [array for array, guard in self._guards if not np.all(guard.numpy() == 1)]
 
     def replay(self) -> None:

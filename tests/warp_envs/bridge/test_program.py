@@ -337,6 +337,18 @@ def test_a_call_on_another_stream_waits_for_the_one_before(monkeypatch):
     assert tensor.used_on == [other, one]
 
 
+def test_arrays_are_looked_at_when_the_work_of_all_streams_is_done(monkeypatch):
+    seen, read = [], wp.array.numpy
+    monkeypatch.setattr(wp, "synchronize_device", lambda device: seen.append("waits"))
+    monkeypatch.setattr(wp.array, "numpy", lambda array: seen.append("reads") or read(array))
+    env = Spring(num_envs=2)
+    for act in (env.reset, lambda: env.step(torch.zeros(2, env.num_actions))):
+        act()
+    # The two programs of a reset, the step's once it has run: each waits before it reads.
+    runs = "".join(word[0] for word in seen).split("w")
+    assert runs[0] == "" and len(runs) == 4 and all(runs[1:])
+
+
 def test_a_gpu_takes_all_rows_in_one_block(monkeypatch):
     monkeypatch.setattr(wp, "get_device", lambda name: SimpleNamespace(is_cuda=True))
     assert Program("cuda:0", num_rows=64, num_blocks=4).blocks == [None]
