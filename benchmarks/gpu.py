@@ -112,8 +112,8 @@ def device(setup: Setup) -> Found:
             "cuda",
             {
                 "torch": torch.version.cuda,
-                "warp": ".".join(map(str, wp.get_cuda_toolkit_version())),
-                "driver": ".".join(map(str, wp.get_cuda_driver_version())),
+                "warp": wp.get_cuda_toolkit_version(),
+                "driver": wp.get_cuda_driver_version(),
             },
         )
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
