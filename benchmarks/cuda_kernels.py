@@ -43,7 +43,8 @@ OPTIONS = {
     "rough ground, plain": f"{ROBOT} env.ground=rough env.compiled=false",
     "slope": f"{ROBOT} env.ground=slope",
     "implicit damping": f"{ROBOT} env.implicit_damping=true",
-    "a task in torch": f"{ROBOT} env.task=tests.warp_envs.robots.gallop:Gallop",
+    "a task in torch": "env=robot env.asset=assets/hopper.usda "
+    "env.task=tests.warp_envs.robots.gallop:Gallop",
     "drawn drivers": "env=pace_car env.randomize={T:[0.8,1.6]}",
     "realistic drivers": "env=pace_car env.realistic=true",
     "drawn drivers, ring": "env=ring env.randomize={T:[0.8,1.6]}",
