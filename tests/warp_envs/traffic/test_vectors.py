@@ -80,7 +80,7 @@ def test_the_same_step_and_the_same_gradient(
         results.append([next_x, next_speed, *found[: 4 if commanded else 3]])
     for mine, plain in zip(*results, strict=True):
         assert torch.isfinite(plain).all()
-        assert torch.allclose(mine, plain, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(mine, plain, rtol=1e-14, atol=1e-14)
     assert (results[0][2] != 1.0).any()
 
 
