@@ -46,6 +46,45 @@ def first_ahead(
 
 
 @wp.func
+def first_ahead_near(
+    x: wp.array(dtype=Any),
+    lane_order: wp.array(dtype=wp.int32),
+    i: wp.int32,
+    start: wp.int32,
+    end: wp.int32,
+    guess: wp.int32,  # any place: it changes no result
+):
+    """What `first_ahead` finds, in about 2 log2 of the distance to a guess."""
+    at = wp.clamp(guess, start, end)
+    low = wp.int32(start)
+    high = wp.int32(end)
+    step = wp.int32(1)
+    onward = wp.bool(False)
+    if at < end:
+        onward = is_behind(x, lane_order[at], i)
+    searching = wp.bool(True)
+    while searching:
+        probe = at - step
+        if onward:
+            low = at + 1
+            probe = at + step
+        else:
+            high = at
+        searching = wp.bool(False)
+        if probe >= start and probe < end:
+            behind = is_behind(x, lane_order[probe], i)
+            if behind == onward:
+                searching = wp.bool(True)
+                at = probe
+                step = 2 * step
+            elif onward:
+                high = probe
+            else:
+                low = probe + 1
+    return first_ahead(x, lane_order, i, low, high)
+
+
+@wp.func
 def gap_between(
     x: wp.array(dtype=Any),
     driver: wp.array(dtype=Any),

@@ -57,6 +57,7 @@ def order_by_lane(
     scratch: wp.array(dtype=wp.int32),
     # Out:
     lane_start_out: wp.array2d(dtype=wp.int32),  # [num_networks, num_lanes + 2]
+    next_out: wp.array(dtype=wp.int32),  # of each vehicle the next one in its lane, FREE for nobody
 ):
     """One thread a network: group by lane, sort each lane from the rear to the front.
 
@@ -91,6 +92,10 @@ def order_by_lane(
         stop = lane_start_out[network, lane + 1]
         if not insertion_sort(x_in, order, start, stop):
             merge_sort(x_in, order, scratch, start, stop)
+        for k in range(start, stop - 1):
+            next_out[order[k]] = order[k + 1]
+        if stop > start:
+            next_out[order[stop - 1]] = FREE
 
 
 # Ahead --------------------------------------------------------------------------------------------
@@ -244,7 +249,11 @@ def secure_gap(model: CarFollowing) -> wp.Function:
 
 @cache
 def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
-    """One thread a place of `order`: leaders, the lane's end and slower limits ahead."""
+    """One thread a vehicle: leaders, the lane's end and slower limits ahead.
+
+    In the order in which they lie in memory, and not that of the road: most look nobody up here but
+    the next one's index, and what they write lies together.
+    """
     look = sight_of(model, sumo)
     desired = secure_gap(model)
     acceleration = driver_acceleration(model, sumo)
@@ -261,6 +270,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         route_in: wp.array(dtype=wp.int32),
         previous_in: wp.array(dtype=wp.int32),
         order_in: wp.array(dtype=wp.int32),
+        next_in: wp.array(dtype=wp.int32),
         lane_start_in: wp.array2d(dtype=wp.int32),
         per_network: wp.int32,
         integrator: wp.int32,
@@ -289,9 +299,8 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         advice_out: wp.array(dtype=Any),  # infinite; see `network_sumo_habits.heed_advice`
         entering_out: wp.array2d(dtype=wp.uint64),  # [num_networks, num_lanes], see `mark_entering`
     ):
-        k = wp.tid()
-        network = k // per_network
-        i = order_in[k]
+        i = wp.tid()
+        network = i // per_network
         lane = lane_in[i]
         x = x_in[i]
         infinite = type(x)(wp.inf)
@@ -316,8 +325,9 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         sight = look(speed, driver, look_ahead, integrator, dt)
         to_end = lane_length[lane] - x
 
-        if k + 1 < lane_start_in[network, lane + 1]:
-            heeded_out[i, LEADER] = order_in[k + 1]
+        following = next_in[i]
+        if following >= 0:
+            heeded_out[i, LEADER] = following
         else:
             ahead, distance = rearmost_beyond(
                 network, route, lane, to_end, sight, lane_start_in, order_in,

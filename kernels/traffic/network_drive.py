@@ -26,6 +26,7 @@ from kernels.traffic.network import (
     secure_gap,
     stopping_speed,
 )
+from kernels.traffic.prefetch import AHEAD, prefetch
 from kernels.traffic.road import (
     ABSENT,
     BALLISTIC,
@@ -144,6 +145,14 @@ def braking_for_turn(share: Any, comfort: Any):
     return comfort + near * wp.max(type(share)(LARGEST_DECEL) - comfort, type(share)(0.0))
 
 
+@wp.func
+def leader_later(heeded: wp.array2d(dtype=wp.int32), i: wp.int32):
+    """Whom vehicle i + `AHEAD` follows, -1 for nobody."""
+    if i + AHEAD < heeded.shape[0]:
+        return heeded[i + AHEAD, LEADER]
+    return wp.int32(-1)
+
+
 @cache
 def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
     """Speed and position after dt, x counted on beyond the lane's end; nobody reverses."""
@@ -181,6 +190,10 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         speed_out: wp.array(dtype=Any),
     ):
         i = wp.tid()
+        soon = leader_later(heeded_in, i)
+        prefetch(x_in, soon)
+        prefetch(speed_in, soon)
+        prefetch(driver_in, soon)
         x = x_in[i]
         speed = speed_in[i]
         zero = type(x)(0.0)

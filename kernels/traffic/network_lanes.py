@@ -22,7 +22,7 @@ from typing import Any
 import warp as wp
 
 from kernels.traffic.car_following import LENGTH, CarFollowing
-from kernels.traffic.mobil import first_ahead
+from kernels.traffic.mobil import first_ahead, first_ahead_near
 from kernels.traffic.network import (
     FREE,
     GAP,
@@ -35,6 +35,7 @@ from kernels.traffic.network import (
     unpacked,
 )
 from kernels.traffic.network_drive import with_limit
+from kernels.traffic.prefetch import later, prefetch
 from kernels.traffic.road import driver_acceleration
 
 MOST_SEGMENTS = wp.constant(8)  # to one that is heeded in another lane
@@ -205,12 +206,22 @@ def change_lanes(model: CarFollowing) -> wp.Kernel:
         next_lane: wp.array2d(dtype=wp.int32),
         usable: wp.array2d(dtype=Any),
         changes: wp.array2d(dtype=wp.int32),  # lanes to cross before the dead end, + to the left
+        # Scratch:
+        found_last: wp.array(dtype=wp.int32),  # [num_networks] a place in `order`
         # Out:
         target_out: wp.array(dtype=wp.int32),  # the lane where each vehicle is now
         gap_out: wp.array(dtype=wp.uint64),  # for whom to open a gap, `packed`
         toward_out: wp.array(dtype=wp.int32),  # whom to follow into the next lane, FREE for nobody
     ):
         k = wp.tid()
+        soon = later(order_in, k)
+        prefetch(x_in, soon)
+        prefetch(speed_in, soon)
+        prefetch(driver_in, soon)
+        prefetch(route_in, soon)
+        prefetch(lane_in, soon)
+        prefetch(previous_in, soon)
+        prefetch(target_out, soon)
         network = k // per_network
         c = order_in[k]
         here = lane_in[c]
@@ -244,7 +255,12 @@ def change_lanes(model: CarFollowing) -> wp.Kernel:
         if not must and urgency(route, there, x, reach, usable, changes) > zero:
             return
 
-        at = place_in_lane(network, there, c, x_in, order_in, lane_start_in)
+        # On a CPU whoever decided last looked nearby; on a GPU it is some place or other.
+        at = first_ahead_near(
+            x_in, order_in, c, lane_start_in[network, there], lane_start_in[network, there + 1],
+            found_last[network],
+        )  # fmt: skip
+        found_last[network] = at
         new_leader, ahead = leader_in(
             network, route, there, at, x, look_ahead,
             order_in, lane_start_in, lane_length, lane_inner, next_lane,

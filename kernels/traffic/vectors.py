@@ -9,19 +9,17 @@ has none of this. No operation crosses lanes but the look at the leader.
 A task has some whole roads, whose gaps it measures before anybody moves; so it may run in place.
 """
 
-from collections.abc import Callable
 from functools import cache
-from hashlib import sha256
 
 import warp as wp
 
 from kernels.compiled.cpp import straight_line
 from kernels.compiled.step_equations import Block
-from kernels.compiled.tracer import Expression, Trace, gradient
+from kernels.compiled.tracer import Trace, gradient
 from kernels.traffic import traced
 from kernels.traffic.car_following import LENGTH, CarFollowing
 from kernels.traffic.road import ABSENT, driven_speed, planned_speed
-from kernels.vector_width import widest_lanes
+from kernels.traffic.vector_code import elementary, native, stored, vectors
 
 VEHICLES = 512
 """Of a task, about: what it reads and writes of them stays in the nearest cache."""
@@ -97,109 +95,14 @@ class Equations:
         results = [result.value for result in (found if isinstance(found, tuple) else (found,))]
         inputs = [*state, *(driver if self.learned else ())]
         adjoints = gradient(results, trace.inputs("g", len(results)), inputs)
-        return _stored(results), _stored(adjoints)
-
-
-def _stored(values: list[Expression]) -> Block:
-    return Block(tuple(("o", i) for i in range(len(values))), tuple(values), ranks={})
-
-
-def _vectors(scalar: str) -> str:
-    """Vectors of numbers and of indices, how they are loaded, stored and looked up."""
-    names = {"float": ("siv16sf", "short", 4), "double": ("siv8df", "char", 8)}
-    kind, mask, size = names[scalar]
-    return f"""
-    #pragma clang fp contract(fast)
-    typedef {scalar} T;{widest_lanes(scalar)}
-    typedef T V __attribute__((ext_vector_type(LANES)));
-    typedef T Unaligned __attribute__((ext_vector_type(LANES), aligned(sizeof(T))));
-    typedef int I __attribute__((ext_vector_type(LANES)));
-    typedef int UnalignedI __attribute__((ext_vector_type(LANES), aligned(sizeof(int))));
-    auto load = [](const T* p, int lanes) -> V {{
-        if (lanes == LANES)
-            return *(const Unaligned*)p;
-        V v = V(T(1));  // of no vehicle: anything that gives no trouble
-        for (int l = 0; l < lanes; ++l)
-            v[l] = p[l];
-        return v;
-    }};
-    auto store = [](T* p, V v, int lanes) {{
-        if (lanes == LANES)
-            *(Unaligned*)p = v;
-        else
-            for (int l = 0; l < lanes; ++l)
-                p[l] = v[l];
-    }};
-    // -1 for no vehicle
-    auto load_indices = [](const int* p, int lanes) -> I {{
-        if (lanes == LANES)
-            return *(const UnalignedI*)p;
-        I found = I(-1);
-        for (int l = 0; l < lanes; ++l)
-            found[l] = p[l];
-        return found;
-    }};
-    I counted;
-    for (int l = 0; l < LANES; ++l)
-        counted[l] = l;
-    auto look_up = [](const T* p, I at) -> V {{
-#if defined(__AVX512F__)
-        return __builtin_ia32_gather{kind}(V(T(0)), p, at, (unsigned {mask})-1, {size});
-#else
-        V found;
-        for (int l = 0; l < LANES; ++l)
-            found[l] = p[at[l]];
-        return found;
-#endif
-    }};
-    // Of places that differ from each other; those below zero are none.
-    auto add_to = [&](T* p, I at, V v, int lanes) {{
-#if defined(__AVX512F__)
-        unsigned {mask} mask = 0;
-        for (int l = 0; l < LANES; ++l)
-            mask |= (unsigned {mask})((at[l] >= 0) << l);
-        const V before = __builtin_ia32_gather{kind}(V(T(0)), p, at, mask, {size});
-        __builtin_ia32_scatter{kind}(p, mask, at, before + v, {size});
-#else
-        for (int l = 0; l < lanes; ++l)
-            if (at[l] >= 0)
-                p[at[l]] += v[l];
-#endif
-    }};
-    (void)store, (void)add_to;
-"""
+        return stored(results), stored(adjoints)
 
 
 def _prelude(scalar: str, numbers: int) -> str:
     """Types, loads and stores, the vehicles of the task and what a group of them sees."""
     f = "f" if scalar == "float" else ""
-    return f"""{_vectors(scalar)}
-    struct Elementary {{
-        static V root(V x) {{ return __builtin_elementwise_sqrt(x); }}
-        static V each(T (*function)(T), V x) {{
-            V y;
-            for (int l = 0; l < LANES; ++l)
-                y[l] = function(x[l]);
-            return y;
-        }}
-        static T tanh(T a) {{ return wp::tanh(a); }}
-        static T log(T a) {{ return wp::log(a); }}
-        static V hyperbolic_tangent(V x) {{ return each(tanh, x); }}
-        static V logarithm(V x) {{ return each(log, x); }}
-        static bool all(V x, T value) {{ return __builtin_reduce_and(x == V(value)) != 0; }}
-        // zero for a <= 0; products where everybody's exponent is the usual one
-        static V power(V a, V b) {{
-            V y;
-            if (all(b, T(4)))
-                y = a * a * a * a;
-            else if (all(b, T(3)))
-                y = a * a * a;
-            else
-                for (int l = 0; l < LANES; ++l)
-                    y[l] = a[l] > T(0) ? wp::pow(a[l], b[l]) : T(0);
-            return (a > V(T(0))) ? y : V(T(0));
-        }}
-    }};
+    return f"""{vectors(scalar)}
+{elementary(scalar)}
     const T infinite = __builtin_inf{f}();
 {_addressed()}
     const int begin = task * per_task, end = begin + per_task < count ? begin + per_task : count;
@@ -210,11 +113,9 @@ def _prelude(scalar: str, numbers: int) -> str:
     const T* const drivers = driver;
     // The numbers of drivers that are not all alike.
     auto read_drivers = [&](V* p, int first, int lanes) {{
-        for (int k = 0; k < {numbers}; ++k) {{
-            p[k] = V(drivers[(size_t)first * {numbers} + k]);
-            for (int l = 0; l < lanes; ++l)
-                p[k][l] = drivers[(size_t)(first + l) * {numbers} + k];
-        }}
+        const I row = (counted < lanes) ? counted * {numbers} : I(0);
+        for (int k = 0; k < {numbers}; ++k)
+            p[k] = look_up(drivers + (size_t)first * {numbers} + k, row);
     }};
     auto leaders = [&](int first, int lanes) -> I {{
         return load_indices(leader + first, lanes);
@@ -428,7 +329,7 @@ def find_stale(scalar: type) -> wp.Kernel:
     """What `kernels.traffic.road.find_stale_roads` does, a task `VEHICLES` of them."""
     name = {wp.float32: "float", wp.float64: "double"}[scalar]
     rows, places = wp.array(dtype=scalar), wp.array(dtype=wp.int32)
-    source = f"""{_vectors(name)}
+    source = f"""{vectors(name)}
     const int count = x.shape[0], begin = task * {VEHICLES};
     const int end = begin + {VEHICLES} < count ? begin + {VEHICLES} : count;
     for (int first = begin; first < end; first += LANES) {{
@@ -460,7 +361,7 @@ def find_stale(scalar: type) -> wp.Kernel:
         task: int,
     ): ...
 
-    find = _native(find_stale_vectors, source)
+    find = native(find_stale_vectors, source)
 
     @wp.kernel(module="unique", enable_backward=False)
     def find_stale_side_by_side(
@@ -474,14 +375,6 @@ def find_stale(scalar: type) -> wp.Kernel:
         find(x, lane, seen_lane, next, per_road, stale, wp.tid())
 
     return find_stale_side_by_side
-
-
-def _native(stub: Callable[..., None], source: str) -> wp.Function:
-    """A function of Warp with the stub's parameters, in C++."""
-    # Warp keeps native functions by name; a source's own name keeps them apart
-    digest = sha256(source.encode()).hexdigest()[:16]
-    stub.__name__ = stub.__qualname__ = f"{stub.__name__}_{digest}"
-    return wp.func_native(source)(stub)
 
 
 @cache
@@ -499,7 +392,7 @@ def _kernel(source: str, scalar: type) -> wp.Kernel:
         task: int,
     ): ...
 
-    step = _native(drive_vectors, source)
+    step = native(drive_vectors, source)
 
     @wp.kernel(module="unique", enable_backward=False)
     def drive_side_by_side(

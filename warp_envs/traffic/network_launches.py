@@ -109,7 +109,7 @@ class NetworkLaunches:
         n, networks, lanes = sizes.rows, sizes.networks, self._num_lanes
         reals = ("x", "speed", "entered", "passed", "new_x", "new_speed", "command", *AHEAD)
         reals = (*reals, "advised", "speed_before")
-        integers = (*_INT_ROWS, "target", "toward", "asked", "order", "scratch")
+        integers = (*_INT_ROWS, "target", "toward", "asked", "order", "scratch", "next")
         return {
             **{name: ((n,), scalar) for name in reals},
             **{name: ((n,), self.driver) for name in ("driver", "slot_driver")},
@@ -123,6 +123,7 @@ class NetworkLaunches:
             "entering": ((networks, lanes), wp.uint64),
             "waiting": ((networks, lanes), wp.uint64),
             "clock": ((networks,), wp.int64),
+            "found_last": ((networks,), wp.int32),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
             "departed": ((networks, max(sizes.flows, 1)), wp.int32),
             "counts": ((networks, 1), wp.int32),
@@ -138,7 +139,7 @@ class NetworkLaunches:
         inputs = [
             *self._arguments(rows, "x lane"),
             self.sizes.vehicles,
-            *self._arguments(rows, "order scratch lane_start"),
+            *self._arguments(rows, "order scratch lane_start next"),
         ]
         program.launch(roads.order_by_lane, self.sizes.networks, inputs)
 
@@ -147,7 +148,8 @@ class NetworkLaunches:
         advance, rules, scalar = self.advance, self.rules, self.scalar
         n, per_network, dt = self.sizes.rows, self.sizes.vehicles, scalar(advance.dt)
         inputs = [
-            *self._arguments(rows, "x speed driver lane route previous order lane_start"),
+            *self._arguments(rows, "x speed driver lane route previous order next"),
+            rows["lane_start"],
             *(per_network, advance.integrator, scalar(rules.look_ahead), dt),
             *self._arguments(rows, "lane_length lane_limit lane_inner next_lane usable"),
             *self._arguments(rows, "tail_start tail_lane tail_via tail_distance"),
@@ -249,7 +251,8 @@ class NetworkLaunches:
                 *(self.sizes.vehicles, side),
                 *[self.scalar(weight) for weight in weights],
                 *self._arguments(rows, "lane_length lane_limit lane_inner lane_right lane_left"),
-                *self._arguments(rows, "next_lane usable changes target gap toward"),
+                *self._arguments(rows, "next_lane usable changes found_last target gap"),
+                rows["toward"],
             ]
             program.launch(network_lanes.change_lanes(self.advance.model), n, inputs)
             inputs = [

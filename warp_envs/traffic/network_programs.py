@@ -12,7 +12,8 @@ from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import Tables
 
-_BY_NETWORK = ("lane_start", "entering", "clock", "rate", "departed", "counts", "loops", "trips")
+_BY_NETWORK = ("lane_start", "entering", "clock", "found_last", "rate", "departed", "counts")
+_BY_NETWORK = (*_BY_NETWORK, "loops", "trips")
 
 
 class NetworkPrograms:

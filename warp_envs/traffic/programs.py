@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import warp as wp
 
-from kernels.traffic import mobil, vectors
+from kernels.traffic import mobil, mobil_vectors, vectors
 from kernels.traffic import road as traffic
 from kernels.traffic.car_following import CarFollowing
 from warp_envs.bridge.devices import scalar_type
@@ -157,19 +157,26 @@ class LeaderSearch:
         self._program.launch(traffic.order_vehicles, shape[0], inputs)
         self._changes: list[Program] = []
 
-    def record_lane_changes(self, rule: Mobil) -> None:
-        """Prepare `change_lanes`."""
-        kernel = mobil.change_lanes(self._advance.model, self._advance.sumo)
-        ring_length = self._scalar(self._advance.ring_length)
+    def record_lane_changes(self, rule: Mobil, alike: bool) -> None:
+        """Prepare `change_lanes`; `alike` says whether the first driver's numbers are all's."""
+        advance, (roads, per_road) = self._advance, self._shape
+        ring_length = self._scalar(advance.ring_length)
+        weights = [rule.politeness, rule.safe_decel, rule.threshold, rule.bias]
+        weights = [self._scalar(weight) for weight in weights]
+        vehicles = [self.x_array, self.speed_array, self.driver_array]
+        neighbours = [self._lane_start, self._lane_order, self.leader_array]
+        kernel, settings = None, [per_road]
+        if not self._program.device.is_cuda:
+            kernel = mobil_vectors.change_lanes(advance.model, advance.sumo, self._scalar)
+        if kernel is None:
+            kernel, dim = mobil.change_lanes(advance.model, advance.sumo), self.x.numel()
+        else:
+            together = max(1, vectors.VEHICLES // per_road)
+            settings, dim = [per_road, together, int(alike)], math.ceil(roads / together)
         for side, turn in itertools.product((1, -1), (0, 1)):
             program = Program(str(self._program.device))
-            vehicles = [self.x_array, self.speed_array, self.driver_array]
-            neighbours = [self._lane_start, self._lane_order, self.leader_array]
-            settings = [self._shape[1], ring_length, side, turn]
-            weights = [rule.politeness, rule.safe_decel, rule.threshold, rule.bias]
-            weights = [self._scalar(weight) for weight in weights]
-            inputs = [*vehicles, *neighbours, *settings, *weights, self._lane_array]
-            program.launch(kernel, self.x.numel(), inputs)
+            choices = [*settings, ring_length, side, turn, *weights, self._lane_array]
+            program.launch(kernel, dim, [*vehicles, *neighbours, *choices])
             self._changes.append(program)
 
     def find_leaders(self) -> None:

@@ -372,12 +372,12 @@ class TrafficSim:
         )
         self._learned = [value for value in self._parameters.values() if value.requires_grad]
         search.driver.copy_(self._pack_parameters().detach())
-        if self.mobil is not None:
-            search.record_lane_changes(self.mobil)
         # Learned numbers may come to differ.
         alike = not self._learned and all(
             not any(value.stride()) for value in self._parameters.values()
         )
+        if self.mobil is not None:
+            search.record_lane_changes(self.mobil, alike)
         settings = (self.shape, self.dtype)
         drive: VectorStep | PlainStep | None = None
         if self.device.type == "cpu":
