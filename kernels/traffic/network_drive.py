@@ -37,6 +37,7 @@ from kernels.traffic.road import (
 MARGIN = wp.constant(0.5)  # between who waits and the merge [m]
 SUMO_ARRIVES = 0.1
 """[m] before the end of its route a vehicle of SUMO has arrived."""
+AT_END = wp.constant(1.0e-3)  # [m] beyond a dead end that is none
 SUMO_AT_REST = wp.constant(0.01)  # [m] before a line, to which SUMO's drivers come up at last
 SUMO_EPS = wp.constant(0.001)  # [m/s] at rest; by which SUMO may brake harder than b for a limit
 
@@ -211,6 +212,8 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                         at_end = zero
                     elif speed < type(x)(SUMO_EPS) and at_end < type(x)(SUMO_EPS):
                         at_end = stopping_speed(room, comfort(driver), dt, dt)
+                    if integrator == SEMI_IMPLICIT:
+                        at_end = wp.min(at_end, wp.max(room, zero) / dt)
                 planned = wp.min(planned, at_end)
             if hold_in[i] < infinite:
                 # What the old speed adds to this step, and the new one again in the next.
@@ -340,10 +343,12 @@ def cross(
                 now = type(x)(clock_in[network] + wp.int64(1)) * dt
                 wp.atomic_add(trips, network, route, 0, type(x)(1.0))
                 wp.atomic_add(trips, network, route, 1, now - entered_in[i])
-        else:  # a dead end; drivers stop before it
-            passed = x - length * type(x)(1.0 - 1.0e-6)
-            stopped_out[i] = True
-            speed_out[i] = type(x)(0.0)
+        else:  # a dead end; drivers stop before it, SUMO's at it
+            beyond = x - passed - length
+            passed = x - length
+            if beyond > type(x)(AT_END):
+                stopped_out[i] = True
+                speed_out[i] = type(x)(0.0)
             crossing = False
     if here >= 0:
         count_passing(
