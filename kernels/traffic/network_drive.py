@@ -172,6 +172,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         merge_at_in: wp.array(dtype=Any),
         hold_in: wp.array(dtype=Any),
         advice_in: wp.array(dtype=Any),
+        cramped_in: wp.array(dtype=Any),
         zone: Any,  # before a merge [m]
         integrator: wp.int32,
         fail_safe: wp.bool,  # who is commanded goes no faster than its driver would
@@ -228,8 +229,16 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
             if cap_in[i] < infinite:
                 capped = wp.max(cap_in[i], gentlest(speed, comfort(driver), dt))
                 planned = wp.min(planned, capped)
+            cramped = cramped_in[i] > zero
             if advice_in[i] < infinite:
-                planned = wp.min(planned, wp.max(speed + advice_in[i] * dt, zero))
+                advised = wp.max(speed + advice_in[i] * dt, zero)
+                if advised <= planned:
+                    planned = advised
+                    cramped = False
+            if cramped:  # SUMO's falls behind, by half of what braking by b would be
+                slowest = wp.max(speed - comfort(driver) * dt, zero)
+                if slowest < planned:
+                    planned = type(x)(0.5) * (slowest + planned)
             command = command_in[i]
             next_speed = wp.max(speed + command * dt, zero)
             if wp.isnan(command):

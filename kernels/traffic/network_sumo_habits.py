@@ -24,7 +24,9 @@ GAIN = wp.constant(0)  # of a driver's memory: speed to be gained, + to the left
 KEEP_RIGHT = wp.constant(1)  # how much it should go back to the right [1]
 RECENT_SPEED = wp.constant(2)  # the highest of late [m/s]
 WAITED = wp.constant(3)  # how long it has stood [s]
-NUM_MEMORIES = 4
+HELP = wp.constant(4)  # 1 + the speed that helps one who waits [m/s], 0 for none
+CRAMPED = wp.constant(5)  # 1 where it would make room by a change that its leader there forbids
+NUM_MEMORIES = 6
 
 UNSEEN = wp.constant(0)  # of a lane: the place in `order` of the next who decides
 LEAD = wp.constant(1)  # the last one who has decided and stayed, -1 for nobody
@@ -35,6 +37,8 @@ NUM_PASSING = 5
 
 WANTS_RIGHT = wp.constant(1)  # bits of what a driver wants
 WANTS_LEFT = wp.constant(2)
+STAYS_FOR_ROUTE = wp.constant(8)  # one side is no lane for it
+COOPERATES = wp.constant(16)  # it would change for another's sake, and its leader there forbids
 RELIEVED = wp.constant(4)  # it does not brake for a change that its lane lets it do without
 ASKED_RIGHT = wp.constant(1)  # bits of what it was asked
 ASKED_LEFT = wp.constant(2)
@@ -324,7 +328,6 @@ def settle_advice(model: CarFollowing, parts: int) -> wp.Kernel:
         driver_in: wp.array(dtype=Any),
         lane_in: wp.array(dtype=wp.int32),
         route_in: wp.array(dtype=wp.int32),
-        memory_in: wp.array2d(dtype=Any),
         passing_in: wp.array3d(dtype=wp.int32),
         wants_in: wp.array(dtype=wp.int32),
         space_in: wp.array(dtype=Any),
@@ -337,9 +340,12 @@ def settle_advice(model: CarFollowing, parts: int) -> wp.Kernel:
         lane_inner: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
         # In and out:
+        memory: wp.array2d(dtype=Any),
         advised: wp.array(dtype=Any),
     ):
         i = wp.tid()
+        memory[i, HELP] = type(dt)(0.0)
+        memory[i, CRAMPED] = type(dt)(0.0)
         there = lane_in[i]
         if there < 0:
             return
@@ -348,6 +354,8 @@ def settle_advice(model: CarFollowing, parts: int) -> wp.Kernel:
         speed = speed_in[i]
         own = limited(driver_in[i], lane_limit[there])
         b = comfort(own)
+        if (wants_in[i] & (COOPERATES | STAYS_FOR_ROUTE)) == COOPERATES:
+            memory[i, CRAMPED] = type(dt)(1.0)
         if (wants_in[i] & RELIEVED) != 0:
             advised[i] = type(dt)(wp.inf)
         elif reserved_in[i] > zero:
@@ -359,19 +367,20 @@ def settle_advice(model: CarFollowing, parts: int) -> wp.Kernel:
                 advised[i] = wp.min(advised[i], (slower - speed) / dt)
         fastest = wp.min(speed + rise(own) * dt, own[v0])
         sight = fastest * dt + braking_distance(fastest, b, dt) + fastest * headway(own)
+        lowest = type(dt)(wp.inf)
         seen = -x_in[i]
         counted = -lane_length[there]  # of lanes beyond its own, not inside junctions
         near = wp.bool(True)
         while there >= 0 and near:
             j = passing_in[network, there, FIRST_BLOCKED]
             if j >= 0:
-                if memory_in[j, WAITED] >= type(dt)(PATIENCE):
+                if memory[j, WAITED] >= type(dt)(PATIENCE):
                     numbers = driver_in[j]
                     gap = seen + x_in[j] - numbers[LENGTH] - s0(own) - type(dt)(EPS)
-                    if gap > zero:
-                        advise(
-                            i, follow(speed, gap, zero, facing(own), dt), speed, b, dt, advised
-                        )
+                    slower = follow(speed, gap, zero, facing(own), dt)
+                    if gap > zero and slower >= wp.max(speed - b * dt, zero) and slower < lowest:
+                        lowest = slower
+                        memory[i, HELP] = slower + type(dt)(1.0)
             if there != lane_in[i] or lane_inner[there] == 0:  # SUMO's, seen from inside a junction
                 seen = seen + lane_length[there]
             if lane_inner[there] == 0:
@@ -386,12 +395,21 @@ def settle_advice(model: CarFollowing, parts: int) -> wp.Kernel:
 def heed_advice(
     # In:
     speed_in: wp.array(dtype=Any),
+    lane_in: wp.array(dtype=wp.int32),
+    memory_in: wp.array2d(dtype=Any),
     advised_in: wp.array(dtype=Any),
+    # In and out:
+    cap: wp.array(dtype=Any),  # what is not exceeded [m/s]
     # Out:
     speed_before_out: wp.array(dtype=Any),  # for what everybody's acceleration will have been
     advice_out: wp.array(dtype=Any),
+    cramped_out: wp.array(dtype=Any),
 ):
-    """One thread a vehicle: what it was advised holds for this step."""
+    """One thread a vehicle: what it was advised, and whom it helps, holds for this step."""
     i = wp.tid()
     speed_before_out[i] = speed_in[i]
     advice_out[i] = advised_in[i]
+    cramped_out[i] = memory_in[i, CRAMPED]
+    help = memory_in[i, HELP]
+    if lane_in[i] >= 0 and help > type(help)(0.0):
+        cap[i] = wp.min(cap[i], help - type(help)(1.0))

@@ -39,6 +39,7 @@ from kernels.traffic.network_sumo_habits import (
     AHEAD_SECONDS,
     ASKED_LEFT,
     ASKED_RIGHT,
+    COOPERATES,
     CUT_IN_SPEED,
     ELSEWHERE,
     EPS,
@@ -64,6 +65,7 @@ from kernels.traffic.network_sumo_habits import (
     OVERTAKING,
     RECENT_SPEED,
     RELIEVED,
+    STAYS_FOR_ROUTE,
     TO_LEFT,
     TO_RIGHT,
     UNSEEN,
@@ -481,8 +483,10 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
         from_there = from_there + later_filled(route, there, network, lane_inner, next_lane, filled)
         place = wp.max(way - x - wp.max(from_here, from_there), zero)
         if not to_better and place / type(x)(wp.abs(off) + 2) < forward:
+            wants[c] = wants[c] | STAYS_FOR_ROUTE
             return STAYS
         if off == 0 and way < type(x)(ELSEWHERE) and elsewhere[route, there] == 1:
+            wants[c] = wants[c] | STAYS_FOR_ROUTE
             return STAYS
         there_speed = anticipated(
             speed, ahead_gap, new_leader, ahead_speed, way, highest_there, speeding, own, dt
@@ -494,10 +498,13 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
             ),
         )
         if side < 0 and off == 0 and limit > type(x)(MOTORWAY) and recent > type(x)(0.1):
+            wants[c] = wants[c] | STAYS_FOR_ROUTE
             return STAYS
         if (asked[c] & wp.where(side > 0, ASKED_LEFT, ASKED_RIGHT)) != 0:
             if to_better or way / type(x)(wp.abs(off) + 1) > forward:
                 if blocked:
+                    if by_leader:
+                        wants[c] = wants[c] | COOPERATES
                     return URGES
                 return CHANGES
         relative = (there_speed - here_speed) / wp.max(there_speed, type(x)(LEAST_SCALE))

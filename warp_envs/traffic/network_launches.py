@@ -23,7 +23,7 @@ Rows = Mapping[str, wp.array]
 """Arrays by name, as `NetworkLaunches.layout` has them."""
 
 HEEDED = ("heeded", "offset")
-AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "advice")
+AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "advice", "cramped")
 _INT_ROWS = ("lane", "route", "previous", "flow", "number", "aside")
 
 
@@ -172,7 +172,7 @@ class NetworkLaunches:
         if rules.mobil is None:
             return
         if advance.sumo:
-            inputs = self._arguments(rows, "speed advised speed_before advice")
+            inputs = self._arguments(rows, "speed lane memory advised cap speed_before advice cramped")
             program.launch(habits.heed_advice, n, inputs)
             return
         inputs = [
@@ -270,9 +270,9 @@ class NetworkLaunches:
         change = sumo_lanes.change_lanes(advance.model, advance.parts)
         program.launch(change, self.sizes.networks, inputs)
         inputs = [
-            *self._arguments(rows, "x speed driver lane route memory passing wants space reserved"),
+            *self._arguments(rows, "x speed driver lane route passing wants space reserved"),
             *(self.sizes.vehicles, dt),
-            *self._arguments(rows, "lane_length lane_limit lane_inner next_lane advised"),
+            *self._arguments(rows, "lane_length lane_limit lane_inner next_lane memory advised"),
         ]
         program.launch(habits.settle_advice(advance.model, advance.parts), n, inputs)
 
