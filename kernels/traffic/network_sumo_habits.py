@@ -52,6 +52,7 @@ FORGET = wp.constant(0.1)  # [1/s] at which the highest speed of late falls to t
 HURRY = wp.constant(2.0)  # by which the time left for a change is counted as shorter
 TO_LEFT = wp.constant(0.2)  # of GAIN
 TO_RIGHT = wp.constant(2.0)
+URGENT_GAIN = wp.constant(50.0)  # of GAIN, to either side
 LEAST_SCALE = wp.constant(10.0)  # [m/s] gains are relative to at least that
 MUCH_FASTER = wp.constant(5.0 / 3.6)  # [m/s] this lane, for keeping it
 FAR = wp.constant(20.0)  # [s] that a lane must go on for a change for gain

@@ -69,6 +69,7 @@ from kernels.traffic.network_sumo_habits import (
     TO_LEFT,
     TO_RIGHT,
     UNSEEN,
+    URGENT_GAIN,
     WANTS_LEFT,
     WANTS_RIGHT,
     advise,
@@ -404,6 +405,12 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
         if hopped >= 0 and x_in[hopped] <= x:
             new_follower = hopped
             back = zero
+        elif at == lane_start_in[network, there] and new_leader >= 0:
+            # SUMO's finds the leader again in the lane before, as long as its rear is there.
+            numbers = driver_in[new_leader]
+            if ahead == zero and previous_in[new_leader] >= 0:
+                if x_in[new_leader] < numbers[LENGTH]:
+                    new_follower = wp.int32(FREE)
         if new_follower == new_leader:
             new_follower = wp.int32(FREE)
         away = type(x)(infinite)
@@ -553,9 +560,17 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
             goes = wp.bool(True)
         if not goes:
             return STAYS
-        if blocked:
+        if not blocked:
+            return CHANGES
+        if wp.abs(gain) <= type(x)(URGENT_GAIN):
             return WISHES
-        return CHANGES
+        if by_follower:  # who has been kept waiting for long has it brake
+            numbers = driver_in[new_follower]
+            its_speed = speed_in[new_follower]
+            slower = wp.max(its_speed - comfort(numbers) * dt, zero)
+            asked[new_follower] = asked[new_follower] | wp.where(side > 0, ASKED_LEFT, ASKED_RIGHT)
+            advise(new_follower, slower, its_speed, comfort(numbers), dt, advised_out)
+        return URGES
 
     return weigh
 

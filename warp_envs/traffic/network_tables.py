@@ -169,24 +169,27 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
 
 
 def _wide_lanes(network: Network, first_lane: dict[str, int]) -> np.ndarray:
-    """First lane and end of each segment where lanes can be changed, those after it before it."""
+    """First lane and end of each segment where SUMO changes lanes, those after it before it."""
     after: dict[str, list[str]] = defaultdict(list)
     for c in network.connections:
         after[c.source].append(c.target)
-    rows, seen = [], set()
+    rows, inner, seen = [], [], set()
     for start in network.segments:
         stack = [(start.name, False)]
         while stack:
             name, done = stack.pop()
             if done:
                 segment = network.segment(name)
-                if segment.num_lanes > 1 and not segment.inner:
-                    rows.append((first_lane[name], first_lane[name] + segment.num_lanes))
+                alike = len(set(segment.lengths)) == 1  # inside a junction they may not be
+                if segment.num_lanes > 1 and alike:
+                    lanes = (first_lane[name], first_lane[name] + segment.num_lanes)
+                    (inner if segment.inner else rows).append(lanes)
             elif name not in seen:
                 seen.add(name)
                 stack.append((name, True))
                 stack.extend((there, False) for there in after[name])
-    return np.array(rows, dtype=int).reshape(-1, 2)
+    # SUMO's come in the order in which they were last empty: those inside junctions, then the rest.
+    return np.array(inner + rows, dtype=int).reshape(-1, 2)
 
 
 def _to_best(ways: np.ndarray) -> np.ndarray:
