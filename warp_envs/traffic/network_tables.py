@@ -157,7 +157,8 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
             later = {k: next_lane[r, k] for k in lanes if next_lane[r, k] >= 0}
             fewest = min(abs(better[r, there]) for there in later.values())
             for lane in lanes:
-                reach[r, lane] = tables.lengths["lane_length"][lane]
+                inside = tables.integers["lane_inner"][lane]  # which SUMO does not count
+                reach[r, lane] = 0.0 if inside else tables.lengths["lane_length"][lane]
                 if lane in later:
                     there = later[lane]
                     whole = abs(better[r, there]) == fewest
