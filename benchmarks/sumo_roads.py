@@ -201,8 +201,10 @@ NETWORKS = {
     "ramp60": on_ramp(2, 60, ((1000, 150), (1600, 250), (2200, 350)), step=0.5),
     "ramp150": on_ramp(3, 150, ((2000, 250), (3200, 350), (4000, 450)), step=0.2),
     "ramp250_trucks": on_ramp(2, 250, ((1200, 250), (1800, 400), (2200, 500)), trucks=0.15),
-    "ramp300_town": on_ramp(2, 300, ((1200, 300), (1800, 500), (2200, 700)), step=0.5, limit=60 / 3.6),
-    "ramp300_fast": on_ramp(3, 300, ((2000, 400), (3300, 600), (4500, 800)), limit=130 / 3.6, car=SWIFT),
+    "ramp300_town": on_ramp(2, 300, ((1200, 300), (1800, 500), (2200, 700)), limit=60 / 3.6),
+    "ramp300_fast": on_ramp(
+        3, 300, ((2000, 400), (3300, 600), (4500, 800)), limit=130 / 3.6, car=SWIFT
+    ),
     "ramp400": on_ramp(4, 400, ((3000, 400), (4500, 600), (5600, 800)), step=1.0),
     "drop31": drop(3, 1, ((600,), (900,), (1200,)), step=0.2),
     "drop32_trucks": drop(3, 2, ((1200,), (1800,), (2300,)), step=1.0, trucks=0.2),
@@ -222,7 +224,8 @@ NETWORKS = {
             "after": ("4", "5", 2, 30),
         },
         [
-            *straight("main", "on", 2, 1), ("first", 0, "on", 0), *straight("on", "between", 2, -1, 1),
+            *straight("main", "on", 2, 1), ("first", 0, "on", 0),
+            *straight("on", "between", 2, -1, 1),
             *straight("between", "also", 2, 1), ("second", 0, "also", 0),
             *straight("also", "after", 2, -1, 1),
         ],
@@ -309,7 +312,9 @@ def with_trucks(text: str, share: float) -> str:
         rate = float(flow.attrib["vehsPerHour"])
         trucks = ET.Element("flow", flow.attrib)
         flow.set("vehsPerHour", f"{rate * (1.0 - share):g}")
-        trucks.attrib.update(id=f"{flow.attrib['id']}0", type="truck", vehsPerHour=f"{rate * share:g}")
+        trucks.attrib.update(
+            id=f"{flow.attrib['id']}0", type="truck", vehsPerHour=f"{rate * share:g}"
+        )
         trucks.set("begin", f"{float(flow.attrib['begin']) + 5.25:g}")
         flows = [*flows, trucks]
     root.insert(0, ET.fromstring(TRUCK))

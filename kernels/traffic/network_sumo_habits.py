@@ -411,6 +411,6 @@ def heed_advice(
     speed_before_out[i] = speed_in[i]
     advice_out[i] = advised_in[i]
     cramped_out[i] = memory_in[i, CRAMPED]
-    help = memory_in[i, HELP]
-    if lane_in[i] >= 0 and help > type(help)(0.0):
-        cap[i] = wp.min(cap[i], help - type(help)(1.0))
+    helping = memory_in[i, HELP]
+    if lane_in[i] >= 0 and helping > type(helping)(0.0):
+        cap[i] = wp.min(cap[i], helping - type(helping)(1.0))

@@ -456,7 +456,8 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                     return CHANGES
                 remaining = left / wp.max(recent, type(x)(EPS)) / lanes / type(x)(HURRY)
                 seek(
-                    c, here, side, left, wp.max(remaining, dt * type(x)(EPS)), new_leader, ahead_gap, ahead_rate,
+                    c, here, side, left, wp.max(remaining, dt * type(x)(EPS)),  # as SUMO bounds it
+                    new_leader, ahead_gap, ahead_rate,
                     by_leader, new_follower, away, by_follower, dt, speed_in, driver_in, lane_in,
                     lane_length, lane_limit, reserved, asked, advised_out,
                 )  # fmt: skip
@@ -522,7 +523,7 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                 if gain < zero:
                     gain = gain * wp.pow(type(x)(0.5), dt)
             else:
-                if gain < zero or relative > zero:
+                if (gain < zero or relative > zero) and better[route, here] <= 0:
                     gain = gain - dt * relative
                 share = highest / limit
                 accepted = type(x)(ACCEPTED_TIME) * share * wp.max(speed, one)

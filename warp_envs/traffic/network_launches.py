@@ -172,7 +172,8 @@ class NetworkLaunches:
         if rules.mobil is None:
             return
         if advance.sumo:
-            inputs = self._arguments(rows, "speed lane memory advised cap speed_before advice cramped")
+            inputs = self._arguments(rows, "speed lane memory advised")
+            inputs += self._arguments(rows, "cap speed_before advice cramped")
             program.launch(habits.heed_advice, n, inputs)
             return
         inputs = [

@@ -163,11 +163,11 @@ def test_through_changes_of_lanes_as_sumo_against_central_differences():
     names, steps = ("lane", "previous", "memory", "advised"), 14
     weight = torch.linspace(0.3, 1.7, 10, dtype=torch.float64)
 
-    def driven(x, speed, T, a, chosen=None):
+    def driven(x, speed, headway, rise, chosen=None):
         """What the vehicles come to, and their choices after each step: `chosen` where given."""
         traffic = TrafficNetwork(
             road, 1, 10, dtype=torch.float64, driving="sumo", integrator="semi_implicit", dt=0.5,
-            mobil=Mobil(), T=T, a=a,
+            mobil=Mobil(), T=headway, a=rise,
         )  # fmt: skip
         traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
         choices = []
@@ -179,8 +179,8 @@ def test_through_changes_of_lanes_as_sumo_against_central_differences():
                 traffic.set_state({**places, **chosen[step]})
         return (weight * (state["x"] + 3.0 * state["speed"] ** 2)).sum(), choices
 
-    T, a = torch.full((1, 10), 1.2, dtype=torch.float64), double(*[1.5] * 10)
-    given = learnable(start["x"], start["speed"], T, a)
+    headway, rise = torch.full((1, 10), 1.2, dtype=torch.float64), double(*[1.5] * 10)
+    given = learnable(start["x"], start["speed"], headway, rise)
     result, chosen = driven(*given)
     lanes = torch.stack([lane, *(choice["lane"] for choice in chosen)])
     assert ((lanes[1:] != lanes[:-1]) & (lanes[1:] < 3)).sum() >= 3
