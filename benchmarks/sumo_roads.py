@@ -1,9 +1,10 @@
 """SUMO and `TrafficNetwork` on ramps, drops, forks and limits that neither was made for.
 
-    python benchmarks/sumo_roads.py [NAME ...] [begins=1] [steps=0.1,...] [demands=light,...]
-                                    [end=900]
+    python benchmarks/sumo_roads.py [NAME ... | traced | unseen] [begins=1] [steps=0.1,...]
+                                    [demands=light,...] [end=900]
 
-Roads of NETWORKS, each in three demands and, unless told otherwise, in the step of its row. It
+Roads of NETWORKS, each in three demands and, unless told otherwise, in the step of its row: those
+of TRACED, where rules were looked for vehicle by vehicle, and the others. It
 needs eclipse-sumo (`pip install eclipse-sumo`). One row for each demand and step: flow over the
 loops behind the junction and mean travel time of each route in SUMO, the difference of ours, and
 collisions in either; all are means over flows that begin at 0, 0.5, 1, ... seconds. In bold is what
@@ -13,8 +14,10 @@ ours.
 
 import sys
 import tempfile
-from dataclasses import dataclass
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sumo_networks import TYPE, loops_of, make_network, routes_of
@@ -29,6 +32,10 @@ SWIFT = (
     'tau="1" delta="4" emergencyDecel="9" maxSpeed="38" speedFactor="1" speedDev="0"/>'
 )
 """SUMO's own numbers of a passenger car."""
+TRUCK = (
+    '<vType id="truck" carFollowModel="IDM" length="12" minGap="2.5" accel="1" decel="2" tau="1.5" '
+    'delta="4" emergencyDecel="9" maxSpeed="22" speedFactor="1" speedDev="0"/>'
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Roads:
     demands: tuple[Demand, Demand, Demand]
     step: float = 0.5
     car: str = CAR
+    trucks: float = 0.0  # share
+    zippers: tuple[str, ...] = ()  # nodes
 
 
 def straight(source: str, target: str, lanes: int, shift: int = 0, first: int = 0) -> list:
@@ -50,15 +59,17 @@ def straight(source: str, target: str, lanes: int, shift: int = 0, first: int = 
     return [(source, k, target, k + shift) for k in range(first, first + lanes)]
 
 
-def on_ramp(lanes: int, length: float, demands: tuple, step: float = 0.5) -> Roads:
+def on_ramp(
+    lanes: int, length: float, demands: tuple, step: float = 0.5, limit: float = 30, **more: Any
+) -> Roads:
     end = 1000.0 + length
     return Roads(
         {"0": (0, 0), "r": (700, -100), "1": (1000, 0), "2": (end, 0), "3": (end + 1000.0, 0)},
         {
-            "main": ("0", "1", lanes, 30),
-            "ramp": ("r", "1", 1, 22),
-            "on": ("1", "2", lanes + 1, 30),
-            "after": ("2", "3", lanes, 30),
+            "main": ("0", "1", lanes, limit),
+            "ramp": ("r", "1", 1, min(limit, 22)),
+            "on": ("1", "2", lanes + 1, limit),
+            "after": ("2", "3", lanes, limit),
         },
         [
             *straight("main", "on", lanes, 1),
@@ -69,18 +80,21 @@ def on_ramp(lanes: int, length: float, demands: tuple, step: float = 0.5) -> Roa
         [("after", lanes, 500)],
         demands,
         step,
+        **more,
     )
 
 
-def off_ramp(lanes: int, length: float, demands: tuple, step: float = 0.5, car: str = CAR) -> Roads:
+def off_ramp(
+    lanes: int, length: float, demands: tuple, step: float = 0.5, limit: float = 30, **more: Any
+) -> Roads:
     end = 1000.0 + length
     return Roads(
         {"0": (0, 0), "1": (1000, 0), "2": (end, 0), "3": (end + 800.0, 0), "e": (end + 400, -100)},
         {
-            "main": ("0", "1", lanes, 30),
-            "off": ("1", "2", lanes + 1, 30),
-            "after": ("2", "3", lanes, 30),
-            "exit": ("2", "e", 1, 22),
+            "main": ("0", "1", lanes, limit),
+            "off": ("1", "2", lanes + 1, limit),
+            "after": ("2", "3", lanes, limit),
+            "exit": ("2", "e", 1, min(limit, 22)),
         },
         [
             *straight("main", "off", lanes, 1),
@@ -91,7 +105,7 @@ def off_ramp(lanes: int, length: float, demands: tuple, step: float = 0.5, car: 
         [("after", lanes, 500), ("exit", 1, 200)],
         demands,
         step,
-        car,
+        **more,
     )
 
 
@@ -101,7 +115,7 @@ def drop(
     demands: tuple,
     limits: tuple[float, float] = (30, 30),
     step: float = 0.5,
-    car: str = CAR,
+    **more: Any,
 ) -> Roads:
     return Roads(
         {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
@@ -111,8 +125,15 @@ def drop(
         [("narrow", after, 500)],
         demands,
         step,
-        car,
+        **more,
     )
+
+
+def zipper(lanes: int, demands: tuple, step: float = 0.5, limit: float = 30) -> Roads:
+    """The two rightmost lanes go on as one."""
+    links = [("wide", 0, "narrow", 0), *straight("wide", "narrow", lanes - 1, -1, 1)]
+    roads = drop(lanes, lanes - 1, demands, (limit, limit), step)
+    return replace(roads, links=links, zippers=("1",))
 
 
 NETWORKS = {
@@ -177,14 +198,57 @@ NETWORKS = {
         ((1200,), (2000,), (2600,)),
         step=0.5,
     ),
+    "ramp60": on_ramp(2, 60, ((1000, 150), (1600, 250), (2200, 350)), step=0.5),
+    "ramp150": on_ramp(3, 150, ((2000, 250), (3200, 350), (4000, 450)), step=0.2),
+    "ramp250_trucks": on_ramp(2, 250, ((1200, 250), (1800, 400), (2200, 500)), trucks=0.15),
+    "ramp300_town": on_ramp(2, 300, ((1200, 300), (1800, 500), (2200, 700)), limit=60 / 3.6),
+    "ramp300_fast": on_ramp(
+        3, 300, ((2000, 400), (3300, 600), (4500, 800)), limit=130 / 3.6, car=SWIFT
+    ),
+    "ramp400": on_ramp(4, 400, ((3000, 400), (4500, 600), (5600, 800)), step=1.0),
+    "drop31": drop(3, 1, ((600,), (900,), (1200,)), step=0.2),
+    "drop32_trucks": drop(3, 2, ((1200,), (1800,), (2300,)), step=1.0, trucks=0.2),
+    "drop43_fast": drop(4, 3, ((2500,), (3800,), (5000,)), (130 / 3.6, 130 / 3.6), 0.5, car=SWIFT),
+    "off60": off_ramp(2, 60, ((1000, 400), (1500, 700), (1900, 900)), step=0.2),
+    "off400_trucks": off_ramp(3, 400, ((1800, 600), (2700, 900), (3300, 1100)), trucks=0.15),
+    "zipper43": zipper(4, ((2200,), (3200,), (4000,)), step=0.5),
+    "zipper21_town": zipper(2, ((600,), (900,), (1200,)), step=1.0, limit=50 / 3.6),
+    "two_ramps": Roads(
+        {
+            "0": (0, 0), "r": (500, -100), "1": (800, 0), "2": (1050, 0), "q": (1200, -100),
+            "3": (1500, 0), "4": (1700, 0), "5": (2500, 0),
+        },
+        {
+            "main": ("0", "1", 2, 30), "first": ("r", "1", 1, 22), "on": ("1", "2", 3, 30),
+            "between": ("2", "3", 2, 30), "second": ("q", "3", 1, 22), "also": ("3", "4", 3, 30),
+            "after": ("4", "5", 2, 30),
+        },
+        [
+            *straight("main", "on", 2, 1), ("first", 0, "on", 0),
+            *straight("on", "between", 2, -1, 1),
+            *straight("between", "also", 2, 1), ("second", 0, "also", 0),
+            *straight("also", "after", 2, -1, 1),
+        ],
+        {
+            "through": "main on between also after",
+            "early": "first on between also after",
+            "late": "second also after",
+        },
+        [("after", 2, 300)],
+        ((1000, 150, 150), (1600, 250, 250), (2000, 350, 350)),
+        step=0.5,
+    ),
 }  # fmt: skip
+TRACED = ("onramp_short", "onramp_long")
 DEMANDS = ("light", "medium", "heavy")
 BOUNDS = {"flow": 0.03, "time": 0.05}
 
 
 def main() -> None:
     options = dict(a.split("=") for a in sys.argv[1:] if "=" in a)
-    names = [a for a in sys.argv[1:] if "=" not in a] or [*NETWORKS]
+    kinds = {"traced": TRACED, "unseen": [name for name in NETWORKS if name not in TRACED]}
+    asked = [a for a in sys.argv[1:] if "=" not in a] or [*NETWORKS]
+    names = [name for a in asked for name in kinds.get(a, [a])]
     shifts = [0.5 * k for k in range(int(options.get("begins", "1")))]
     end = float(options.get("end", "900"))
     demands = options.get("demands", ",".join(DEMANDS)).split(",")
@@ -231,11 +295,31 @@ def told(what: str, theirs: list[float], ours: list[float]) -> str:
 def written(roads: Roads, demand: int, folder: Path) -> tuple[Path, Path, Path]:
     """Files of the network, the demand and the loops."""
     net, routes, loops = (folder / f"roads.{kind}.xml" for kind in ("net", "rou", "add"))
-    make_network(roads.nodes, {}, roads.edges, roads.links, folder, net)
-    text = routes_of(roads.routes, roads.edges, roads.demands[demand])
-    routes.write_text(text.replace(TYPE, roads.car))
+    junctions = dict.fromkeys(roads.zippers, "zipper")
+    make_network(roads.nodes, junctions, roads.edges, roads.links, folder, net)
+    text = routes_of(roads.routes, roads.edges, roads.demands[demand]).replace(TYPE, roads.car)
+    routes.write_text(with_trucks(text, roads.trucks) if roads.trucks else text)
     loops.write_text(loops_of(roads.loops))
     return net, routes, loops
+
+
+def with_trucks(text: str, share: float) -> str:
+    """Of each flow that share as trucks, in a flow of its own that begins later."""
+    root = ET.fromstring(text)
+    flows = root.findall("flow")
+    for flow in flows:
+        root.remove(flow)
+        rate = float(flow.attrib["vehsPerHour"])
+        trucks = ET.Element("flow", flow.attrib)
+        flow.set("vehsPerHour", f"{rate * (1.0 - share):g}")
+        trucks.attrib.update(
+            id=f"{flow.attrib['id']}0", type="truck", vehsPerHour=f"{rate * share:g}"
+        )
+        trucks.set("begin", f"{float(flow.attrib['begin']) + 5.25:g}")
+        flows = [*flows, trucks]
+    root.insert(0, ET.fromstring(TRUCK))
+    root.extend(sorted(flows, key=lambda flow: float(flow.attrib["begin"])))
+    return ET.tostring(root, encoding="unicode")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def measure_traffic(seconds: float = 0.5) -> Iterator[Measurement]:
             yield _forward("one road, double precision", road, seconds)
         for cars in (1_000, 10_000, 100_000):
             yield _network(cars, seconds)
+            yield _network(cars, seconds, "sumo")
         large = {"num_envs": 1, "num_lanes": 10, "num_vehicles": 100_000}
         yield _forward("one road", large, seconds)
         yield _with_gradients(large, seconds)
@@ -111,7 +112,7 @@ def _with_gradients(options: dict, seconds: float) -> Measurement:
     return _measurement("forward + backward", traffic, _seconds_per_call(window, seconds) / _STEPS)
 
 
-def _network(cars: int, seconds: float) -> Measurement:
+def _network(cars: int, seconds: float, driving: str = "plain") -> Measurement:
     """A network of two segments of ten lanes, with lane changes; nobody comes in or leaves."""
     lanes = 10
     half = _SPACING * cars / lanes  # room for all in the first, into which they drive on
@@ -121,7 +122,9 @@ def _network(cars: int, seconds: float) -> Measurement:
         routes={"through": ["a", "b"]},
         flows=[],
     )
-    traffic = TrafficNetwork(network, 1, cars, dt=_DT, mobil=Mobil(), dtype=torch.float64)
+    traffic = TrafficNetwork(
+        network, 1, cars, dt=_DT, mobil=Mobil(), dtype=torch.float64, driving=driving
+    )
     place = torch.arange(cars)
     state = traffic.get_state()
     state["x"] = (_SPACING * (place // lanes + 1)).double()[None]
@@ -131,7 +134,8 @@ def _network(cars: int, seconds: float) -> Measurement:
     traffic.set_state(state)
     traffic.run(10)
     seconds_per_window = _seconds_per_call(lambda: traffic.run(10), seconds)
-    return Measurement("one network, lane changes", 1, lanes, cars, seconds_per_window / 10)
+    what = "one network, SUMO's lane changes" if driving == "sumo" else "one network, lane changes"
+    return Measurement(what, 1, lanes, cars, seconds_per_window / 10)
 
 
 def _moving(traffic: TrafficSim) -> TrafficSim:

@@ -38,6 +38,7 @@ from kernels.traffic.road import (
 MARGIN = wp.constant(0.5)  # between who waits and the merge [m]
 SUMO_ARRIVES = 0.1
 """[m] before the end of its route a vehicle of SUMO has arrived."""
+AT_END = wp.constant(1.0e-3)  # [m] beyond a dead end that is none
 SUMO_AT_REST = wp.constant(0.01)  # [m] before a line, to which SUMO's drivers come up at last
 SUMO_EPS = wp.constant(0.001)  # [m/s] at rest; by which SUMO may brake harder than b for a limit
 
@@ -180,6 +181,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         merge_at_in: wp.array(dtype=Any),
         hold_in: wp.array(dtype=Any),
         advice_in: wp.array(dtype=Any),
+        cramped_in: wp.array(dtype=Any),
         zone: Any,  # before a merge [m]
         integrator: wp.int32,
         fail_safe: wp.bool,  # who is commanded goes no faster than its driver would
@@ -224,6 +226,8 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                         at_end = zero
                     elif speed < type(x)(SUMO_EPS) and at_end < type(x)(SUMO_EPS):
                         at_end = stopping_speed(room, comfort(driver), dt, dt)
+                    if integrator == SEMI_IMPLICIT:
+                        at_end = wp.min(at_end, wp.max(room, zero) / dt)
                 planned = wp.min(planned, at_end)
             if hold_in[i] < infinite:
                 # What the old speed adds to this step, and the new one again in the next.
@@ -238,8 +242,16 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
             if cap_in[i] < infinite:
                 capped = wp.max(cap_in[i], gentlest(speed, comfort(driver), dt))
                 planned = wp.min(planned, capped)
+            cramped = cramped_in[i] > zero
             if advice_in[i] < infinite:
-                planned = wp.min(planned, wp.max(speed + advice_in[i] * dt, zero))
+                advised = wp.max(speed + advice_in[i] * dt, zero)
+                if advised <= planned:
+                    planned = advised
+                    cramped = False
+            if cramped:  # SUMO's falls behind, by half of what braking by b would be
+                slowest = wp.max(speed - comfort(driver) * dt, zero)
+                if slowest < planned:
+                    planned = type(x)(0.5) * (slowest + planned)
             command = command_in[i]
             next_speed = wp.max(speed + command * dt, zero)
             if wp.isnan(command):
@@ -353,10 +365,12 @@ def cross(
                 now = type(x)(clock_in[network] + wp.int64(1)) * dt
                 wp.atomic_add(trips, network, route, 0, type(x)(1.0))
                 wp.atomic_add(trips, network, route, 1, now - entered_in[i])
-        else:  # a dead end; drivers stop before it
-            passed = x - length * type(x)(1.0 - 1.0e-6)
-            stopped_out[i] = True
-            speed_out[i] = type(x)(0.0)
+        else:  # a dead end; drivers stop before it, SUMO's at it
+            beyond = x - passed - length
+            passed = x - length
+            if beyond > type(x)(AT_END):
+                stopped_out[i] = True
+                speed_out[i] = type(x)(0.0)
             crossing = False
     if here >= 0:
         count_passing(

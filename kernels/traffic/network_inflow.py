@@ -69,11 +69,7 @@ def insertion_speed(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
             if behind >= free - rise(driver) or speed <= zero:
                 trying = False
             else:
-                lower = plan(speed, gap, leader_speed, driver, part)
-                lowest = plan(lower, gap, leader_speed, driver, part)
-                if lower - lowest < type(wanted)(1.0):
-                    trying = False
-                speed = lower
+                speed = plan(speed, gap, leader_speed, driver, part)
         return speed
 
     return speed_for

@@ -6,7 +6,8 @@ what SUMO 1.28 does, with its default numbers. A driver looks to the right and t
     must        the way it can still go in its lane, less the room that those ahead of it in the
                 lane it should be in take up, is below n D, D = 10 s v (to the left 20 s v) + 2 (l +
                 s0), n the lanes to cross, v the highest speed of late
-    stays       it could not come back in time: below D (|n| + 2)
+    stays       it could not come back in time: below D (|n| + 2); or that lane goes on elsewhere
+                within 200 m
     gains       speed in the next lane, weighed over time: the sum of (v_there - v_here) / v_there
                 dt reaches 0.2 to the left or 2 to the right, v the speeds that are safe behind the
                 leaders there and here
@@ -14,12 +15,14 @@ what SUMO 1.28 does, with its default numbers. A driver looks to the right and t
     goes over   to the lane it should be in, where that costs no speed
     makes room  whom one that must and cannot has asked, by going the same way, if it may be there
 
-Who has stood for a minute and must is let in by those who still can brake for it by b, from afar.
-
 It changes as soon as the gaps are SUMO's secure ones. Who must and cannot yet advises itself, the
 leader there and the follower there a speed for the next step (to fall behind, to let in, to go
-past); an advice is heeded if it asks for no more braking than b. Who is faster than 60 km/h advises
+past), and keeps room at its lane's end for one who must come the other way; an advice is heeded if
+it asks for no more braking than b. Who is slow lets in who must. Who is faster than 60 km/h advises
 itself not to pass on the right. Advices, like changes, are discrete and carry no gradient.
+
+As in SUMO the drivers of a segment decide from the front to the rear, each knowing what those ahead
+of it have done and asked, and segments from where routes end to where they begin.
 """
 
 from functools import cache
@@ -30,47 +33,246 @@ import warp as wp
 from kernels.traffic.car_following import LENGTH, CarFollowing
 from kernels.traffic.network import COMFORT, FREE, braking_distance, parameter_or, stopping_speed
 from kernels.traffic.network_drive import before_a_line, with_limit
-from kernels.traffic.network_lanes import follower_in, place_in_lane
+from kernels.traffic.network_lanes import follower_in
 from kernels.traffic.network_sumo_habits import (
     ACCEPTED_TIME,
     AHEAD_SECONDS,
+    ASKED_LEFT,
+    ASKED_RIGHT,
+    COOPERATES,
     CUT_IN_SPEED,
+    ELSEWHERE,
+    EPS,
     FALL_BEHIND,
     FAR,
+    FIRST_BLOCKED,
     FORGET,
     FORWARD,
     GAIN,
+    HOPPED,
     HURRY,
+    IN_SIGHT,
     KEEP_RIGHT,
     KEEP_RIGHT_TIME,
+    LAST_BLOCKED,
+    LEAD,
     LEAST_SCALE,
     LEFT_SOONER,
     LONGEST_RAMP,
     MOTORWAY,
     MUCH_FASTER,
+    NUM_PASSING,
     OVERTAKING,
     RECENT_SPEED,
+    RELIEVED,
+    STAYS_FOR_ROUTE,
     TO_LEFT,
     TO_RIGHT,
+    UNSEEN,
+    URGENT_GAIN,
+    WANTS_LEFT,
+    WANTS_RIGHT,
     advise,
+    critical_gap,
     flows,
-    leader_within,
-    occupied,
+    later_filled,
+    leader_of,
     secure_behind,
     whole_step,
 )
 
+STAYS = wp.constant(0)  # what a driver makes of the lane beside it
+CHANGES = wp.constant(1)
+WISHES = wp.constant(2)  # to change, and cannot
+URGES = wp.constant(3)  # and others should know
+
 
 @cache
-def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
-    """One thread a place of `order`: whether its vehicle moves over to `side`, and advices.
+def reserve(model: CarFollowing) -> wp.Function:
+    """Keep room at the end of a lane for one who must change the other way, or have it keep some.
 
-    Those who must first, then the others, who know whom they were asked to make room.
+    Two who must change places and meet at the ends of their lanes would stand there for ever.
     """
+    least_gap = parameter_or(model, "s0", 0.0)
+    comfort = parameter_or(model, *COMFORT)
+
+    @wp.func
+    def keep_room(
+        c: wp.int32,
+        blocker: wp.int32,
+        counter: wp.int32,  # what it must want
+        left: Any,  # of the lane [m]
+        dt: Any,
+        speed_in: wp.array(dtype=Any),
+        driver_in: wp.array(dtype=Any),
+        wants: wp.array(dtype=wp.int32),
+        space: wp.array(dtype=Any),  # left of everybody's lane [m]
+        reserved: wp.array(dtype=Any),  # kept at its end [m]
+        relieved: wp.bool,  # the lane goes on, elsewhere
+    ):
+        """Whether there will be room."""
+        if blocker < 0 or (wants[blocker] & counter) == 0:
+            return True
+        numbers = driver_in[c]
+        others = driver_in[blocker]
+        room = others[LENGTH] + least_gap(others)
+        if room <= left - braking_distance(speed_in[c], comfort(numbers), dt):
+            reserved[c] = wp.max(reserved[c], room)
+            return True
+        mine = numbers[LENGTH] + least_gap(numbers)
+        its_speed = speed_in[blocker]
+        its_way = braking_distance(its_speed, comfort(others), dt) + its_speed * dt
+        if space[blocker] - its_way >= mine or space[blocker] > left:
+            reserved[blocker] = wp.max(reserved[blocker], mine)
+            return True
+        if not relieved:
+            reserved[c] = wp.max(reserved[c], room)
+        return False
+
+    return keep_room
+
+
+@cache
+def seek_gap(model: CarFollowing, parts: int) -> wp.Function:
+    """What one that must change and cannot advises itself, the leader and the follower there."""
     follow = whole_step(model, True, parts)
     secure = secure_behind(model)
     limited = with_limit(model)
     facing = before_a_line(model, True)
+    least_gap = parameter_or(model, "s0", 0.0)
+    headway = parameter_or(model, "T", 1.0)
+    rise = parameter_or(model, "a", 1.0)
+    comfort = parameter_or(model, *COMFORT)
+    v0 = model.place("v0")
+
+    @wp.func
+    def seek(
+        c: wp.int32,
+        here: wp.int32,
+        side: wp.int32,
+        left: Any,  # to the end of the lane [m]
+        remaining: Any,  # for the change [s]
+        leader: wp.int32,  # there, FREE for nobody
+        ahead_gap: Any,  # less s0 [m]
+        ahead_rate: Any,  # its acceleration [m/s^2]
+        by_leader: wp.bool,  # it is in the way
+        follower: wp.int32,
+        away: Any,
+        by_follower: wp.bool,
+        dt: Any,
+        speed_in: wp.array(dtype=Any),
+        driver_in: wp.array(dtype=Any),
+        lane_in: wp.array(dtype=wp.int32),
+        lane_length: wp.array(dtype=Any),
+        lane_limit: wp.array(dtype=Any),
+        reserved: wp.array(dtype=Any),
+        asked: wp.array(dtype=wp.int32),
+        advised_out: wp.array(dtype=Any),
+    ):
+        zero = type(dt)(0.0)
+        one = type(dt)(1.0)
+        driver = driver_in[c]
+        own = limited(driver, lane_limit[here])
+        length = driver[LENGTH]
+        rest = least_gap(driver)
+        b = comfort(driver)
+        speed = speed_in[c]
+        usable = left - reserved[c]
+        planned = wp.min(speed, follow(speed, usable, zero, facing(own), dt))
+        if advised_out[c] < type(dt)(wp.inf):
+            planned = wp.min(planned, speed + advised_out[c] * dt)
+        if leader >= 0:
+            leader_speed = speed_in[leader]
+            next_speed = leader_speed - dt * wp.max(one, -ahead_rate)
+            next_gap = ahead_gap + dt * (next_speed - planned)
+            target = follow(speed, next_gap + rest, next_speed, own, dt)
+            target = wp.max(target, wp.max(speed - b * dt, zero))
+            if by_leader:
+                numbers = driver_in[leader]
+                distance = ahead_gap + numbers[LENGTH] + least_gap(numbers) + length
+                distance = wp.max(distance + secure(leader_speed, speed, numbers), zero)
+                faster = planned - leader_speed
+                sight = braking_distance(speed, b, dt) + speed * headway(driver)
+                passes = faster > zero and usable - sight >= distance
+                passes = passes and faster * remaining >= distance
+                if side > 0 and flows(speed, lane_limit[here]):
+                    passes = wp.bool(False)
+                if passes:  # who is passed should not speed up
+                    advise(leader, leader_speed, leader_speed, type(dt)(wp.inf), dt, advised_out)
+                    return
+                if target < speed:
+                    fall = wp.max(type(dt)(FALL_BEHIND), (speed - target) / remaining)
+                    behind = wp.max(speed - wp.min(b, fall) * dt, zero)
+                    planned = wp.min(planned, behind)
+                    advise(c, planned, speed, b, dt, advised_out)
+                else:
+                    advise(c, target, speed, b, dt, advised_out)
+            else:
+                advise(c, target, speed, b, dt, advised_out)
+                planned = wp.min(planned, target)
+        if follower < 0:
+            return
+        numbers = driver_in[follower]
+        its_limit = lane_limit[lane_in[follower]]
+        its = limited(numbers, its_limit)
+        its_b = comfort(numbers)
+        its_rest = least_gap(numbers)
+        back_speed = speed_in[follower]
+        slower = wp.max(back_speed - its_b * dt, zero)
+        if not by_follower:  # it should stay so
+            then = away + (planned - back_speed) * dt
+            if then >= secure(back_speed, planned, numbers):
+                fastest = wp.min(back_speed + rise(numbers) * dt, numbers[v0])
+                then = away + (planned - fastest) * dt
+                slower = back_speed
+            safe = wp.max(follow(back_speed, then + its_rest, planned, its, dt), slower)
+            advise(follower, safe, back_speed, its_b, dt, advised_out)
+            return
+        asked[follower] = asked[follower] | wp.where(side > 0, ASKED_LEFT, ASKED_RIGHT)
+        overtaking = type(dt)(OVERTAKING)
+        if planned - back_speed >= overtaking:
+            helped = secure(back_speed, planned, numbers) - away
+            if helped < remaining * (planned - back_speed):
+                advise(follower, planned - overtaking, back_speed, its_b, dt, advised_out)
+                return
+        after = wp.max(back_speed - its_b, zero)
+        faster = planned - after
+        needed = secure(after, planned, numbers)
+        if away + faster > zero and away + faster >= needed:
+            safe = follow(back_speed, away + its_rest + planned * dt, planned, its, dt)
+            then = away + (planned - wp.max(safe, slower)) * dt
+            safe = wp.max(follow(back_speed, then + its_rest, planned, its, dt), slower)
+            advise(follower, safe, back_speed, its_b, dt, advised_out)
+        elif faster > zero and faster * remaining > needed - away - faster + type(dt)(IN_SIGHT):
+            advise(follower, slower, back_speed, its_b, dt, advised_out)
+        elif side < 0 and flows(back_speed, its_limit):
+            advise(follower, wp.max(slower, overtaking), back_speed, its_b, dt, advised_out)
+        else:
+            asks = side < 0 or planned > type(dt)(CUT_IN_SPEED)
+            asks = asks or lane_length[here] > type(dt)(LONGEST_RAMP)
+            asks = asks and back_speed > speed
+            theirs = wp.max(back_speed, speed + overtaking)
+            if asks:
+                theirs = wp.max(slower, speed + overtaking)
+            advise(follower, theirs, back_speed, its_b, dt, advised_out)
+            if not asks or (back_speed - speed) / its_b >= remaining:
+                distance = away + length + rest + numbers[LENGTH]
+                distance = wp.max(distance + secure(planned, theirs, driver), zero)
+                mine = wp.max(theirs - distance / remaining, speed - b * dt)
+                advise(c, mine, speed, b, dt, advised_out)
+
+    return seek
+
+
+@cache
+def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
+    """What a driver makes of the lane to one side; advices and its memory are written."""
+    follow = whole_step(model, True, parts)
+    secure = secure_behind(model)
+    limited = with_limit(model)
+    keep_room = reserve(model)
+    seek = seek_gap(model, parts)
+    critical = critical_gap(model, parts)
     least_gap = parameter_or(model, "s0", 0.0)
     headway = parameter_or(model, "T", 1.0)
     rise = parameter_or(model, "a", 1.0)
@@ -99,60 +301,52 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
             future = stopping_speed(way, comfort(driver), headway(driver), dt)
         return wp.min(future, highest)
 
-    @wp.kernel(module="unique", enable_backward=False)
+    @wp.func
     def weigh(
-        # In, as `kernels.traffic.network.look_ahead`:
+        network: wp.int32,
+        c: wp.int32,
+        here: wp.int32,
+        side: wp.int32,  # +1: to the left, -1: to the right
+        leader: wp.int32,  # in its lane, FREE for nobody
+        offset: Any,  # what its x lacks to the own [m]
+        dt: Any,
+        # As `change_lanes`:
         x_in: wp.array(dtype=Any),
         speed_in: wp.array(dtype=Any),
-        speed_before_in: wp.array(dtype=Any),  # a step ago
+        speed_before_in: wp.array(dtype=Any),
         driver_in: wp.array(dtype=Any),
         route_in: wp.array(dtype=wp.int32),
-        previous_in: wp.array(dtype=wp.int32),
-        lane_in: wp.array(dtype=wp.int32),
         order_in: wp.array(dtype=wp.int32),
         lane_start_in: wp.array2d(dtype=wp.int32),
         entering_in: wp.array2d(dtype=wp.uint64),
-        per_network: wp.int32,
-        side: wp.int32,  # +1: to the left, -1: to the right
-        first: wp.bool,  # those who must
-        dt: Any,
-        # Tables:
         lane_length: wp.array(dtype=Any),
         lane_limit: wp.array(dtype=Any),
         lane_inner: wp.array(dtype=wp.int32),
-        lane_right: wp.array(dtype=wp.int32),  # the next lane on a side, -1 for none
-        lane_left: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
-        reach: wp.array2d(dtype=Any),  # how far a lane goes, from its start [m]
-        better: wp.array2d(dtype=wp.int32),  # lanes to the one that should be taken, + to the left
-        # In and out:
-        memory: wp.array2d(dtype=Any),  # [num_vehicles, NUM_MEMORIES]
-        # Out:
-        target_out: wp.array(dtype=wp.int32),  # the lane where each vehicle is now
-        advised_out: wp.array(dtype=Any),  # at most that acceleration in the next step [m/s^2]
-        asked: wp.array(dtype=wp.int32),  # to make room: 1 to the right, 2 to the left
+        reach: wp.array2d(dtype=Any),
+        better: wp.array2d(dtype=wp.int32),
+        elsewhere: wp.array2d(dtype=wp.int32),
+        lane_in: wp.array(dtype=wp.int32),
+        previous_in: wp.array(dtype=wp.int32),
+        memory: wp.array2d(dtype=Any),
+        passing: wp.array3d(dtype=wp.int32),
+        taken: wp.array2d(dtype=Any),
+        filled: wp.array2d(dtype=Any),
+        wants: wp.array(dtype=wp.int32),
+        space: wp.array(dtype=Any),
+        reserved: wp.array(dtype=Any),
+        asked: wp.array(dtype=wp.int32),
+        advised_out: wp.array(dtype=Any),
     ):
-        k = wp.tid()
-        network = k // per_network
-        c = order_in[k]
-        here = lane_in[c]
-        if first:
-            target_out[c] = here
-        if here < 0:
-            return
-        there = lane_left[here]
-        if side < 0:
-            there = lane_right[here]
-        if there < 0:
-            return
-        driver = driver_in[c]
+        there = here + side
         x = x_in[c]
+        driver = driver_in[c]
+        route = route_in[c]
+        speed = speed_in[c]
         zero = type(x)(0.0)
         one = type(x)(1.0)
         two = type(x)(2.0)
         infinite = type(x)(wp.inf)
-        route = route_in[c]
-        speed = speed_in[c]
         limit = lane_limit[here]
         own = limited(driver, limit)
         highest = own[v0]
@@ -163,38 +357,22 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
         sight = braking_distance(speed, b, dt) + speed * headway(driver) + rest
 
         recent = memory[c, RECENT_SPEED]
-        if first:
-            recent = wp.max(recent - type(x)(FORGET) * dt * (recent - speed), speed)
-            memory[c, RECENT_SPEED] = recent
+        recent = wp.max(recent - type(x)(FORGET) * dt * (recent - speed), speed)
+        memory[c, RECENT_SPEED] = recent
         forward = recent * type(x)(FORWARD)
         if side > 0:
             forward = forward * type(x)(LEFT_SOONER)
         forward = forward + two * (length + rest)
         off = better[route, here]
         to_best = wp.bool(off * side > 0)
-        if first and not to_best:
-            return
         if off == 0 and better[route, there] == 0:
             off = side
         to_better = off * side > 0
         lanes = type(x)(wp.max(wp.abs(off), 1))
-        room = length + rest
+        way = reach[route, there]
         left = reach[route, here] - x
-        must = wp.bool(False)
-        if to_best:
-            best = here + off
-            from_best = place_in_lane(network, best, c, x_in, order_in, lane_start_in)
-            filled = occupied(network, route, best, from_best, room, lane_start_in, next_lane)
-            must = (left - filled) / lanes < forward
-        if must != first:
-            return
 
         # Who is there.
-        at = place_in_lane(network, there, c, x_in, order_in, lane_start_in)
-        leader, offset = leader_within(
-            network, route, here, k + 1, x, sight, x_in, driver_in, previous_in,
-            order_in, lane_start_in, lane_length, lane_inner, next_lane,
-        )  # fmt: skip
         lead_gap = type(x)(infinite)
         lead_speed = type(x)(zero)
         speeding = wp.bool(False)
@@ -203,9 +381,9 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
             lead_gap = x_in[leader] - numbers[LENGTH] + offset - x - rest
             lead_speed = speed_in[leader]
             speeding = lead_speed > speed_before_in[leader]
-        new_leader, ahead = leader_within(
-            network, route, there, at, x, sight, x_in, driver_in, previous_in,
-            order_in, lane_start_in, lane_length, lane_inner, next_lane,
+        new_leader, ahead = leader_of(
+            network, route, there, x, sight, x_in, driver_in, previous_in,
+            order_in, lane_start_in, lane_length, lane_inner, next_lane, passing,
         )  # fmt: skip
         ahead_gap = type(x)(infinite)
         ahead_speed = type(x)(zero)
@@ -218,114 +396,72 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
             ahead_rate = (ahead_speed - speed_before_in[new_leader]) / dt
             speeding = speeding or ahead_rate > zero
             by_leader = ahead_gap < secure(speed, ahead_speed, driver) or ahead_gap < zero
+        at = passing[network, there, UNSEEN] + 1
         new_follower, back = follower_in(
             network, there, at, x_in, lane_in, route_in,
             order_in, lane_start_in, entering_in, lane_length, next_lane,
         )  # fmt: skip
+        hopped = passing[network, there, HOPPED]
+        if hopped >= 0 and x_in[hopped] <= x:
+            new_follower = hopped
+            back = zero
+        elif at == lane_start_in[network, there] and new_leader >= 0:
+            # SUMO's finds the leader again in the lane before, as long as its rear is there.
+            numbers = driver_in[new_leader]
+            if ahead == zero and previous_in[new_leader] >= 0:
+                if x_in[new_leader] < numbers[LENGTH]:
+                    new_follower = wp.int32(FREE)
         if new_follower == new_leader:
             new_follower = wp.int32(FREE)
         away = type(x)(infinite)
-        back_speed = type(x)(zero)
         by_follower = wp.bool(False)
         if new_follower >= 0:
             numbers = driver_in[new_follower]
             away = x - length + back - x_in[new_follower] - least_gap(numbers)
-            back_speed = speed_in[new_follower]
-            by_follower = away < secure(back_speed, speed, numbers) or away < zero
+            by_follower = away < secure(speed_in[new_follower], speed, numbers) or away < zero
         blocked = by_leader or by_follower
+        if not blocked and new_leader >= 0 and lane_length[here] - x < sight:
+            blocked = not critical(
+                network, route, there, new_leader, x, sight, own, speed, dt,
+                x_in, speed_in, driver_in, order_in, lane_start_in, lane_length, lane_inner,
+                next_lane, passing,
+            )  # fmt: skip
 
-        if must:
-            if not blocked:
-                target_out[c] = there
-                return
-            # Room for those that it cannot see yet, where it has several lanes to cross.
-            kept = type(x)(zero)
-            if wp.abs(off) > 1:
-                kept = type(x)(wp.where(side > 0, 40.0, 20.0))
-                space = left - kept - one - rest
-                if space > zero:
-                    slow = follow(speed, space, zero, facing(own), dt)
-                    advise(c, slow, speed, b, dt, advised_out)
-            remaining = wp.max(dt, left / wp.max(recent, type(x)(1.0e-3)) / lanes / type(x)(HURRY))
-            planned = wp.min(speed, follow(speed, left - kept, zero, facing(own), dt))
-            passes = wp.bool(False)
-            if new_leader >= 0:
-                next_speed = ahead_speed - dt * wp.max(one, -ahead_rate)
-                next_gap = ahead_gap + dt * (next_speed - planned)
-                target = follow(speed, next_gap + rest, next_speed, own, dt)
-                target = wp.max(target, speed - b * dt)
-                if by_leader:
-                    numbers = driver_in[new_leader]
-                    distance = ahead_gap + numbers[LENGTH] + least_gap(numbers) + length
-                    distance = distance + secure(ahead_speed, speed, numbers)
-                    faster = planned - ahead_speed
-                    fits = left - kept - sight + rest >= distance
-                    passes = faster > zero and fits and faster * remaining >= distance
-                    if side > 0 and flows(speed, limit):
-                        passes = wp.bool(False)
-                    if passes:  # who is passed should not speed up
-                        advise(new_leader, ahead_speed, ahead_speed, infinite, dt, advised_out)
-                    elif target < speed:
-                        fall = wp.max(type(x)(FALL_BEHIND), (speed - target) / remaining)
-                        behind = wp.max(speed - wp.min(b, fall) * dt, zero)
-                        planned = wp.min(planned, behind)
-                        advise(c, planned, speed, b, dt, advised_out)
-                    else:
-                        advise(c, target, speed, b, dt, advised_out)
-                else:
-                    advise(c, target, speed, b, dt, advised_out)
-                    planned = wp.min(planned, target)
-            if new_follower >= 0 and not passes:
-                numbers = driver_in[new_follower]
-                its_limit = lane_limit[lane_in[new_follower]]
-                its = limited(numbers, its_limit)
-                its_b = comfort(numbers)
-                its_rest = least_gap(numbers)
-                slower = wp.max(back_speed - its_b * dt, zero)
-                after = wp.max(back_speed - its_b, zero)
-                faster = planned - after
-                needed = secure(after, planned, numbers)
-                safe = follow(back_speed, away + its_rest + planned * dt, planned, its, dt)
-                safe = wp.max(safe, type(x)(wp.where(by_follower, slower, back_speed)))
-                then = away + (planned - safe) * dt
-                unchanged = then >= secure(safe, planned, numbers)
-                safe = follow(back_speed, then + its_rest, planned, its, dt)
-                if unchanged and not by_follower:
-                    safe = wp.max(safe, back_speed)
-                helped = secure(back_speed, planned, numbers) - away
-                overtaking = type(x)(OVERTAKING)
-                ahead_of_it = planned - back_speed >= overtaking
-                if by_follower:
-                    wp.atomic_max(asked, new_follower, wp.where(side > 0, 2, 1))
-                if not by_follower:
-                    advise(new_follower, safe, back_speed, its_b, dt, advised_out)
-                elif ahead_of_it and helped < remaining * (planned - back_speed):
-                    advise(new_follower, planned - overtaking, back_speed, its_b, dt, advised_out)
-                elif away + faster > zero and away + faster >= needed:
-                    advise(new_follower, wp.max(safe, slower), back_speed, its_b, dt, advised_out)
-                elif faster > zero and faster * remaining > needed - away - faster:
-                    advise(new_follower, slower, back_speed, its_b, dt, advised_out)
-                elif side < 0 and flows(back_speed, its_limit):
-                    slower = wp.max(slower, overtaking)
-                    advise(new_follower, slower, back_speed, its_b, dt, advised_out)
-                else:
-                    asks = side < 0 or planned > type(x)(CUT_IN_SPEED)
-                    asks = asks or lane_length[here] > type(x)(LONGEST_RAMP)
-                    asks = asks and back_speed > speed
-                    theirs = wp.max(back_speed, speed + overtaking)
-                    if asks:
-                        theirs = wp.max(slower, speed + overtaking)
-                    advise(new_follower, theirs, back_speed, its_b, dt, advised_out)
-                    if not asks or (back_speed - speed) / its_b >= remaining:
-                        distance = away + length + rest + numbers[LENGTH]
-                        distance = wp.max(distance + secure(planned, theirs, driver), zero)
-                        mine = wp.max(theirs - distance / remaining, speed - b * dt)
-                        advise(c, mine, speed, b, dt, advised_out)
-                # In a queue one is let in.
-                if back_speed < its_b and away > type(x)(0.1):
-                    letting = follow(back_speed, away + its_rest - type(x)(0.1), speed, its, dt)
-                    advise(new_follower, letting, back_speed, its_b, dt, advised_out)
-            return
+        if to_best:
+            best = here + off
+            later = later_filled(route, best, network, lane_inner, next_lane, filled)
+            if (left - taken[network, best] - later) / lanes < forward:
+                space[c] = left
+                if wp.abs(off) > 1:  # for those that it cannot see yet
+                    unseen = type(x)(wp.where(side > 0, 40.0, 20.0))
+                    reserved[c] = wp.max(reserved[c], unseen)
+                counter = wp.where(side > 0, WANTS_RIGHT, WANTS_LEFT)
+                relief = next_lane[route, here] >= 0
+                first = passing[network, here, FIRST_BLOCKED]
+                fits = keep_room(
+                    c, new_leader, counter, left, dt, speed_in, driver_in, wants, space,
+                    reserved, relief,
+                )  # fmt: skip
+                if first != new_leader:
+                    also = keep_room(
+                        c, first, counter, left, dt, speed_in, driver_in, wants, space,
+                        reserved, relief,
+                    )  # fmt: skip
+                    fits = fits and also
+                if relief and not fits:
+                    wants[c] = wants[c] | RELIEVED
+                if not by_leader and not by_follower:
+                    if blocked:
+                        return URGES
+                    return CHANGES
+                remaining = left / wp.max(recent, type(x)(EPS)) / lanes / type(x)(HURRY)
+                seek(
+                    c, here, side, left, wp.max(remaining, dt * type(x)(EPS)),  # as SUMO bounds it
+                    new_leader, ahead_gap, ahead_rate,
+                    by_leader, new_follower, away, by_follower, dt, speed_in, driver_in, lane_in,
+                    lane_length, lane_limit, reserved, asked, advised_out,
+                )  # fmt: skip
+                return URGES
 
         gain = memory[c, GAIN]
         here_speed = type(x)(highest)
@@ -335,7 +471,7 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
             numbers = driver_in[new_leader]
             faster = wp.max(highest - wp.min(numbers[v0], lane_limit[there]), speed - ahead_speed)
             if faster > zero:
-                lowest = speed - b * dt
+                lowest = wp.max(speed - b * dt, zero)
                 safe = follow(speed, ahead_gap + rest, ahead_speed, own, dt)
                 stay_behind = safe
                 if safe < lowest:
@@ -349,12 +485,17 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
                     gain = gain + dt * faster / wp.max(highest, type(x)(LEAST_SCALE))
                     impelled = wp.bool(True)
         memory[c, GAIN] = gain
-        from_here = occupied(network, route, here, k + 1, room, lane_start_in, next_lane)
-        from_there = occupied(network, route, there, at, room, lane_start_in, next_lane)
-        way = reach[route, there]
+        from_here = taken[network, here]
+        from_here = from_here + later_filled(route, here, network, lane_inner, next_lane, filled)
+        from_there = taken[network, there]
+        from_there = from_there + later_filled(route, there, network, lane_inner, next_lane, filled)
         place = wp.max(way - x - wp.max(from_here, from_there), zero)
         if not to_better and place / type(x)(wp.abs(off) + 2) < forward:
-            return
+            wants[c] = wants[c] | STAYS_FOR_ROUTE
+            return STAYS
+        if off == 0 and way < type(x)(ELSEWHERE) and elsewhere[route, there] == 1:
+            wants[c] = wants[c] | STAYS_FOR_ROUTE
+            return STAYS
         there_speed = anticipated(
             speed, ahead_gap, new_leader, ahead_speed, way, highest_there, speeding, own, dt
         )
@@ -365,12 +506,15 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
             ),
         )
         if side < 0 and off == 0 and limit > type(x)(MOTORWAY) and recent > type(x)(0.1):
-            return
-        if asked[c] == wp.where(side > 0, 2, 1):
+            wants[c] = wants[c] | STAYS_FOR_ROUTE
+            return STAYS
+        if (asked[c] & wp.where(side > 0, ASKED_LEFT, ASKED_RIGHT)) != 0:
             if to_better or way / type(x)(wp.abs(off) + 1) > forward:
-                if not blocked:
-                    target_out[c] = there
-                return
+                if blocked:
+                    if by_leader:
+                        wants[c] = wants[c] | COOPERATES
+                    return URGES
+                return CHANGES
         relative = (there_speed - here_speed) / wp.max(there_speed, type(x)(LEAST_SCALE))
         goes = wp.bool(False)
         lasts = way > type(x)(FAR) * wp.max(speed, type(x)(0.1))
@@ -379,13 +523,13 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
                 if gain < zero:
                     gain = gain * wp.pow(type(x)(0.5), dt)
             else:
-                if gain < zero or relative > zero:
+                if (gain < zero or relative > zero) and better[route, here] <= 0:
                     gain = gain - dt * relative
                 share = highest / limit
                 accepted = type(x)(ACCEPTED_TIME) * share * wp.max(speed, one)
                 full = way - braking_distance(highest, b, dt) - highest * headway(driver)
                 full = wp.max(full, zero)
-                driven = wp.min(accepted, full / wp.max(highest, type(x)(1.0e-3)))
+                driven = wp.min(accepted, full / wp.max(highest, type(x)(EPS)))
                 if new_leader >= 0 and ahead_speed < highest:
                     free = ahead_gap - secure(highest, ahead_speed, driver)
                     full = wp.max(wp.min(full, free), zero)
@@ -411,11 +555,164 @@ def weigh_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
                     gain = gain * wp.pow(slack, dt)
             else:
                 gain = gain + dt * relative
-            goes = gain > type(x)(TO_LEFT) and (relative > zero or impelled) and lasts
+            goes = gain > type(x)(TO_LEFT) and (relative > type(x)(EPS) or impelled) and lasts
         memory[c, GAIN] = gain
         if to_best and relative >= zero and gain * type(x)(side) > zero:
             goes = wp.bool(True)
-        if goes and not blocked:
-            target_out[c] = there
+        if not goes:
+            return STAYS
+        if not blocked:
+            return CHANGES
+        if wp.abs(gain) <= type(x)(URGENT_GAIN):
+            return WISHES
+        if by_follower:  # who has been kept waiting for long has it brake
+            numbers = driver_in[new_follower]
+            its_speed = speed_in[new_follower]
+            slower = wp.max(its_speed - comfort(numbers) * dt, zero)
+            asked[new_follower] = asked[new_follower] | wp.where(side > 0, ASKED_LEFT, ASKED_RIGHT)
+            advise(new_follower, slower, its_speed, comfort(numbers), dt, advised_out)
+        return URGES
 
     return weigh
+
+
+@cache
+def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
+    """One thread a network: who moves over to the next lane, and advices."""
+    follow = whole_step(model, True, parts)
+    limited = with_limit(model)
+    weigh = weigh_side(model, parts)
+    least_gap = parameter_or(model, "s0", 0.0)
+    headway = parameter_or(model, "T", 1.0)
+    comfort = parameter_or(model, *COMFORT)
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def change(
+        # In, as `kernels.traffic.network.look_ahead`:
+        x_in: wp.array(dtype=Any),
+        speed_in: wp.array(dtype=Any),
+        speed_before_in: wp.array(dtype=Any),  # a step ago
+        driver_in: wp.array(dtype=Any),
+        route_in: wp.array(dtype=wp.int32),
+        order_in: wp.array(dtype=wp.int32),
+        lane_start_in: wp.array2d(dtype=wp.int32),
+        entering_in: wp.array2d(dtype=wp.uint64),
+        dt: Any,
+        # Tables:
+        wide: wp.array2d(dtype=wp.int32),  # [segments of several lanes, 2] first lane, end
+        lane_length: wp.array(dtype=Any),
+        lane_limit: wp.array(dtype=Any),
+        lane_inner: wp.array(dtype=wp.int32),
+        next_lane: wp.array2d(dtype=wp.int32),
+        reach: wp.array2d(dtype=Any),  # how far a lane goes, from its start [m]
+        better: wp.array2d(dtype=wp.int32),  # lanes to the one that should be taken, + to the left
+        elsewhere: wp.array2d(dtype=wp.int32),  # 1 where its last lane leads on, off the route
+        # In and out:
+        lane: wp.array(dtype=wp.int32),
+        previous: wp.array(dtype=wp.int32),
+        memory: wp.array2d(dtype=Any),  # [num_vehicles, NUM_MEMORIES]
+        # Out, of lanes [num_networks, num_lanes, ...]:
+        passing: wp.array3d(dtype=wp.int32),  # NUM_PASSING, see `network_sumo_habits`
+        taken: wp.array2d(dtype=Any),  # by those who have decided [m]
+        filled: wp.array2d(dtype=Any),  # by everybody [m]
+        # Out, of vehicles, from zero:
+        wants: wp.array(dtype=wp.int32),  # to change: WANTS_RIGHT, WANTS_LEFT, RELIEVED
+        space: wp.array(dtype=Any),  # left of the lane of one that must change [m]
+        reserved: wp.array(dtype=Any),  # at its end [m]
+        asked: wp.array(dtype=wp.int32),  # to make room: ASKED_RIGHT, ASKED_LEFT
+        advised_out: wp.array(dtype=Any),  # at most that acceleration in the next step [m/s^2]
+    ):
+        network = wp.tid()
+        for l in range(lane_length.shape[0]):
+            for what in range(NUM_PASSING):
+                passing[network, l, what] = FREE
+            passing[network, l, UNSEEN] = lane_start_in[network, l + 1] - 1
+            taken[network, l] = type(dt)(0.0)
+            room = type(dt)(0.0)
+            for k in range(lane_start_in[network, l], lane_start_in[network, l + 1]):
+                numbers = driver_in[order_in[k]]
+                room = room + numbers[LENGTH] + least_gap(numbers)
+            filled[network, l] = room
+        for s in range(wide.shape[0]):
+            first_lane = wide[s, 0]
+            end_lane = wide[s, 1]
+            count = lane_start_in[network, end_lane] - lane_start_in[network, first_lane]
+            for _ in range(count):
+                # The foremost of those who have not decided, of several in the rightmost lane.
+                here = wp.int32(-1)
+                foremost = type(dt)(0.0)
+                for l in range(first_lane, end_lane):
+                    k = passing[network, l, UNSEEN]
+                    if k >= lane_start_in[network, l]:
+                        at = x_in[order_in[k]]
+                        if here < 0 or at > foremost:
+                            here = l
+                            foremost = at
+                k = passing[network, here, UNSEEN]
+                passing[network, here, UNSEEN] = k - 1
+                c = order_in[k]
+                driver = driver_in[c]
+                speed = speed_in[c]
+                b = comfort(driver)
+                rest = least_gap(driver)
+                own = limited(driver, lane_limit[here])
+                # Who is slow lets in those who must come into its lane.
+                if speed < b:
+                    last = passing[network, here, LAST_BLOCKED]
+                    for what in range(LAST_BLOCKED, FIRST_BLOCKED + 1):
+                        j = passing[network, here, what]
+                        if j >= 0 and (what == LAST_BLOCKED or j != last):
+                            numbers = driver_in[j]
+                            gap = x_in[j] - numbers[LENGTH] - x_in[c] - rest
+                            if gap > type(dt)(IN_SIGHT):
+                                gap = gap - type(dt)(IN_SIGHT) + rest
+                                letting = follow(speed, gap, speed_in[j], own, dt)
+                                advise(c, letting, speed, b, dt, advised_out)
+                sight = braking_distance(speed, b, dt) + speed * headway(driver) + rest
+                leader, offset = leader_of(
+                    network, route_in[c], here, x_in[c], sight, x_in, driver_in, previous,
+                    order_in, lane_start_in, lane_length, lane_inner, next_lane, passing,
+                )  # fmt: skip
+                there = wp.int32(here)
+                wish = wp.int32(0)
+                sides = wp.int32(2)  # not known when compiling, so that the loop stays one
+                for turn in range(sides):
+                    side = 2 * turn - 1
+                    beside = here + side
+                    if there == here and beside >= first_lane and beside < end_lane:
+                        found = weigh(
+                            network, c, here, side, leader, offset, dt,
+                            x_in, speed_in, speed_before_in, driver_in, route_in, order_in,
+                            lane_start_in, entering_in, lane_length, lane_limit, lane_inner,
+                            next_lane, reach, better, elsewhere, lane, previous, memory,
+                            passing, taken, filled, wants, space, reserved, asked, advised_out,
+                        )  # fmt: skip
+                        if found == CHANGES:
+                            there = beside
+                        elif found == URGES:
+                            passing[network, beside, LAST_BLOCKED] = c
+                            if passing[network, beside, FIRST_BLOCKED] < 0:
+                                passing[network, beside, FIRST_BLOCKED] = c
+                        if found == URGES or found == WISHES:
+                            wish = wish | wp.where(side > 0, WANTS_LEFT, WANTS_RIGHT)
+                room = driver[LENGTH] + rest
+                taken[network, there] = taken[network, there] + room
+                if there == here:
+                    wants[c] = wants[c] | wish
+                    passing[network, here, LEAD] = c
+                else:  # who changes forgets
+                    lane[c] = there
+                    previous[c] = -1
+                    passing[network, there, HOPPED] = c
+                    filled[network, there] = filled[network, there] + room
+                    filled[network, here] = filled[network, here] - room
+                    memory[c, GAIN] = type(dt)(0.0)
+                    memory[c, KEEP_RIGHT] = type(dt)(0.0)
+                    memory[c, RECENT_SPEED] = type(dt)(0.0)
+                    wants[c] = 0
+                    if better[route_in[c], there] == 0:
+                        reserved[c] = type(dt)(0.0)
+                        space[c] = type(dt)(0.0)
+                    advised_out[c] = type(dt)(wp.inf)
+
+    return change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ Rows = Mapping[str, wp.array]
 """Arrays by name, as `NetworkLaunches.layout` has them."""
 
 HEEDED = ("heeded", "offset")
-AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "advice")
+AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "advice", "cramped")
 _INT_ROWS = ("lane", "route", "previous", "flow", "number", "aside")
 
 
@@ -108,8 +109,8 @@ class NetworkLaunches:
         sizes, scalar = self.sizes, self.scalar
         n, networks, lanes = sizes.rows, sizes.networks, self._num_lanes
         reals = ("x", "speed", "entered", "passed", "new_x", "new_speed", "command", *AHEAD)
-        reals = (*reals, "advised", "speed_before")
-        integers = (*_INT_ROWS, "target", "toward", "asked", "order", "scratch", "next")
+        reals = (*reals, "advised", "speed_before", "space", "reserved")
+        integers = (*_INT_ROWS, "target", "toward", "asked", "wants", "order", "scratch", "next")
         return {
             **{name: ((n,), scalar) for name in reals},
             **{name: ((n,), self.driver) for name in ("driver", "slot_driver")},
@@ -121,7 +122,8 @@ class NetworkLaunches:
             "offset": ((n, roads.NUM_HEEDED), scalar),
             "lane_start": ((networks, lanes + 2), wp.int32),
             "entering": ((networks, lanes), wp.uint64),
-            "waiting": ((networks, lanes), wp.uint64),
+            **{name: ((networks, lanes), scalar) for name in ("taken", "filled")},
+            "passing": ((networks, lanes, habits.NUM_PASSING), wp.int32),
             "clock": ((networks,), wp.int64),
             "found_last": ((networks,), wp.int32),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
@@ -172,16 +174,9 @@ class NetworkLaunches:
         if rules.mobil is None:
             return
         if advance.sumo:
-            program.launch(roads.clear_entering, rows["waiting"].shape, [rows["waiting"]])
-            inputs = [*self._arguments(rows, "x lane route memory"), per_network]
-            inputs += self._arguments(rows, "better waiting")
-            program.launch(habits.mark_waiting, n, inputs)
-            inputs = [
-                *self._arguments(rows, "x speed driver lane route advised waiting"),
-                *(per_network, dt),
-                *self._arguments(rows, "lane_length lane_limit next_lane speed_before advice"),
-            ]
-            program.launch(habits.heed_advice(advance.model, advance.parts), n, inputs)
+            inputs = self._arguments(rows, "speed lane memory advised")
+            inputs += self._arguments(rows, "cap speed_before advice cramped")
+            program.launch(habits.heed_advice, n, inputs)
             return
         inputs = [
             *self._arguments(rows, "lane route aside"),
@@ -195,7 +190,7 @@ class NetworkLaunches:
         program.launch(roads.clear_entering, entering.shape, [entering])
         inputs = [
             *self._arguments(rows, "x route order lane_start"),
-            self.scalar(self.rules.look_ahead),
+            self.scalar(math.inf if self.advance.sumo else self.rules.look_ahead),
             *self._arguments(rows, "lane_length next_lane entering"),
         ]
         program.launch(roads.mark_entering, entering.shape, inputs)
@@ -263,26 +258,27 @@ class NetworkLaunches:
             program.launch(network_lanes.move_over, n, inputs)
 
     def _change_as_sumo(self, program: Program, rows: Rows) -> None:
-        advance, n = self.advance, self.sizes.rows
-        inputs = [rows["speed"], self.scalar(advance.dt)]
-        inputs += self._arguments(rows, "memory advised asked")
+        advance, n, dt = self.advance, self.sizes.rows, self.scalar(self.advance.dt)
+        inputs = [*self._arguments(rows, "speed lane"), dt]
+        inputs += self._arguments(rows, "lane_alone memory advised asked wants space reserved")
         program.launch(habits.start_advising, n, inputs)
-        for side in (-1, 1):
-            self.order(program, rows)
-            self._enter(program, rows)
-            weigh = sumo_lanes.weigh_lanes(advance.model, advance.parts)
-            for first in (True, False):
-                inputs = [
-                    *self._arguments(rows, "x speed speed_before driver route previous lane"),
-                    *self._arguments(rows, "order lane_start entering"),
-                    *(self.sizes.vehicles, side, first, self.scalar(advance.dt)),
-                    *self._arguments(rows, "lane_length lane_limit lane_inner lane_right"),
-                    *self._arguments(rows, "lane_left next_lane reach better memory target"),
-                    *self._arguments(rows, "advised asked"),
-                ]
-                program.launch(weigh, n, inputs)
-            inputs = self._arguments(rows, "target lane previous memory advised")
-            program.launch(habits.settle_lanes, n, inputs)
+        self.order(program, rows)
+        self._enter(program, rows)
+        inputs = [
+            *self._arguments(rows, "x speed speed_before driver route order lane_start entering"),
+            dt,
+            *self._arguments(rows, "wide_lanes lane_length lane_limit lane_inner next_lane reach"),
+            *self._arguments(rows, "better elsewhere lane previous memory passing taken filled"),
+            *self._arguments(rows, "wants space reserved asked advised"),
+        ]
+        change = sumo_lanes.change_lanes(advance.model, advance.parts)
+        program.launch(change, self.sizes.networks, inputs)
+        inputs = [
+            *self._arguments(rows, "x speed driver lane route passing wants space reserved"),
+            *(self.sizes.vehicles, dt),
+            *self._arguments(rows, "lane_length lane_limit lane_inner next_lane memory advised"),
+        ]
+        program.launch(habits.settle_advice(advance.model, advance.parts), n, inputs)
 
     def insert(self, program: Program, rows: Rows) -> None:
         """Let in who is due and has room, of vehicles in order; there must be flows."""

@@ -56,7 +56,7 @@ class TrafficNetwork:
     | aside | whom it heeds in another lane for a change of lanes; -1 for nobody | 1 | int32 |
     | flow, number | which vehicle of which flow; -1 for one that was set | 1 | int32 |
     | entered | when | s | dtype |
-    | memory | SUMO's drivers', (.., 4), see `network_sumo_habits` | | dtype |
+    | memory | SUMO's drivers', (.., 6), see `network_sumo_habits` | | dtype |
     | advised | to SUMO's drivers: the highest acceleration in the next step | m/s² | dtype |
     | departed | vehicles of each flow so far, (num_envs, num_flows) | 1 | int32 |
     | step_count | steps so far, (1,) | 1 | int64 |

@@ -67,6 +67,9 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
         "lane_inner": np.array([network.segments[segment_of[s]].inner for s, _ in lane_names]),
         "lane_segment": np.array([segment_of[s] for s, _ in lane_names]),
     }
+    counts = [s.num_lanes for s in network.segments]
+    integers["lane_alone"] = np.repeat([count == 1 for count in counts], counts)
+    integers["wide_lanes"] = _wide_lanes(network, first_lane)
     tables = Tables(
         integers, {"lane_length": lengths, "lane_limit": limits}, lane_names, first_lane
     )
@@ -127,6 +130,7 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
     changes = np.zeros(shape, dtype=int)
     reach = np.zeros(shape)
     better = np.zeros(shape, dtype=int)
+    elsewhere = np.zeros(shape, dtype=int)
     for r, route in enumerate(network.routes.values()):
         for k in range(len(route) - 1, -1, -1):
             segment = network.segment(route[k])
@@ -141,25 +145,52 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
             for lane in lanes:
                 length = tables.lengths["lane_length"][lane]
                 usable[r, lane] = length
+                elsewhere[r, lane] = len(links[lane]) > 0
                 for there in links[lane]:
                     if there in beyond:
                         next_lane[r, lane] = there
                         usable[r, lane] = length + usable[r, there]
+                        elsewhere[r, lane] = elsewhere[r, there]
             changes[r, lanes] = _to_best(usable[r, lanes])
             # SUMO's: of lanes that all need changes later those that need the fewest go as far as
             # if these were made.
             later = {k: next_lane[r, k] for k in lanes if next_lane[r, k] >= 0}
             fewest = min(abs(better[r, there]) for there in later.values())
             for lane in lanes:
-                reach[r, lane] = tables.lengths["lane_length"][lane]
+                inside = tables.integers["lane_inner"][lane]  # which SUMO does not count
+                reach[r, lane] = 0.0 if inside else tables.lengths["lane_length"][lane]
                 if lane in later:
                     there = later[lane]
                     whole = abs(better[r, there]) == fewest
                     reach[r, lane] += max(reach[r, beyond]) if whole else reach[r, there]
             better[r, lanes] = _to_best(reach[r, lanes])
     tables.integers["next_lane"] = next_lane
-    tables.integers.update(changes=changes, better=better)
+    tables.integers.update(changes=changes, better=better, elsewhere=elsewhere)
     tables.lengths.update(usable=usable, reach=reach)
+
+
+def _wide_lanes(network: Network, first_lane: dict[str, int]) -> np.ndarray:
+    """First lane and end of each segment where SUMO changes lanes, those after it before it."""
+    after: dict[str, list[str]] = defaultdict(list)
+    for c in network.connections:
+        after[c.source].append(c.target)
+    rows, inner, seen = [], [], set()
+    for start in network.segments:
+        stack = [(start.name, False)]
+        while stack:
+            name, done = stack.pop()
+            if done:
+                segment = network.segment(name)
+                alike = len(set(segment.lengths)) == 1  # inside a junction they may not be
+                if segment.num_lanes > 1 and alike:
+                    lanes = (first_lane[name], first_lane[name] + segment.num_lanes)
+                    (inner if segment.inner else rows).append(lanes)
+            elif name not in seen:
+                seen.add(name)
+                stack.append((name, True))
+                stack.extend((there, False) for there in after[name])
+    # SUMO's come in the order in which they were last empty: those inside junctions, then the rest.
+    return np.array(inner + rows, dtype=int).reshape(-1, 2)
 
 
 def _to_best(ways: np.ndarray) -> np.ndarray:

@@ -173,7 +173,7 @@ def test_drivers_slow_down_before_a_slower_limit_and_stop_at_a_dead_end():
         assert entry is not None
         assert entry < 10.5
         assert state["lane"][0, 0] == 0
-        assert 390.0 < state["x"][0, 0] < 400.0
+        assert 390.0 < state["x"][0, 0] <= 400.0  # SUMO's drivers come up to the end
         assert state["speed"][0, 0] < 0.05
 
 

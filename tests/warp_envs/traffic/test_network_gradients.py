@@ -146,3 +146,53 @@ def test_vehicles_that_came_by_a_flow_keep_their_gradient():
     (through_speed,) = torch.autograd.grad(after["x"].sum(), speed)
     assert ((through_x > 0.5) == there)[0, : int(there.sum())].all()
     assert (through_speed[there] > 0.5).all()
+
+
+def test_through_changes_of_lanes_as_sumo_against_central_differences():
+    """With everybody's choices held: lanes, whom to let in, what speeds were advised."""
+    road = Network(
+        [Segment("a", 260.0, 3, 25.0), Segment("b", 300.0, 2, 25.0)],
+        [Connection("a", 1, "b", 0), Connection("a", 2, "b", 1)],
+        {"r": ["a", "b"]},
+    )
+    lane = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2, 2, 2]], dtype=torch.int32)
+    start = {
+        "x": double(190.0, 150.0, 112.0, 214.0, 178.0, 141.0, 104.0, 200.0, 160.0, 120.0),
+        "speed": double(17.0, 16.0, 18.0, 18.0, 17.5, 18.5, 17.0, 20.0, 21.0, 20.5),
+    }
+    names, steps = ("lane", "previous", "memory", "advised"), 14
+    weight = torch.linspace(0.3, 1.7, 10, dtype=torch.float64)
+
+    def driven(x, speed, headway, rise, chosen=None):
+        """What the vehicles come to, and their choices after each step: `chosen` where given."""
+        traffic = TrafficNetwork(
+            road, 1, 10, dtype=torch.float64, driving="sumo", integrator="semi_implicit", dt=0.5,
+            mobil=Mobil(), T=headway, a=rise,
+        )  # fmt: skip
+        traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
+        choices = []
+        for step in range(steps):
+            state = traffic.step()
+            choices.append({name: state[name] for name in names})
+            if chosen is not None:
+                places = {name: state[name] for name in ("x", "speed", "route")}
+                traffic.set_state({**places, **chosen[step]})
+        return (weight * (state["x"] + 3.0 * state["speed"] ** 2)).sum(), choices
+
+    headway, rise = torch.full((1, 10), 1.2, dtype=torch.float64), double(*[1.5] * 10)
+    given = learnable(start["x"], start["speed"], headway, rise)
+    result, chosen = driven(*given)
+    lanes = torch.stack([lane, *(choice["lane"] for choice in chosen)])
+    assert ((lanes[1:] != lanes[:-1]) & (lanes[1:] < 3)).sum() >= 3
+    assert sum(int((choice["advised"] < 0.0).sum()) for choice in chosen) > 5
+    found = torch.autograd.grad(result, given)
+    values = [value.detach() for value in given]
+    for which, gradient in enumerate(found):
+        for i in range(10):
+            pair = []
+            for push in (1e-5, -1e-5):
+                pushed = [value.clone() for value in values]
+                pushed[which][0, i] += push
+                pair.append(float(driven(*pushed, chosen)[0]))
+            slope = (pair[0] - pair[1]) / 2e-5
+            assert float(gradient[0, i]) == pytest.approx(slope, rel=1e-6, abs=1e-6), (which, i)
