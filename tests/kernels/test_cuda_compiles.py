@@ -11,7 +11,7 @@ import warp as wp
 
 import warp_envs
 from kernels.compiled import cpp
-from kernels.traffic import road, vectors
+from kernels.traffic import mobil_vectors, road, vectors
 from tests.kernels.articulation import robots
 from tests.kernels.articulation.rollout import rows, step_function
 from warp_envs.articulation.articulation import Articulation
@@ -103,6 +103,7 @@ def traffic_road(dtype):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulator, "vector_step", lambda *_, **__: None)
         patch.setattr(vectors, "find_stale", lambda _: road.find_stale_roads)
+        patch.setattr(mobil_vectors, "change_lanes", lambda *_: None)
         headway = torch.tensor(1.5, dtype=dtype, requires_grad=True)
         traffic = TrafficSim(1, 2, 4, dtype=dtype, mobil=Mobil(), T=headway)
         traffic.step()["x"].sum().backward()
