@@ -67,6 +67,8 @@ def dry(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Raises:
         AssertionError: it is refused.
     """
+    # A disk that a cluster's machines share: here a folder of this one.
+    arguments = [text.replace("=/shared/", f"={Path.cwd()}/shared/") for text in arguments]
     with monkeypatch.context() as patch:
         _replace_work(patch, arguments)
         try:
