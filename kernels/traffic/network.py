@@ -19,7 +19,8 @@ from typing import Any
 
 import warp as wp
 
-from kernels.traffic.car_following import LENGTH, CarFollowing
+from kernels.traffic.car_following import EMERGENCY_DECEL, LENGTH, CarFollowing
+from kernels.traffic.network_signals import GREEN, YELLOW
 from kernels.traffic.road import (
     ABSENT,
     BALLISTIC,
@@ -40,6 +41,7 @@ NUM_HEEDED = 5
 LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
 NOBODY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 LARGEST_DECEL = wp.constant(9.0)  # of an emergency [m/s^2], SUMO's, where the driver's is infinite
+FIRM_DECEL = wp.constant(3.0)  # [m/s^2] for a light, where b is less, SUMO's
 
 
 # Order --------------------------------------------------------------------------------------------
@@ -248,13 +250,65 @@ def secure_gap(model: CarFollowing) -> wp.Function:
 
 
 @cache
-def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
-    """One thread a vehicle: leaders, the lane's end and slower limits ahead.
+def firm_braking(model: CarFollowing, sumo: bool) -> wp.Function:
+    """For a light: the deceleration [m/s^2] that a driver is ready for, and its way to a stop [m].
+
+    SUMO's: by b, or by 3 m/s^2 if that is more and the vehicle can.
+    """
+    comfort = parameter_or(model, *COMFORT)
+
+    @wp.func
+    def brake(speed: Any, driver: Any, integrator: wp.int32, dt: Any):
+        least = wp.min(type(speed)(FIRM_DECEL), driver[EMERGENCY_DECEL])
+        decel = wp.max(comfort(driver), least)
+        way = type(speed)(0.5) * speed * speed / decel
+        if wp.static(sumo):
+            if integrator != BALLISTIC:
+                way = braking_distance(speed, decel, dt)
+        return decel, way
+
+    return brake
+
+
+@cache
+def held_by_light(model: CarFollowing, sumo: bool) -> wp.Function:
+    """Whether a driver stops for a light: at yellow if firm braking is enough.
+
+    At red one stops, too, who has to brake harder. SUMO's (1.28, `MSVehicle::planMoveInternal`)
+    tries to in any case; a plain driver, whose braking may have no bound, drives on if an
+    emergency's were not enough.
+    """
+    firm = firm_braking(model, sumo)
+
+    @wp.func
+    def held(
+        speed: Any, distance: Any, colour: wp.int32, driver: Any, integrator: wp.int32, dt: Any
+    ):
+        if colour == GREEN:
+            return False
+        _, way = firm(speed, driver, integrator, dt)
+        if distance >= way:
+            return True
+        if colour == YELLOW:
+            return False
+        if wp.static(sumo):
+            return True
+        hardest = wp.min(type(speed)(LARGEST_DECEL), driver[EMERGENCY_DECEL])
+        return speed * speed <= type(speed)(2.0) * hardest * distance
+
+    return held
+
+
+@cache
+def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
+    """One thread a vehicle: leaders, the lane's end, slower limits and lights ahead.
 
     In the order in which they lie in memory, and not that of the road: most look nobody up here but
-    the next one's index, and what they write lies together.
+    the next one's index, and what they write lies together. What is beyond the line of a light that
+    holds a driver it does not look at, as SUMO's.
     """
     look = sight_of(model, sumo)
+    held = held_by_light(model, sumo)
     desired = secure_gap(model)
     acceleration = driver_acceleration(model, sumo)
     v0 = model.place("v0")
@@ -286,6 +340,8 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         tail_lane: wp.array(dtype=wp.int32),
         tail_via: wp.array(dtype=wp.int32),  # the lane before it on the way there
         tail_distance: wp.array(dtype=Any),  # from the end to its start [m]
+        signal_way: wp.array2d(dtype=wp.int32),  # what governs the lane's end on a route, or -1
+        light_in: wp.array2d(dtype=wp.int32),  # [num_networks, num_ways], see `network_signals`
         # Out:
         heeded_out: wp.array2d(dtype=wp.int32),  # [num_vehicles, NUM_HEEDED], FREE for nobody
         offset_out: wp.array2d(dtype=Any),  # what a heeded's x lacks to the driver's own [m]
@@ -297,7 +353,7 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         merge_at_out: wp.array(dtype=Any),  # infinite; see `network_merges.await_turn`
         hold_out: wp.array(dtype=Any),  # the same
         advice_out: wp.array(dtype=Any),  # infinite; see `network_sumo_habits.heed_advice`
-        entering_out: wp.array2d(dtype=wp.uint64),  # [num_networks, num_lanes], see `mark_entering`
+        line_out: wp.array(dtype=Any),  # x of the line of a light that holds it [m], or infinite
     ):
         i = wp.tid()
         network = i // per_network
@@ -315,6 +371,8 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         hold_out[i] = infinite
         advice_out[i] = infinite
         limit_out[i] = infinite
+        if wp.static(signals):
+            line_out[i] = infinite
         if lane < 0:
             heeded_out[i, LEADER] = ABSENT
             return
@@ -360,6 +418,18 @@ def look_ahead(model: CarFollowing, sumo: bool) -> wp.Kernel:
         hardest = type(x)(infinite)
         while looking:
             there = next_lane[route, here]
+            if wp.static(signals):
+                way = signal_way[route, here]
+                if way >= 0 and near:
+                    if held(speed, seen, light_in[network, way], driver, integrator, dt):
+                        line_out[i] = x + seen
+                        leader = heeded_out[i, LEADER]
+                        if leader >= 0:
+                            numbers = driver_in[leader]
+                            rear = x_in[leader] - numbers[LENGTH] + offset_out[i, LEADER]
+                            if rear >= x + seen:
+                                heeded_out[i, LEADER] = FREE
+                        break
             if wp.static(sumo):
                 # Of those who are last in the lanes ahead the one for whom it brakes hardest.
                 if there >= 0 and near:

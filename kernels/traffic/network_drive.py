@@ -4,8 +4,8 @@
 lane that is and takes the lengths of those left behind off x, which is a constant to the gradient.
 
 A driver plans the lowest of the speeds that it would have behind each vehicle it heeds, before the
-end of its lane (a standing vehicle), before a slower limit and at a merge. The gradient is that of
-the lowest.
+end of its lane or a light that holds it (a standing vehicle), before a slower limit and at a merge.
+The gradient is that of the lowest.
 """
 
 from functools import cache
@@ -20,6 +20,7 @@ from kernels.traffic.network import (
     LEADER,
     MERGING,
     NUM_HEEDED,
+    firm_braking,
     parameter_or,
     place_of,
     safe_speed,
@@ -40,6 +41,8 @@ SUMO_ARRIVES = 0.1
 """[m] before the end of its route a vehicle of SUMO has arrived."""
 AT_END = wp.constant(1.0e-3)  # [m] beyond a dead end that is none
 SUMO_AT_REST = wp.constant(0.01)  # [m] before a line, to which SUMO's drivers come up at last
+SUMO_LINE_GAP = wp.constant(1.0)  # [m] that SUMO's drivers keep to the line of a light
+SUMO_LEAST_LINE_GAP = wp.constant(0.1)  # [m] where that would be hard braking
 SUMO_EPS = wp.constant(0.001)  # [m/s] at rest; by which SUMO may brake harder than b for a limit
 
 MOST_PARTS = 16
@@ -102,6 +105,50 @@ def before_a_line(model: CarFollowing, sumo: bool) -> wp.Function:
     return without_gap
 
 
+@cache
+def approach_stop(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
+    """The speed [m/s] with which a driver comes up to a place on the road where it must stand."""
+    plan = plan_in_parts(model, sumo, parts)
+    facing = before_a_line(model, sumo)
+
+    @wp.func
+    def approach(
+        speed: Any, room: Any, decel: Any, driver: Any, integrator: wp.int32, part: Any, dt: Any
+    ):
+        zero = type(speed)(0.0)
+        planned = plan(speed, room, zero, facing(driver), part)
+        if wp.static(sumo):
+            if room < type(speed)(SUMO_AT_REST):
+                planned = zero
+            elif speed < type(speed)(SUMO_EPS) and planned < type(speed)(SUMO_EPS):
+                planned = stopping_speed(room, decel, dt, dt)
+            if integrator == SEMI_IMPLICIT:
+                planned = wp.min(planned, wp.max(room, zero) / dt)
+        return planned
+
+    return approach
+
+
+@cache
+def room_to_line(sumo: bool) -> wp.Function:
+    """How far [m] a driver that a light holds goes: to its line.
+
+    SUMO's stops 1 m before it, but no sooner than firm braking takes it there.
+    """
+
+    @wp.func
+    def room(distance: Any, way: Any):
+        if wp.static(sumo):
+            short = distance - type(distance)(SUMO_LINE_GAP)
+            if distance >= way:
+                nearest = distance - type(distance)(SUMO_LEAST_LINE_GAP)
+                short = wp.max(short, wp.min(nearest, way))
+            return wp.max(short, type(distance)(0.0))
+        return distance
+
+    return room
+
+
 @wp.func
 def gentlest(speed: Any, comfort: Any, dt: Any):
     """The least speed [m/s] to which SUMO brakes for a limit."""
@@ -155,11 +202,13 @@ def leader_later(heeded: wp.array2d(dtype=wp.int32), i: wp.int32):
 
 
 @cache
-def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
+def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kernel:
     """Speed and position after dt, x counted on beyond the lane's end; nobody reverses."""
     plan = plan_in_parts(model, sumo, parts)
     limited = with_limit(model)
-    facing = before_a_line(model, sumo)
+    approach = approach_stop(model, sumo, parts)
+    firm = firm_braking(model, sumo)
+    room_before = room_to_line(sumo)
     slow = slow_down(model, sumo, parts)
     bounded_speed = speed_bounds(model, sumo)
     comfort = parameter_or(model, *COMFORT)
@@ -182,6 +231,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         hold_in: wp.array(dtype=Any),
         advice_in: wp.array(dtype=Any),
         cramped_in: wp.array(dtype=Any),
+        line_in: wp.array(dtype=Any),  # read where there are signals
         zone: Any,  # before a merge [m]
         integrator: wp.int32,
         fail_safe: wp.bool,  # who is commanded goes no faster than its driver would
@@ -219,16 +269,15 @@ def drive(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                         behind = wp.max(behind, speed - hardest * dt)
                     planned = wp.min(planned, behind)
             if stop_in[i] < infinite:
-                at_end = plan(speed, stop_in[i] - x, zero, facing(driver), part)
-                if wp.static(sumo):
-                    room = stop_in[i] - x
-                    if room < type(x)(SUMO_AT_REST):
-                        at_end = zero
-                    elif speed < type(x)(SUMO_EPS) and at_end < type(x)(SUMO_EPS):
-                        at_end = stopping_speed(room, comfort(driver), dt, dt)
-                    if integrator == SEMI_IMPLICIT:
-                        at_end = wp.min(at_end, wp.max(room, zero) / dt)
+                to_end = stop_in[i] - x
+                at_end = approach(speed, to_end, comfort(driver), driver, integrator, part, dt)
                 planned = wp.min(planned, at_end)
+            if wp.static(signals):
+                if line_in[i] < infinite:
+                    decel, way = firm(speed, driver, integrator, dt)
+                    to_line = room_before(line_in[i] - x, way)
+                    at_line = approach(speed, to_line, decel, driver, integrator, part, dt)
+                    planned = wp.min(planned, at_line)
             if hold_in[i] < infinite:
                 # What the old speed adds to this step, and the new one again in the next.
                 room = hold_in[i] - x - type(x)(MARGIN)

@@ -5,7 +5,8 @@ the order of departure, until there is room: each flow tries once a step. As in 
 comes in with its rear at the start of its lane, with the speed it asked for or, of "max", the
 highest safe one up to the limit. Safe is a speed w behind a leader at gap s where the driver would
 not brake by more than a beyond what it would do on a free road (of the IDM: where its desired gap
-is at most s), and s >= s0. Who comes from behind must not have to brake harder than b for it.
+is at most s), and s >= s0. Who comes from behind must not have to brake harder than b for it. Before
+a light that is not green it is one from which the driver can stop by b.
 
 All of it is discrete and carries no gradient: a vehicle starts anew.
 """
@@ -22,9 +23,11 @@ from kernels.traffic.network import (
     parameter_or,
     rearmost_beyond,
     sight_of,
+    stopping_speed,
     unpacked,
 )
-from kernels.traffic.network_drive import plan_in_parts, with_limit
+from kernels.traffic.network_drive import SUMO_LINE_GAP, plan_in_parts, with_limit
+from kernels.traffic.network_signals import GREEN
 from kernels.traffic.road import driver_acceleration
 
 BASE = wp.constant(0.1)  # between a lane's start and the rear of who enters [m], SUMO's
@@ -75,8 +78,34 @@ def insertion_speed(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
     return speed_for
 
 
+@wp.func
+def way_to_light(
+    network: wp.int32,
+    route: wp.int32,
+    lane: wp.int32,
+    to_end: Any,  # of that lane [m]
+    look_ahead: Any,
+    lane_length: wp.array(dtype=Any),
+    next_lane: wp.array2d(dtype=wp.int32),
+    signal_way: wp.array2d(dtype=wp.int32),
+    light: wp.array2d(dtype=wp.int32),
+):
+    """The way to the first line whose light is not green [m], infinite if none is in sight."""
+    seen = type(to_end)(to_end)
+    here = wp.int32(lane)
+    while here >= 0 and seen <= wp.max(look_ahead, to_end):
+        way = signal_way[route, here]
+        if way >= 0:
+            if light[network, way] != GREEN:
+                return seen
+        here = next_lane[route, here]
+        if here >= 0:
+            seen = seen + lane_length[here]
+    return type(to_end)(wp.inf)
+
+
 @cache
-def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
+def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kernel:
     """One thread a network: let in who is due and has room."""
     acceleration = driver_acceleration(model, sumo)
     highest_safe = insertion_speed(model, sumo, parts)
@@ -104,6 +133,8 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
         lane_limit: wp.array(dtype=Any),
         lane_inner: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
+        signal_way: wp.array2d(dtype=wp.int32),
+        light_in: wp.array2d(dtype=wp.int32),
         flow_route: wp.array(dtype=wp.int32),  # [num_flows]
         flow_lanes: wp.array2d(dtype=wp.int32),  # [num_flows, 2]: one of these lanes
         flow_speed: wp.array(dtype=Any),  # [m/s], infinite for "max"
@@ -208,6 +239,18 @@ def insert(model: CarFollowing, sumo: bool, parts: int) -> wp.Kernel:
                         fastest = highest_safe(wanted, gap, speed[leader], eased, part)
                         if fastest < wanted and flow_speed[f] < type(look_ahead)(wp.inf):
                             safe = False
+                if wp.static(signals):
+                    room = way_to_light(
+                        network, r, target, lane_length[target] - at, look_ahead,
+                        lane_length, next_lane, signal_way, light_in,
+                    )  # fmt: skip
+                    if room < type(look_ahead)(wp.inf):
+                        room = room - type(look_ahead)(SUMO_LINE_GAP)
+                        slower = stopping_speed(room, comfort(own), dt, dt)
+                        if slower < fastest:
+                            fastest = slower
+                            if flow_speed[f] < type(look_ahead)(wp.inf):
+                                safe = False
                 key = entering_in[network, target]
                 if safe and key != NOBODY:
                     j = unpacked(key)

@@ -5,7 +5,8 @@ which comes by another branch, as if both were in one lane (a virtual leader, at
 their distances to the merge). The order is that of the distances. Where some branches give way,
 vehicles of the others count as nearer by what they drive in `head_start` seconds, so that one that
 gives way lets go first whoever would be there within that time; one that can no longer stop is not
-asked to. The order is discrete and carries no gradient; within it x and speeds do.
+asked to. The order is discrete and carries no gradient; within it x and speeds do. Whom a light
+keeps from the merge is not in it.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ import warp as wp
 
 from kernels.traffic.car_following import LENGTH
 from kernels.traffic.network import FREE, LARGEST_DECEL, MERGING, safe_speed
+from kernels.traffic.network_signals import GREEN, RED
 
 
 @wp.func
@@ -27,6 +29,32 @@ def turn_key(distance: Any, speed: Any, yields: wp.bool, decel: Any, head_start:
     if yields and speed <= safe_speed(distance, decel, dt):
         return distance
     return distance - speed * head_start
+
+
+@wp.func
+def kept_away(
+    network: wp.int32,
+    route: wp.int32,
+    lane: wp.int32,
+    merge: wp.int32,
+    held: wp.bool,  # by a light on its way
+    signal_way: wp.array2d(dtype=wp.int32),
+    light: wp.array2d(dtype=wp.int32),
+    next_lane: wp.array2d(dtype=wp.int32),
+):
+    """Whether a light between a lane and the merge after it stops a vehicle.
+
+    Of those farther away than it looks, a red one does.
+    """
+    here = wp.int32(lane)
+    while here >= 0 and here != merge:
+        way = signal_way[route, here]
+        if way >= 0:
+            colour = light[network, way]
+            if colour != GREEN and (held or (colour == RED and here != lane)):
+                return True
+        here = next_lane[route, here]
+    return False
 
 
 @wp.kernel(enable_backward=False)
@@ -43,7 +71,12 @@ def await_turn(
     zone: Any,  # [m]
     head_start: Any,  # [s]
     dt: Any,
+    signals: wp.bool,  # whether there are any; else the next three are not read
+    line_in: wp.array(dtype=Any),
+    signal_way: wp.array2d(dtype=wp.int32),
+    light_in: wp.array2d(dtype=wp.int32),
     # Tables:
+    next_lane: wp.array2d(dtype=wp.int32),
     lane_length: wp.array(dtype=Any),
     merge_lane: wp.array2d(dtype=wp.int32),  # [num_routes, num_lanes] the next merge, or -1
     merge_distance: wp.array2d(dtype=Any),  # from the lane's end to it [m]
@@ -81,6 +114,12 @@ def await_turn(
     if distance > zone:
         return
     network = i // per_network
+    infinite = type(x)(wp.inf)
+    if signals:
+        if kept_away(
+            network, route, lane, merge, line_in[i] < infinite, signal_way, light_in, next_lane
+        ):
+            return
     branch = merge_branch[route, lane]
     hardest = type(x)(LARGEST_DECEL)
     zero = type(x)(0.0)
@@ -105,6 +144,12 @@ def await_turn(
                 if away > zone:
                     place = first - 1
                 elif merge_lane[route_in[j], other] == merge:
+                    if signals:
+                        if kept_away(
+                            network, route_in[j], other, merge, line_in[j] < infinite,
+                            signal_way, light_in, next_lane,
+                        ):  # fmt: skip
+                            continue
                     key = turn_key(away, speed_in[j], other_yields, hardest, other_start, dt)
                     earlier = key < own_key or (key == own_key and other_branch < branch)
                     if earlier and key > best:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from warp_envs.traffic.drivers import read_drivers
     from warp_envs.traffic.following import Following
-    from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
+    from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment, Signal
     from warp_envs.traffic.network_records import TrajectoryRecorder
     from warp_envs.traffic.network_sim import TrafficNetwork
     from warp_envs.traffic.simulator import Mobil, TrafficSim
@@ -24,6 +24,7 @@ __all__ = [
     "Mobil",
     "Network",
     "Segment",
+    "Signal",
     "TrafficNetwork",
     "TrafficSim",
     "TrajectoryRecorder",
@@ -39,6 +40,7 @@ _MODULES = {
     "Mobil": "simulator",
     "Network": "network",
     "Segment": "network",
+    "Signal": "network",
     "TrafficNetwork": "network_sim",
     "TrafficSim": "simulator",
     "TrajectoryRecorder": "network_records",

@@ -1,4 +1,4 @@
-"""What a road network is: segments, how their lanes join, routes, flows of vehicles, loops.
+"""What a road network is: segments, how their lanes join, routes, flows, loops, signals.
 
     network = Network(
         segments=[Segment("road", 1000.0, 2), Segment("ramp", 300.0), Segment("on", 200.0, 3), ...],
@@ -158,8 +158,49 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """A fixed-time signal: at the ends of the lanes that it governs vehicles stop.
+
+    Attributes:
+        name: its own.
+        ways: the connections that it governs: segment, its lane, the segment to which that leads.
+        phases: how long each lasts [s] and what it shows, a letter a way: "G" green, "y" yellow,
+            "r" red. After the last comes the first.
+        offset: when a first phase begins [s].
+    """
+
+    name: str
+    ways: Sequence[tuple[str, int, str]]
+    phases: Sequence[tuple[float, str]]
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ArgumentError: no way or phase, a duration that is not positive, a colour there is not,
+                or not one a way.
+        """
+        key = f"signal {self.name}"
+        for what, parts in {"ways": self.ways, "phases": self.phases}.items():
+            if not parts:
+                raise ArgumentError(f"{key}: {what}", "none", "at least one")
+        if not math.isfinite(self.offset):
+            raise ArgumentError(f"{key}: offset", repr(self.offset), "a finite number")
+        for duration, state in self.phases:
+            check_positive(f"{key}: duration", duration)
+            if len(state) != len(self.ways) or set(state) - set(COLOURS):
+                accepted = f"{len(self.ways)} letters of {COLOURS}, one a way"
+                raise ArgumentError(f"{key}: state", repr(state), accepted)
+
+
+COLOURS = "Gyr"
+"""What a signal shows, in the order of `kernels.traffic.network_signals`: green, yellow, red."""
+
+
+@dataclass(frozen=True)
 class Network:
-    """Roads that join and part, with the vehicles' routes, flows and loops.
+    """Roads that join and part, with the vehicles' routes, flows, loops and signals.
 
     Attributes:
         segments: in any order.
@@ -168,6 +209,7 @@ class Network:
             visits a segment twice.
         flows: what enters.
         loops: what counts.
+        signals: what stops vehicles, each connection by one at most.
     """
 
     segments: Sequence[Segment]
@@ -175,14 +217,16 @@ class Network:
     routes: Mapping[str, Sequence[str]]
     flows: Sequence[Flow] = ()
     loops: Sequence[Loop] = ()
+    signals: Sequence[Signal] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit.
 
         Raises:
             ArgumentError: a name that is given twice or that nothing has, a lane that its segment
-                lacks, a loop off its segment, two connections of a lane into one segment, or a
-                route that is empty, broken or comes by a segment twice.
+                lacks, a loop off its segment, two connections of a lane into one segment, a route
+                that is empty, broken or comes by a segment twice, or a signal of what is no
+                connection or has another one.
         """
         if not self.segments:
             raise ArgumentError("segments", "none", "at least one")
@@ -192,11 +236,13 @@ class Network:
             ("segments", self.segments),
             ("flows", self.flows),
             ("loops", self.loops),
+            ("signals", self.signals),
         ):
             for name, times in Counter(part.name for part in parts).items():
                 if times > 1:
                     raise ArgumentError(what, f"{name!r} {times} times", "each name once")
         self._check_connections()
+        self._check_signals()
         for name, route in self.routes.items():
             self._check_route(name, route)
         for flow in self.flows:
@@ -232,6 +278,19 @@ class Network:
             if pair in pairs:
                 raise ArgumentError(key, f"a second one into {connection.target!r}", "one")
             pairs.add(pair)
+
+    def _check_signals(self) -> None:
+        joined = {(c.source, c.source_lane, c.target) for c in self.connections}
+        governed = set()
+        for signal in self.signals:
+            for way in signal.ways:
+                given = f"the way from {way[0]!r}, lane {way[1]}, to {way[2]!r}"
+                if way not in joined:
+                    raise ArgumentError(f"signal {signal.name}", given, "one that is connected")
+                if way in governed:
+                    accepted = "one that no signal governs yet"
+                    raise ArgumentError(f"signal {signal.name}", given, accepted)
+                governed.add(way)
 
     def _check_lane(self, key: str, segment: str, lane: int | None) -> None:
         found = {s.name: s for s in self.segments}

@@ -19,15 +19,15 @@ from warp_envs.options.traffic import NETWORK_STEPS, check_network
 from warp_envs.traffic.human_drivers import HumanDriversEnv
 from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network import Network
-from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
+from warp_envs.traffic.network_launches import HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import flow_tables, make_tables
 from warp_envs.vector_env import Arrays
 
 _log = logging.getLogger("warp_envs")
 
 _OF_VEHICLES = ("lane", "previous", "aside", "flow", "number")
-_KEPT = ("command", "driver", *HEEDED, *AHEAD, "new_x", "new_speed")
-"""Of a simulation step its own: what adjoints read."""
+_KEPT = ("command", "driver", *HEEDED, "new_x", "new_speed")
+"""Of a simulation step its own, with what lies ahead: what adjoints read."""
 _KEPT_AFTER = ("passed", "stopped", "inserted")
 
 # The defaults of Flow's cars that SUMO drives: its IDM.
@@ -197,7 +197,7 @@ class NetworkEnv(HumanDriversEnv):
         shared = {
             name: program.array(*kind, requires_grad=False, shared=True)
             for name, kind in roads.layout.items()
-            if name not in (*_KEPT, *_KEPT_AFTER, "x", "speed", "rate", "slot_driver")
+            if name not in (*_KEPT, *roads.ahead, *_KEPT_AFTER, "x", "speed", "rate", "slot_driver")
         }
         shared.update(rate=self._rate, slot_driver=self._slot_driver)
         drivers = self.record_drivers(program, state.parameters)
@@ -249,7 +249,7 @@ class NetworkEnv(HumanDriversEnv):
         """
         roads, n = self.roads, self.num_envs * self.num_vehicles
         kept = {
-            **self._allocate(program, ("driver", *HEEDED, *AHEAD, *_KEPT_AFTER)),
+            **self._allocate(program, ("driver", *HEEDED, *roads.ahead, *_KEPT_AFTER)),
             **{name: program.array(n, self.scalar) for name in ("command", "new_x", "new_speed")},
         }
         rows = {**shared, **kept, "x": motion[0], "speed": motion[1]}

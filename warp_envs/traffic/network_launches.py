@@ -11,7 +11,13 @@ import numpy as np
 import warp as wp
 
 from kernels.traffic import network as roads
-from kernels.traffic import network_drive, network_inflow, network_lanes, network_merges
+from kernels.traffic import (
+    network_drive,
+    network_inflow,
+    network_lanes,
+    network_merges,
+    network_signals,
+)
 from kernels.traffic import network_sumo_habits as habits
 from kernels.traffic import network_sumo_lanes as sumo_lanes
 from warp_envs.bridge.program import Program
@@ -87,6 +93,8 @@ class NetworkLaunches:
             arrays[name] = (values, wp.int32)
         for name, values in tables.lengths.items():
             arrays[name] = (values, scalar)
+        for name, values in tables.times.items():
+            arrays[name] = (values, wp.float64)
         for name, values in flows[0].items():
             times = name in ("flow_begin", "flow_end")
             dtype = wp.float64 if times else scalar if name == "flow_speed" else wp.int32
@@ -97,6 +105,10 @@ class NetworkLaunches:
             for name, (values, dtype) in arrays.items()
         }
         self._num_routes, self._num_lanes = tables.integers["next_lane"].shape
+        self.num_ways = tables.num_ways
+        """Ways that signals govern."""
+        self.ahead = (*AHEAD, "line") if self.num_ways else AHEAD
+        """Names of the arrays with what lies ahead of the vehicles."""
 
     @property
     def layout(self) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -108,7 +120,7 @@ class NetworkLaunches:
         """
         sizes, scalar = self.sizes, self.scalar
         n, networks, lanes = sizes.rows, sizes.networks, self._num_lanes
-        reals = ("x", "speed", "entered", "passed", "new_x", "new_speed", "command", *AHEAD)
+        reals = ("x", "speed", "entered", "passed", "new_x", "new_speed", "command", *self.ahead)
         reals = (*reals, "advised", "speed_before", "space", "reserved")
         integers = (*_INT_ROWS, "target", "toward", "asked", "wants", "order", "scratch", "next")
         return {
@@ -124,6 +136,7 @@ class NetworkLaunches:
             "entering": ((networks, lanes), wp.uint64),
             **{name: ((networks, lanes), scalar) for name in ("taken", "filled")},
             "passing": ((networks, lanes, habits.NUM_PASSING), wp.int32),
+            "light": ((networks, max(self.num_ways, 1)), wp.int32),
             "clock": ((networks,), wp.int64),
             "found_last": ((networks,), wp.int32),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
@@ -135,6 +148,19 @@ class NetworkLaunches:
 
     def _arguments(self, rows: Rows, names: str) -> list[wp.array]:
         return [rows[name] if name in rows else self.tables[name] for name in names.split()]
+
+    def _line(self, rows: Rows) -> wp.array:
+        """Where lights hold vehicles; where there are none, something that is not read."""
+        return rows["line" if self.num_ways else "stop"]
+
+    def light(self, program: Program, rows: Rows, ahead: int) -> None:
+        """Find what signals show now, or `ahead` steps later."""
+        if self.num_ways:
+            inputs = [rows["clock"], ahead, wp.float64(self.advance.dt)]
+            inputs += self._arguments(rows, "light_cycle light_offset light_start light_until")
+            inputs += self._arguments(rows, "light_colour light")
+            shape = (self.sizes.networks, self.num_ways)
+            program.launch(network_signals.show_lights, shape, inputs)
 
     def order(self, program: Program, rows: Rows) -> None:
         """Sort each lane's vehicles."""
@@ -149,22 +175,27 @@ class NetworkLaunches:
         """Find what everybody heeds, of vehicles in order."""
         advance, rules, scalar = self.advance, self.rules, self.scalar
         n, per_network, dt = self.sizes.rows, self.sizes.vehicles, scalar(advance.dt)
+        signals = self.num_ways > 0
+        self.light(program, rows, 1)
         inputs = [
             *self._arguments(rows, "x speed driver lane route previous order next"),
             rows["lane_start"],
             *(per_network, advance.integrator, scalar(rules.look_ahead), dt),
             *self._arguments(rows, "lane_length lane_limit lane_inner next_lane usable"),
-            *self._arguments(rows, "tail_start tail_lane tail_via tail_distance"),
+            *self._arguments(rows, "tail_start tail_lane tail_via tail_distance signal_way light"),
             *self._arguments(
-                rows, "heeded offset stop limit slower_at slower cap merge_at hold advice entering"
+                rows, "heeded offset stop limit slower_at slower cap merge_at hold advice"
             ),
+            self._line(rows),
         ]
-        program.launch(roads.look_ahead(advance.model, advance.sumo), n, inputs)
+        program.launch(roads.look_ahead(advance.model, advance.sumo, signals), n, inputs)
         self._enter(program, rows)
         if self.tables["approach_lane"].shape[0]:
             inputs = [
                 *self._arguments(rows, "x speed driver lane route order lane_start"),
                 *(per_network, scalar(rules.merge_zone), scalar(rules.head_start), dt),
+                *(signals, self._line(rows), self.tables["signal_way"], rows["light"]),
+                *self._arguments(rows, "next_lane"),
                 *self._arguments(rows, "lane_length merge_lane merge_distance merge_branch"),
                 *self._arguments(rows, "merge_gives approach_start approach_lane approach_branch"),
                 *self._arguments(rows, "approach_distance approach_gives"),
@@ -204,8 +235,10 @@ class NetworkLaunches:
             fail_safe: whether who is commanded goes no faster than its driver would.
         """
         advance, scalar = self.advance, self.scalar
-        kernel = network_drive.drive(advance.model, advance.sumo, advance.parts)
+        signals = self.num_ways > 0
+        kernel = network_drive.drive(advance.model, advance.sumo, advance.parts, signals)
         inputs = [rows[name] for name in ("x", "speed", "command", "driver", *HEEDED, *AHEAD)]
+        inputs.append(self._line(rows))
         part = scalar(advance.dt / advance.parts)
         zone = scalar(self.rules.merge_zone)
         settings = [zone, advance.integrator, fail_safe, part, scalar(advance.dt)]
@@ -284,17 +317,19 @@ class NetworkLaunches:
         """Let in who is due and has room, of vehicles in order; there must be flows."""
         advance, scalar = self.advance, self.scalar
         self._enter(program, rows)
+        self.light(program, rows, 0)
         part, dt = scalar(advance.dt / advance.parts), scalar(advance.dt)
         inputs = [
             *self._arguments(rows, "order lane_start entering clock rate"),
             *(self.sizes.vehicles, advance.integrator),
             *(scalar(self.rules.look_ahead), part, dt),
-            *self._arguments(rows, "lane_length lane_limit lane_inner next_lane"),
+            *self._arguments(rows, "lane_length lane_limit lane_inner next_lane signal_way light"),
             *self._arguments(rows, "flow_route flow_lanes flow_speed"),
             *self._arguments(rows, "flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments(rows, "x speed driver lane route previous flow number entered"),
             *self._arguments(rows, "departed counts inserted memory advised"),
         ]
-        kernel = network_inflow.insert(advance.model, advance.sumo, advance.parts)
+        signals = self.num_ways > 0
+        kernel = network_inflow.insert(advance.model, advance.sumo, advance.parts, signals)
         program.launch(kernel, self.sizes.networks, inputs)

@@ -9,11 +9,11 @@ import warp as wp
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.program import Program
 from warp_envs.traffic.movement import Advance
-from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, Rules, Sizes
+from warp_envs.traffic.network_launches import HEEDED, NetworkLaunches, Rules, Sizes
 from warp_envs.traffic.network_tables import Tables
 
 _BY_NETWORK = ("lane_start", "entering", "clock", "found_last", "rate", "departed", "counts")
-_BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing")
+_BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing", "light")
 
 
 class NetworkPrograms:
@@ -44,7 +44,7 @@ class NetworkPrograms:
         self._allocate()
         self._programs = {
             name: Program(device)
-            for name in ("order", "look", "drive", "cross", "change", "insert", "tick")
+            for name in ("order", "look", "drive", "cross", "change", "insert", "tick", "light")
         }
         launches, programs, rows = self.launches, self._programs, self.rows
         launches.order(programs["order"], rows)
@@ -52,13 +52,14 @@ class NetworkPrograms:
         launches.drive(programs["drive"], rows)
         launches.cross(programs["cross"], rows, rows["x"])
         launches.tick(programs["tick"], rows)
+        launches.light(programs["light"], rows, 0)
         if rules.mobil is not None:
             launches.change(programs["change"], rows, rules.mobil)
         if sizes.flows:
             launches.insert(programs["insert"], rows)
 
     def run(self, name: str) -> None:
-        """Run "order", "look", "drive", "cross", "change", "insert" or "tick"."""
+        """Run "order", "look", "drive", "cross", "change", "insert", "tick" or "light"."""
         self._programs[name].replay()
 
     def _allocate(self) -> None:
@@ -90,10 +91,11 @@ class DifferentiableDrive:
         """Record it."""
         program, scalar = Program(device), scalar_type(dtype)
         n = programs.sizes.rows
+        self._heeded = (*HEEDED, *programs.launches.ahead)
         self._shape = (programs.sizes.networks, programs.sizes.vehicles)
         rows = {name: program.array(n, scalar) for name in ("x", "speed", "command")}
         rows["driver"] = program.array(n, programs.rows["driver"].dtype)
-        for name in (*HEEDED, *AHEAD):
+        for name in self._heeded:
             like = programs.rows[name]
             rows[name] = program.array(like.shape, like.dtype, requires_grad=False)
         new = {name: program.array(n, scalar) for name in ("new_x", "new_speed")}
@@ -115,7 +117,7 @@ class DifferentiableDrive:
         """
         given = [x.reshape(-1), speed.reshape(-1), command.reshape(-1)]
         given.append(driver.reshape(-1, driver.shape[-1]))
-        for name in (*HEEDED, *AHEAD):
+        for name in self._heeded:
             row = rows[name]
             given.append(row.clone().reshape(-1, *row.shape[2:]))
         next_x, next_speed = self._function(*given)

@@ -251,6 +251,15 @@ class TrafficNetwork:
         return self._rows["counts"][:, 0].clone()
 
     @property
+    def lights(self) -> torch.Tensor:
+        """What signals show now, (num_envs, num_ways), int32: 0 green, 1 yellow, 2 red.
+
+        Of the ways of one signal after the other, in their order.
+        """
+        self._programs.run("light")
+        return self._rows["light"][:, : self._tables.num_ways].clone()
+
+    @property
     def _rates(self) -> torch.Tensor:
         return self._rows["rate"][:, : len(self.network.flows)]
 

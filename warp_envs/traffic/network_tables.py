@@ -11,7 +11,7 @@ import numpy as np
 from kernels.traffic.car_following import CarFollowing
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.models import check_names
-from warp_envs.traffic.network import Network
+from warp_envs.traffic.network import COLOURS, Network
 
 LONGEST_VEHICLE = 30.0
 """[m] How near a lane's end others are looked at for a vehicle whose rear is still in it."""
@@ -24,14 +24,21 @@ class Tables:
     Attributes:
         integers: int32 arrays.
         lengths: float arrays, in m or m/s.
+        times: float64 arrays [s], of signals.
         lane_names: (segment, lane) of each lane.
         first_lane: of each segment by name.
     """
 
     integers: dict[str, np.ndarray]
     lengths: dict[str, np.ndarray]
+    times: dict[str, np.ndarray]
     lane_names: list[tuple[str, int]]
     first_lane: dict[str, int]
+
+    @property
+    def num_ways(self) -> int:
+        """Ways that signals govern."""
+        return len(self.times["light_cycle"])
 
 
 def make_tables(network: Network, merge_zone: float) -> Tables:
@@ -71,12 +78,13 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
     integers["lane_alone"] = np.repeat([count == 1 for count in counts], counts)
     integers["wide_lanes"] = _wide_lanes(network, first_lane)
     tables = Tables(
-        integers, {"lane_length": lengths, "lane_limit": limits}, lane_names, first_lane
+        integers, {"lane_length": lengths, "lane_limit": limits}, {}, lane_names, first_lane
     )
     _add_routes(tables, network, links)
     _add_tails(tables, links)
     _add_merges(tables, links, yields, merge_zone)
     _add_loops(tables, network)
+    _add_signals(tables, network)
     for name, array in tables.integers.items():
         tables.integers[name] = np.ascontiguousarray(array, dtype=np.int32)
     return tables
@@ -290,3 +298,26 @@ def _add_loops(tables: Tables, network: Network) -> None:
     starts, (x, index) = _compressed(rows, 2)
     tables.integers.update(loop_start=starts, loop_index=index)
     tables.lengths["loop_x"] = x.astype(float)
+
+
+def _add_signals(tables: Tables, network: Network) -> None:
+    """What governs the end of a lane on each route, and when each way shows which colour."""
+    next_lane = tables.integers["next_lane"]
+    signal_way = np.full(next_lane.shape, -1)
+    cycles, offsets, rows = [], [], []
+    for signal in network.signals:
+        until = np.cumsum([duration for duration, _ in signal.phases])
+        for index, (source, lane, target) in enumerate(signal.ways):
+            here = tables.first_lane[source] + lane
+            first = tables.first_lane[target]
+            there = next_lane[:, here]
+            along = (first <= there) & (there < first + network.segment(target).num_lanes)
+            signal_way[along, here] = len(rows)
+            colours = [COLOURS.index(state[index]) for _, state in signal.phases]
+            rows.append([*zip(until.tolist(), colours, strict=True)])
+            cycles.append(until[-1])
+            offsets.append(signal.offset)
+    starts, (until, colour) = _compressed(rows, 2)
+    tables.integers.update(signal_way=signal_way, light_start=starts, light_colour=colour)
+    times = {"light_cycle": cycles, "light_offset": offsets, "light_until": until}
+    tables.times.update({name: np.array(rows, dtype=float) for name, rows in times.items()})
