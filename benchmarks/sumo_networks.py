@@ -1,4 +1,4 @@
-"""Record what SUMO does on ramps, a lane drop and a zipper, for the tests of `TrafficNetwork`.
+"""Record what SUMO does on ramps, a drop, a zipper and at signals, for tests of `TrafficNetwork`.
 
     python benchmarks/sumo_networks.py tests/data
 
@@ -30,8 +30,21 @@ NODES: dict[str, dict[str, tuple[float, float]]] = {
     "drop": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
     "zipper": {"0": (0, 0), "1": (1000, 0), "2": (2000, 0)},
     "series": {"0": (0, 0), "1": (500, 0), "2": (900, 0), "3": (1200, 0)},
+    "lights": {"0": (0, 0), "1": (400, 0), "2": (700, 0), "3": (1000, 0)},
+    "signal": {"0": (0, 0), "1": (600, 0), "2": (1200, 0)},
+    "meter": {
+        "0": (0, 0), "r": (400, -200), "m": (820, -60),
+        "1": (1000, 0), "2": (1250, 0), "3": (2250, 0),
+    },
+}  # fmt: skip
+JUNCTIONS = {("zipper", "1"): "zipper"}  # others: priority, or signals:
+Light = tuple[float, list[tuple[float, str]]]
+"""Offset, and of each phase how long it lasts [s] and what it shows."""
+LIGHTS: dict[str, dict[str, Light]] = {
+    "lights": {"1": (0, [(22, "G"), (4, "y"), (24, "r")]), "2": (13, [(25, "G"), (25, "r")])},
+    "signal": {"1": (7, [(30, "GG"), (3, "yy"), (20, "rr"), (5, "rG"), (2, "ry")])},
+    "meter": {"m": (0, [(2.5, "G"), (6.5, "r")])},
 }
-JUNCTIONS = {("zipper", "1"): "zipper"}  # others: priority
 EDGES: dict[str, dict[str, tuple[str, str, int, float]]] = {  # (from, to, lanes, limit)
     "onramp": {
         "main": ("0", "1", 2, 30),
@@ -48,6 +61,15 @@ EDGES: dict[str, dict[str, tuple[str, str, int, float]]] = {  # (from, to, lanes
     "drop": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
     "zipper": {"wide": ("0", "1", 3, 30), "narrow": ("1", "2", 2, 30)},
     "series": {"a": ("0", "1", 1, 30), "b": ("1", "2", 1, 20), "c": ("2", "3", 1, 30)},
+    "lights": {"a": ("0", "1", 1, 20), "b": ("1", "2", 1, 20), "c": ("2", "3", 1, 20)},
+    "signal": {"a": ("0", "1", 2, 20), "b": ("1", "2", 2, 20)},
+    "meter": {
+        "main": ("0", "1", 2, 30),
+        "ramp": ("r", "m", 1, 16),
+        "join": ("m", "1", 1, 22),
+        "on": ("1", "2", 3, 30),
+        "after": ("2", "3", 2, 30),
+    },
 }
 LINKS = {  # from, lane, to, lane
     "onramp": [
@@ -67,6 +89,16 @@ LINKS = {  # from, lane, to, lane
     "drop": [("wide", 1, "narrow", 0), ("wide", 2, "narrow", 1)],
     "zipper": [("wide", 0, "narrow", 0), ("wide", 1, "narrow", 1), ("wide", 2, "narrow", 1)],
     "series": [("a", 0, "b", 0), ("b", 0, "c", 0)],
+    "lights": [("a", 0, "b", 0), ("b", 0, "c", 0)],
+    "signal": [("a", 0, "b", 0), ("a", 1, "b", 1)],
+    "meter": [
+        ("main", 0, "on", 1),
+        ("main", 1, "on", 2),
+        ("ramp", 0, "join", 0),
+        ("join", 0, "on", 0),
+        ("on", 1, "after", 0),
+        ("on", 2, "after", 1),
+    ],
 }
 ROUTES = {
     "onramp": {"through": "main on after", "entering": "ramp on after"},
@@ -74,6 +106,9 @@ ROUTES = {
     "drop": {"through": "wide narrow"},
     "zipper": {"through": "wide narrow"},
     "series": {"through": "a b c"},
+    "lights": {"through": "a b c"},
+    "signal": {"through": "a b"},
+    "meter": {"through": "main on after", "entering": "ramp join on after"},
 }
 LOOPS = {
     "onramp": [("main", 2, 800), ("after", 2, 500)],
@@ -81,6 +116,9 @@ LOOPS = {
     "drop": [("wide", 3, 800), ("narrow", 2, 500)],
     "zipper": [("wide", 3, 800), ("narrow", 2, 500)],
     "series": [("b", 1, 100), ("c", 1, 200)],
+    "lights": [("b", 1, 100), ("c", 1, 200)],
+    "signal": [("a", 2, 300), ("b", 2, 300)],
+    "meter": [("join", 1, 100), ("after", 2, 500)],
 }
 # The on-ramp, with 100 m to accelerate.
 EDGES["short"], LINKS["short"] = EDGES["onramp"], LINKS["onramp"]
@@ -92,7 +130,12 @@ DEMANDS = {  # of each route, vehicles an hour
     "drop": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
     "zipper": {"light": (1500,), "medium": (2200,), "heavy": (2800,)},
     "series": {"free": (900,)},
+    "lights": {"even": (500,)},
+    "signal": {"even": (1400,)},
+    "meter": {"even": (1800, 500)},
 }
+FOLLOWED = {"series": 120.0, "lights": 240.0}
+"""[s] How long every vehicle's place is recorded, where nobody changes lanes."""
 
 
 NAMES = ("time", "car", "lane", "x", "speed")
@@ -104,9 +147,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in NODES:
             net = folder / f"sumo_{name}.net.xml"
-            zippers = {node for place, node in JUNCTIONS if place == name}
-            kinds = {node: JUNCTIONS[name, node] for node in zippers}
-            make_network(NODES[name], kinds, EDGES[name], LINKS[name], Path(scratch), net)
+            kinds = {node: kind for (place, node), kind in JUNCTIONS.items() if place == name}
+            lights = LIGHTS.get(name, {})
+            make_network(NODES[name], kinds, EDGES[name], LINKS[name], Path(scratch), net, lights)
             (folder / f"sumo_{name}.add.xml").write_text(loops_of(LOOPS[name]))
             for demand, rates in DEMANDS[name].items():
                 routes = folder / f"sumo_{name}_{demand}.rou.xml"
@@ -122,11 +165,20 @@ def make_network(
     lanes: list[tuple[str, int, str, int]],
     scratch: Path,
     target: Path,
+    lights: dict[str, Light] | None = None,
 ) -> None:
-    """By netconvert, of nodes, their types, edges and links as the tables above have them."""
+    """By netconvert, of nodes, their types, edges, links and lights as the tables above have them."""
+    lights = lights or {}
+    junctions = {**junctions, **dict.fromkeys(lights, "traffic_light")}
     nodes = "".join(
         f'<node id="{k}" x="{x}" y="{y}" type="{junctions.get(k, "priority")}"/>'
         for k, (x, y) in places.items()
+    )
+    logics = "".join(
+        f'<tlLogic id="{k}" type="static" programID="0" offset="{offset}">'
+        + "".join(f'<phase duration="{seconds}" state="{state}"/>' for seconds, state in phases)
+        + "</tlLogic>"
+        for k, (offset, phases) in lights.items()
     )
     edges = "".join(
         f'<edge id="{k}" from="{a}" to="{b}" numLanes="{n}" speed="{v}"/>'
@@ -139,6 +191,7 @@ def make_network(
         ("nod", "nodes", nodes),
         ("edg", "edges", edges),
         ("con", "connections", links),
+        ("tll", "tlLogics", logics),
     ):
         (scratch / f"{kind}.xml").write_text(f"<{tag}>{text}</{tag}>")
     files = [
@@ -147,6 +200,7 @@ def make_network(
             "node-files": "nod",
             "edge-files": "edg",
             "connection-files": "con",
+            **({"tllogic-files": "tll"} if lights else {}),
         }.items()
     ]
     subprocess.run(
@@ -189,10 +243,10 @@ def record(
 ) -> None:
     additional = scratch / "add.xml"
     additional.write_text(loops_of(LOOPS[name]))
-    single_lane = name == "series"
+    followed = FOLLOWED.get(name, 0.0)
     files = ["-n", f"{folder}/sumo_{name}.net.xml", "-r", f"{folder}/sumo_{name}_{demand}.rou.xml"]
     outputs = ["--tripinfo-output", "trips.xml", "--statistic-output", "statistics.xml"]
-    if single_lane:
+    if followed:
         outputs += ["--fcd-output", "fcd.xml", "--device.fcd.period", str(STEP)]
     settings = ["--step-length", str(STEP), "--end", str(END), "--precision", "9"]
     settings += ["--time-to-teleport", "-1", "--collision.action", "warn", "--no-step-log"]
@@ -211,12 +265,12 @@ def record(
     results[f"{key}_travel_time"] = np.array([np.mean(d) for d in durations.values()])
     (safety,) = ET.parse(scratch / "statistics.xml").getroot().iter("safety")
     results[f"{key}_collisions"] = np.array(int(safety.attrib["collisions"]))
-    if single_lane:
+    if followed:
         rows = [
             (float(step.attrib["time"]), int(car.attrib["id"].split(".")[1]), car.attrib["lane"],
              float(car.attrib["pos"]), float(car.attrib["speed"]))
             for step in ET.parse(scratch / "fcd.xml").getroot()
-            if float(step.attrib["time"]) <= 120.0
+            if float(step.attrib["time"]) <= followed
             for car in step
         ]  # fmt: skip
         for column, values in zip(NAMES, zip(*rows, strict=True), strict=True):

@@ -420,7 +420,7 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
             there = next_lane[route, here]
             if wp.static(signals):
                 way = signal_way[route, here]
-                if way >= 0 and near:
+                if way >= 0:
                     if held(speed, seen, light_in[network, way], driver, integrator, dt):
                         line_out[i] = x + seen
                         leader = heeded_out[i, LEADER]

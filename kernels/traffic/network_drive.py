@@ -27,6 +27,7 @@ from kernels.traffic.network import (
     secure_gap,
     stopping_speed,
 )
+from kernels.traffic.network_signals import RED
 from kernels.traffic.prefetch import AHEAD, prefetch
 from kernels.traffic.road import (
     ABSENT,
@@ -355,6 +356,10 @@ def cross(
     per_network: wp.int32,
     dt: Any,
     early: Any,  # before the end of its route a vehicle has arrived [m]
+    signals: wp.bool,  # whether there are any; else the next three are not read
+    line_in: wp.array(dtype=Any),  # as `look_ahead` gives it
+    signal_way: wp.array2d(dtype=wp.int32),
+    light_in: wp.array2d(dtype=wp.int32),
     # Tables:
     lane_length: wp.array(dtype=Any),
     next_lane: wp.array2d(dtype=wp.int32),
@@ -371,9 +376,12 @@ def cross(
     x_out: wp.array(dtype=Any),  # in the lane where the front is now
     speed_out: wp.array(dtype=Any),
     passed_out: wp.array(dtype=Any),  # the lengths taken off [m]
-    stopped_out: wp.array(dtype=wp.bool),  # whether it ran into the dead end of its lane
+    stopped_out: wp.array(dtype=wp.bool),  # whether it ran into its lane's dead end or a red light
 ):
-    """One thread a vehicle: which lane its front is in now; at the end of its route it is gone."""
+    """One thread a vehicle: which lane its front is in now; at the end of its route it is gone.
+
+    As in SUMO nobody whom a red light holds gets over its line, however hard that stop is.
+    """
     i = wp.tid()
     here = lane[i]
     x = x_in[i]
@@ -400,7 +408,12 @@ def cross(
         crossing = x - passed >= end
         if not crossing:
             break
-        if there >= 0 or usable[route, here] == type(x)(wp.inf):
+        barred = wp.bool(False)
+        if signals:
+            way = signal_way[route, here]
+            if way >= 0:
+                barred = light_in[network, way] == RED and line_in[i] < type(x)(wp.inf)
+        if not barred and (there >= 0 or usable[route, here] == type(x)(wp.inf)):
             count_passing(
                 network, here, start, length, speed, driver[LENGTH],
                 loop_start, loop_x, loop_index, loops,
@@ -414,7 +427,7 @@ def cross(
                 now = type(x)(clock_in[network] + wp.int64(1)) * dt
                 wp.atomic_add(trips, network, route, 0, type(x)(1.0))
                 wp.atomic_add(trips, network, route, 1, now - entered_in[i])
-        else:  # a dead end; drivers stop before it, SUMO's at it
+        else:  # a dead end or a red light; drivers stop before it, SUMO's at a dead end
             beyond = x - passed - length
             passed = x - length
             if beyond > type(x)(AT_END):

@@ -176,7 +176,7 @@ def settle(
     passed_in: wp.array(dtype=Any),
     stopped_in: wp.array(dtype=wp.bool),
     inserted_in: wp.array(dtype=wp.bool),
-    placed_x_in: wp.array(dtype=Any),  # of those who have just entered
+    placed_x_in: wp.array(dtype=Any),  # of those who have just entered or were stopped
     placed_speed_in: wp.array(dtype=Any),
     # Out:
     x_out: wp.array(dtype=Any),
@@ -184,15 +184,12 @@ def settle(
 ):
     """Positions in the lanes where vehicles are now; who enters or stops has no gradient."""
     i = wp.tid()
-    if inserted_in[i]:
+    if inserted_in[i] or stopped_in[i]:
         x_out[i] = placed_x_in[i]
         speed_out[i] = placed_speed_in[i]
     else:
         x_out[i] = new_x_in[i] - passed_in[i]
-        if stopped_in[i]:
-            speed_out[i] = type(passed_in[i])(0.0)
-        else:
-            speed_out[i] = new_speed_in[i]
+        speed_out[i] = new_speed_in[i]
 
 
 @wp.kernel

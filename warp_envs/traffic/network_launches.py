@@ -252,6 +252,7 @@ class NetworkLaunches:
             x_before,
             *self._arguments(rows, "new_x new_speed driver route entered clock"),
             *(self.sizes.vehicles, self.scalar(self.advance.dt), self.scalar(early)),
+            *(self.num_ways > 0, self._line(rows), self.tables["signal_way"], rows["light"]),
             *self._arguments(rows, "lane_length next_lane usable loop_start loop_x loop_index"),
             *self._arguments(rows, "lane previous loops trips x speed passed stopped"),
         ]

@@ -443,7 +443,9 @@ class TrafficNetwork:
             rows["new_x"].copy_(x.detach())
             rows["new_speed"].copy_(speed.detach())
             self._programs.run("cross")
-            x, speed = x - rows["passed"], torch.where(rows["stopped"], 0.0, speed)
+            # Who is stopped at the end of its lane is there whatever came before.
+            x = torch.where(rows["stopped"], rows["x"], x - rows["passed"])
+            speed = torch.where(rows["stopped"], 0.0, speed)
         else:
             rows["command"].copy_(command)
             self._programs.run("drive")
@@ -535,8 +537,8 @@ class TrafficNetwork:
         within = usable[route, lane.clamp(min=0)] > 0.0
         _check_all("lane", lane, within | ~present, "lanes of their vehicles' routes")
         x, speed = new["x"], new["speed"]
-        on = (x >= 0.0) & (x < length.to(self.dtype)[lane.clamp(min=0)])
-        _check_all("x", x, on | ~present, "0 <= x < the lane's length")
+        on = (x >= 0.0) & (x <= length.to(self.dtype)[lane.clamp(min=0)])
+        _check_all("x", x, on | ~present, "0 <= x <= the lane's length")
         _check_all("speed", speed, torch.isfinite(speed) & (speed >= 0.0), "numbers >= 0")
         if int(new["step_count"]) < 0:
             raise ArgumentError("step_count", str(int(new["step_count"])), "an integer >= 0")

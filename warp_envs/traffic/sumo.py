@@ -3,9 +3,10 @@
     read = read_sumo("net.xml", "rou.xml")
     traffic = TrafficNetwork(read.network, 1, 500, driving="sumo", integrator="semi_implicit")
 
-Motorways: roads that join and part. Edges on routes are refused, by name and reason, for signals,
-ways that cross, right before left and stop signs, and whatever else would be driven otherwise than
-SUMO does; demand for anything random. What is read otherwise than SUMO has it is in the notes.
+Motorways: roads that join and part, with signals of fixed times. Edges on routes are refused, by
+name and reason, for ways that cross, right before left and stop signs, signals that depend on
+traffic, and whatever else would be driven otherwise than SUMO does; demand for anything random.
+What is read otherwise than SUMO has it is in the notes.
 The formats: https://sumo.dlr.de/docs/Networks/SUMO_Road_Networks.html and
 https://sumo.dlr.de/docs/Definition_of_Vehicles%2C_Vehicle_Types%2C_and_Routes.html
 """
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
 from warp_envs.traffic.sumo_demand import Demand, read_demand
+from warp_envs.traffic.sumo_signals import SumoSignals
 from warp_envs.traffic.sumo_xml import elements, number, parse
 
 GIVING_WAY = {"M": False, "m": True, "Z": False}
@@ -70,9 +72,15 @@ def read_sumo(
     for name, edges in demand.routes.items():
         ways[name] = road.follow(name, edges, pieces, links)
     road.refuse_crossings(set(links))
+    road.settle_turns(links)
     loops = [] if additional is None else _read_loops(Path(additional), pieces)
     network = Network(
-        [*pieces.values()], [*links.values()], ways, _flows(demand, pieces, ways), loops
+        [*pieces.values()],
+        [*links.values()],
+        ways,
+        _flows(demand, pieces, ways),
+        loops,
+        road.lights.signals(),
     )
     notes = [
         "lane changes follow MOBIL, where TrafficNetwork is given it, not SUMO's LC2013",
@@ -102,7 +110,9 @@ class _Roads:
         self.between: dict[tuple[str, str], list[ET.Element]] = defaultdict(list)
         for connection in root.iter("connection"):
             self.between[connection.get("from", ""), connection.get("to", "")].append(connection)
+        self.lights = SumoSignals(path, root)
         self.used: list[ET.Element] = []
+        self._steps: dict[tuple[str, int, str], list[tuple[str, int, str]]] = {}
 
     def follow(
         self,
@@ -147,6 +157,18 @@ class _Roads:
                     if flag == "1" and other < len(ways) and ways[other] in self.used:
                         self._refuse_conflict(ways[index], ways[other])
 
+    def settle_turns(self, links: dict[tuple[str, int, str], Connection]) -> None:
+        """Let those give way at merges whose signals say so."""
+        into: dict[tuple[str, str], list[ET.Element]] = defaultdict(list)
+        for way in self.used:
+            if way not in into[way.get("to", ""), way.get("toLane", "")]:
+                into[way.get("to", ""), way.get("toLane", "")].append(way)
+        for group in into.values():
+            yields = self.lights.yields(group) if any(way.get("tl") for way in group) else {}
+            for (edge, lane, to), gives_way in yields.items():
+                for key in self._steps[edge, int(lane), to]:
+                    links[key] = replace(links[key], gives_way=gives_way)
+
     def _refuse_conflict(self, way: ET.Element, foe: ET.Element) -> None:
         same_end = (way.get("to"), way.get("toLane")) == (foe.get("to"), foe.get("toLane"))
         same_start = (way.get("from"), way.get("fromLane")) == (
@@ -182,6 +204,8 @@ class _Roads:
         if edge.get("function", "normal") != "normal":
             given = f"function {edge.get('function')!r}"
             raise ArgumentError(f"{self.path}: edge {name}", given, "a normal edge")
+        if next(edge.iter("stopOffset"), None) is not None:
+            raise ArgumentError(f"{self.path}: edge {name}", "a stopOffset", "none")
         for lane in edge.iter("lane"):
             allowed = lane.get("allow", "passenger").split()
             barred = lane.get("disallow", "").split()
@@ -215,21 +239,28 @@ class _Roads:
         links: dict[tuple[str, int, str], Connection],
     ) -> None:
         key = f"{self.path}: edge {here}"
-        if connection.get("tl") is not None:
-            raise ArgumentError(key, f"a signal ({connection.get('tl')}) to {there}", "none")
-        state = connection.get("state", "M")
+        source, target = int(connection.get("fromLane", "0")), int(connection.get("toLane", "0"))
+        signal = connection.get("tl") is not None
+        state = "M" if signal else connection.get("state", "M")
         if state not in GIVING_WAY:
             given = f"right of way {state!r} to {there}"
             raise ArgumentError(key, given, "major (M), minor (m) or zipper (Z)")
+        if signal:
+            self.lights.letters(connection)
+            if (here, source, there) not in self._steps:
+                self.lights.govern(connection, (here, source, via or there))
         self.used.append(connection)
-        source, target = int(connection.get("fromLane", "0")), int(connection.get("toLane", "0"))
         gives_way = GIVING_WAY[state]
+        steps = [(here, source, via or there)]
+        if via:
+            steps.append((via, int(connection.get("via", "").rpartition("_")[2]), there))
+        self._steps[here, source, there] = steps
         if not via:
             links[here, source, there] = Connection(here, source, there, target, gives_way)
             return
         inner = int(connection.get("via", "").rpartition("_")[2])
         after = [c for c in self.between.get((via, there), []) if c.get("fromLane") == str(inner)]
-        if len(after) != 1 or after[0].get("via") is not None:
+        if len(after) != 1 or not {"via", "tl"}.isdisjoint(after[0].keys()):
             raise ArgumentError(
                 key, f"a way to {there} that waits inside the junction", "a plain one"
             )

@@ -1,0 +1,136 @@
+"""SUMO's traffic lights (tlLogic of net.xml) as signals of a `Network`.
+
+Fixed-time ones of one program: https://sumo.dlr.de/docs/Simulation/Traffic_Lights.html
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+from warp_envs.checks import ArgumentError
+from warp_envs.traffic.network import Signal
+from warp_envs.traffic.sumo_xml import number, refuse_others
+
+_SHOWN = {"G": "G", "g": "G", "O": "G", "y": "y", "Y": "y", "r": "r", "u": "r"}
+"""What a letter of SUMO's lets drivers do: g, O and u (red and yellow) do not differ here.
+
+Who has g yields to whom he meets; where he meets somebody is looked at in `SumoSignals.yields`.
+"""
+
+
+@dataclass
+class _Light:
+    """A tlLogic that is used: its phases, and the connections it governs with their way here."""
+
+    logic: ET.Element
+    phases: list[tuple[float, str]]
+    links: list[tuple[ET.Element, tuple[str, int, str]]] = field(default_factory=list)
+
+
+class SumoSignals:
+    """The traffic lights of a net.xml, taken up as connections ask for them."""
+
+    def __init__(self, path: Path, root: ET.Element) -> None:
+        """Look at none yet."""
+        self._path, self._root = path, root
+        self._lights: dict[str, _Light] = {}
+
+    def letters(self, connection: ET.Element) -> str:
+        """What the light of a connection shows, a letter a phase.
+
+        Raises:
+            ArgumentError: there is no such light, or one that is not fixed in time or has a phase
+                that is not known.
+        """
+        name, edge = connection.get("tl", ""), connection.get("from", "")
+        key = f"{self._path}: edge {edge}"
+        if name not in self._lights:
+            self._lights[name] = self._read(key, name)
+        index = int(number(key, connection, "linkIndex"))
+        shown = ""
+        for _, state in self._lights[name].phases:
+            letter = state[index] if 0 <= index < len(state) else "none"
+            if letter not in _SHOWN:
+                given = f"a signal ({name}) to {connection.get('to')} that shows {letter!r}"
+                raise ArgumentError(key, given, f"letters of {''.join(_SHOWN)}")
+            shown += letter
+        return shown
+
+    def govern(self, connection: ET.Element, way: tuple[str, int, str]) -> None:
+        """Take up a connection, whose `letters` have been looked at, with its way here."""
+        self._lights[connection.get("tl", "")].links.append((connection, way))
+
+    def yields(self, connections: list[ET.Element]) -> dict[tuple[str, str, str], bool]:
+        """Of connections into one lane, by edge, lane and next edge: whether it gives way.
+
+        Those that are open at once by one light give way by their letters.
+
+        Raises:
+            ArgumentError: two that are open at once of which not just one yields, always the same.
+        """
+        result = {_place(c): False for c in connections if c.get("tl")}
+        for one, other in combinations(connections, 2):
+            given = (
+                f"a signal ({one.get('tl')}) to {one.get('to')} that is green together with that "
+                f"from {other.get('from')} to the same lane"
+            )
+            key = f"{self._path}: edge {one.get('from')}"
+            accepted = "G for one and g for the other, always the same, of one traffic light"
+            if one.get("tl") != other.get("tl"):
+                raise ArgumentError(key, given, accepted)
+            first, second = self.letters(one), self.letters(other)
+            met = {pair for pair in zip(first, second, strict=True) if set(pair) <= {*"GgO"}}
+            yielding = {(pair[0] == "g", pair[1] == "g") for pair in met}
+            if yielding and yielding not in ({(True, False)}, {(False, True)}):
+                raise ArgumentError(key, given, accepted)
+            for mine, theirs in yielding:
+                result[_place(one)] |= mine
+                result[_place(other)] |= theirs
+        return result
+
+    def signals(self) -> list[Signal]:
+        """The lights that govern what was taken up."""
+        result = []
+        for name, light in self._lights.items():
+            indices = [int(c.get("linkIndex", "0")) for c, _ in light.links]
+            phases = [
+                (duration, "".join(_SHOWN[state[k]] for k in indices))
+                for duration, state in light.phases
+            ]
+            offset = number(f"{self._path}: tlLogic {name}", light.logic, "offset", 0.0)
+            result.append(Signal(name, [way for _, way in light.links], phases, offset))
+        return result
+
+    def _read(self, key: str, name: str) -> _Light:
+        found = [logic for logic in self._root.iter("tlLogic") if logic.get("id") == name]
+        if len(found) != 1:
+            given = f"a signal ({name}) of {len(found)} programs"
+            raise ArgumentError(key, given, "one of one program")
+        (logic,) = found
+        kind = logic.get("type", "static")
+        if kind != "static":
+            given = f"a signal ({name}) of type {kind!r}"
+            raise ArgumentError(key, given, "type 'static', fixed in time")
+        own = f"{self._path}: tlLogic {name}"
+        refuse_others(own, logic, ("id", "type", "programID", "offset"))
+        phases = []
+        for phase in logic:
+            if phase.tag != "phase":
+                raise ArgumentError(f"{own}: {phase.tag}", "that", "phases")
+            refuse_others(f"{own}: phase", phase, ("duration", "state", "name", "minDur", "maxDur"))
+            phases.append((number(f"{own}: phase", phase, "duration"), phase.get("state", "")))
+        for waut in self._root.iter("wautJunction"):
+            if waut.get("junctionID") == name:
+                raise ArgumentError(own, f"a WAUT ({waut.get('wautID')})", "none")
+        return _Light(logic, phases)
+
+
+def _place(connection: ET.Element) -> tuple[str, str, str]:
+    return (
+        connection.get("from", ""),
+        connection.get("fromLane", ""),
+        connection.get("to", ""),
+    )
