@@ -42,8 +42,8 @@ Light = tuple[float, list[tuple[float, str]]]
 """Offset, and of each phase how long it lasts [s] and what it shows."""
 LIGHTS: dict[str, dict[str, Light]] = {
     "lights": {"1": (0, [(22, "G"), (4, "y"), (24, "r")]), "2": (13, [(25, "G"), (25, "r")])},
-    "signal": {"1": (7, [(30, "GG"), (3, "yy"), (20, "rr"), (5, "rG"), (2, "ry")])},
-    "meter": {"m": (0, [(2.5, "G"), (6.5, "r")])},
+    "signal": {"1": (7, [(30, "GG"), (3, "yy"), (27, "rr")])},
+    "meter": {"m": (0, [(2, "G"), (1, "y"), (6, "r")])},
 }
 EDGES: dict[str, dict[str, tuple[str, str, int, float]]] = {  # (from, to, lanes, limit)
     "onramp": {
@@ -167,7 +167,7 @@ def make_network(
     target: Path,
     lights: dict[str, Light] | None = None,
 ) -> None:
-    """By netconvert, of nodes, their types, edges, links and lights as the tables above have them."""
+    """By netconvert, of nodes, their types, edges, links and lights as the tables have them."""
     lights = lights or {}
     junctions = {**junctions, **dict.fromkeys(lights, "traffic_light")}
     nodes = "".join(

@@ -15,12 +15,12 @@ ours.
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sumo_networks import TYPE, loops_of, make_network, routes_of
+from sumo_networks import TYPE, Light, loops_of, make_network, routes_of
 from sumo_spread import shifted, simulate_here, simulate_sumo
 
 Demand = tuple[float, ...]
@@ -52,6 +52,7 @@ class Roads:
     car: str = CAR
     trucks: float = 0.0  # share
     zippers: tuple[str, ...] = ()  # nodes
+    lights: dict[str, Light] = field(default_factory=dict)  # of nodes
 
 
 def straight(source: str, target: str, lanes: int, shift: int = 0, first: int = 0) -> list:
@@ -238,6 +239,48 @@ NETWORKS = {
         ((1000, 150, 150), (1600, 250, 250), (2000, 350, 350)),
         step=0.5,
     ),
+    "meter": Roads(
+        {
+            "0": (0, 0), "r": (400, -200), "m": (820, -60),
+            "1": (1000, 0), "2": (1250, 0), "3": (2250, 0),
+        },
+        {
+            "main": ("0", "1", 2, 30),
+            "ramp": ("r", "m", 1, 16),
+            "join": ("m", "1", 1, 22),
+            "on": ("1", "2", 3, 30),
+            "after": ("2", "3", 2, 30),
+        },
+        [
+            *straight("main", "on", 2, 1), ("ramp", 0, "join", 0), ("join", 0, "on", 0),
+            *straight("on", "after", 2, -1, 1),
+        ],
+        {"through": "main on after", "entering": "ramp join on after"},
+        [("after", 2, 500)],
+        ((1400, 300), (1800, 400), (2200, 500)),
+        lights={"m": (0, [(2, "G"), (1, "y"), (6, "r")])},
+    ),
+    "signals": Roads(
+        {"0": (0, 0), "1": (600, 0), "2": (1000, 0), "3": (1500, 0)},
+        {"a": ("0", "1", 2, 20), "b": ("1", "2", 2, 20), "c": ("2", "3", 2, 20)},
+        [*straight("a", "b", 2), *straight("b", "c", 2)],
+        {"through": "a b c"},
+        [("c", 2, 200)],
+        ((800,), (1200,), (1500,)),
+        lights={
+            "1": (7, [(35, "GG"), (3, "yy"), (22, "rr")]),
+            "2": (27, [(30, "GG"), (3, "yy"), (27, "rr")]),
+        },
+    ),
+    "lane_signals": Roads(
+        {"0": (0, 0), "1": (600, 0), "2": (1200, 0)},
+        {"wide": ("0", "1", 2, 20), "narrow": ("1", "2", 1, 20)},
+        [("wide", 0, "narrow", 0), ("wide", 1, "narrow", 0)],
+        {"through": "wide narrow"},
+        [("narrow", 1, 300)],
+        ((500,), (800,), (1000,)),
+        lights={"1": (0, [(20, "Gr"), (3, "yr"), (2, "rr"), (20, "rG"), (3, "ry"), (2, "rr")])},
+    ),
 }  # fmt: skip
 TRACED = ("onramp_short", "onramp_long")
 DEMANDS = ("light", "medium", "heavy")
@@ -296,7 +339,7 @@ def written(roads: Roads, demand: int, folder: Path) -> tuple[Path, Path, Path]:
     """Files of the network, the demand and the loops."""
     net, routes, loops = (folder / f"roads.{kind}.xml" for kind in ("net", "rou", "add"))
     junctions = dict.fromkeys(roads.zippers, "zipper")
-    make_network(roads.nodes, junctions, roads.edges, roads.links, folder, net)
+    make_network(roads.nodes, junctions, roads.edges, roads.links, folder, net, roads.lights)
     text = routes_of(roads.routes, roads.edges, roads.demands[demand]).replace(TYPE, roads.car)
     routes.write_text(with_trucks(text, roads.trucks) if roads.trucks else text)
     loops.write_text(loops_of(roads.loops))

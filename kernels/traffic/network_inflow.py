@@ -5,8 +5,8 @@ the order of departure, until there is room: each flow tries once a step. As in 
 comes in with its rear at the start of its lane, with the speed it asked for or, of "max", the
 highest safe one up to the limit. Safe is a speed w behind a leader at gap s where the driver would
 not brake by more than a beyond what it would do on a free road (of the IDM: where its desired gap
-is at most s), and s >= s0. Who comes from behind must not have to brake harder than b for it. Before
-a light that is not green it is one from which the driver can stop by b.
+is at most s), and s >= s0. Who comes from behind must not have to brake harder than b for it.
+Before a light that is not green it is one from which the driver can stop by b.
 
 All of it is discrete and carries no gradient: a vehicle starts anew.
 """

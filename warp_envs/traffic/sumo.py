@@ -84,6 +84,7 @@ def read_sumo(
     )
     notes = [
         "lane changes follow MOBIL, where TrafficNetwork is given it, not SUMO's LC2013",
+        *road.lights.notes(),
         *demand.notes,
     ]
     return SumoNetwork(network, demand.single, notes)

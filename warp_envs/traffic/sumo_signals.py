@@ -6,6 +6,7 @@ Fixed-time ones of one program: https://sumo.dlr.de/docs/Simulation/Traffic_Ligh
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -15,9 +16,9 @@ from warp_envs.traffic.network import Signal
 from warp_envs.traffic.sumo_xml import number, refuse_others
 
 _SHOWN = {"G": "G", "g": "G", "O": "G", "y": "y", "Y": "y", "r": "r", "u": "r"}
-"""What a letter of SUMO's lets drivers do: g, O and u (red and yellow) do not differ here.
+"""What a letter of SUMO's lets drivers do: O (switched off) is green, u (red and yellow) red.
 
-Who has g yields to whom he meets; where he meets somebody is looked at in `SumoSignals.yields`.
+g is the green of one who yields; to whom is looked at in `SumoSignals.yields`.
 """
 
 
@@ -69,7 +70,8 @@ class SumoSignals:
         Those that are open at once by one light give way by their letters.
 
         Raises:
-            ArgumentError: two that are open at once of which not just one yields, always the same.
+            ArgumentError: two that are open at once of which not just one yields, always the same;
+                one that yields to nobody, before which SUMO's drivers slow down all the same.
         """
         result = {_place(c): False for c in connections if c.get("tl")}
         for one, other in combinations(connections, 2):
@@ -89,6 +91,10 @@ class SumoSignals:
             for mine, theirs in yielding:
                 result[_place(one)] |= mine
                 result[_place(other)] |= theirs
+        for c in connections:
+            if c.get("tl") and "g" in self.letters(c) and not result[_place(c)]:
+                given = f"a signal ({c.get('tl')}) to {c.get('to')} with 'g' where nobody is met"
+                raise ArgumentError(f"{self._path}: edge {c.get('from')}", given, "G")
         return result
 
     def signals(self) -> list[Signal]:
@@ -103,6 +109,18 @@ class SumoSignals:
             offset = number(f"{self._path}: tlLogic {name}", light.logic, "offset", 0.0)
             result.append(Signal(name, [way for _, way in light.links], phases, offset))
         return result
+
+    def notes(self) -> list[str]:
+        """What SUMO's drivers do otherwise, one line each."""
+        shown: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for light in self._lights.values():
+            for connection, (edge, _, to) in light.links:
+                shown[edge, to].add(self.letters(connection))
+        return [
+            f"signals of edge {edge}'s lanes differ, and SUMO's drivers change lanes for that"
+            for (edge, _), letters in shown.items()
+            if len(letters) > 1
+        ]
 
     def _read(self, key: str, name: str) -> _Light:
         found = [logic for logic in self._root.iter("tlLogic") if logic.get("id") == name]

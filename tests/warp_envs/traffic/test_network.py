@@ -4,13 +4,14 @@ import csv
 import math
 import random
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
 from warp_envs.checks import ArgumentError
-from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
+from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment, Signal
 from warp_envs.traffic.network_records import TrajectoryRecorder
 from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import Mobil, TrafficSim
@@ -339,6 +340,8 @@ def test_trajectories_as_fcd_and_csv(tmp_path):
 
 A, B = Segment("a", 10.0, 2), Segment("b", 10.0)
 JOINED = [Connection("a", 0, "b", 0)]
+CYCLE = [(20.0, "G"), (3.0, "y"), (17.0, "r")]
+LIGHT = Signal("s", [("a", 0, "b")], CYCLE)
 
 
 @pytest.mark.parametrize(
@@ -357,6 +360,9 @@ JOINED = [Connection("a", 0, "b", 0)]
         ({"flows": [Flow("f", "r", 1.0, lane=2)]}, "flow f: lane of a: 2 given"),
         ({"loops": [Loop("l", "a", 11.0)]}, "loop l: x: 11.0 given"),
         ({"loops": [Loop("l", "ab", 1.0)]}, "loop l: segment 'ab' given"),
+        ({"signals": [LIGHT, LIGHT]}, "signals: 's' 2 times given"),
+        ({"signals": [Signal("s", [("a", 1, "b")], CYCLE)]}, "signal s: the way from 'a', lane 1"),
+        ({"signals": [LIGHT, replace(LIGHT, name="t")]}, "signal t: .*that no signal governs yet"),
     ],
 )
 def test_networks_that_it_refuses(change, message):
@@ -376,6 +382,12 @@ def test_networks_that_it_refuses(change, message):
         (lambda: Flow("f", "r", -1.0), "flow f: rate: -1.0 given"),
         (lambda: Flow("f", "r", 1.0, begin=5.0, end=2.0), "flow f: end: 2.0 given"),
         (lambda: Flow("f", "r", 1.0, speed=-2.0), "flow f: speed: -2.0 given"),
+        (lambda: replace(LIGHT, ways=[]), "signal s: ways: none given"),
+        (lambda: replace(LIGHT, phases=[]), "signal s: phases: none given"),
+        (lambda: replace(LIGHT, phases=[(0.0, "G")]), "signal s: duration: 0.0 given"),
+        (lambda: replace(LIGHT, phases=[(5.0, "GG")]), "signal s: state: 'GG' given, 1 letters of"),
+        (lambda: replace(LIGHT, phases=[(5.0, "g")]), "signal s: state: 'g' given"),
+        (lambda: replace(LIGHT, offset=math.inf), "signal s: offset: inf given"),
     ],
 )
 def test_parts_that_it_refuses(make, message):
@@ -414,7 +426,7 @@ def test_options_that_it_refuses(options, message):
     [
         ({"y": torch.zeros(1, 2)}, "state: 'y' given"),
         ({"x": torch.zeros(2)}, r"x: \(2,\)"),
-        ({"x": double(0.0, 300.0)}, "x: 300.0 given"),
+        ({"x": double(0.0, 300.5)}, "x: 300.5 given"),
         ({"speed": double(0.0, -1.0)}, "speed: -1.0 given"),
         ({"lane": torch.tensor([[0, 3]], dtype=torch.int32)}, "lane: 3 given"),
         ({"route": torch.tensor([[0, 1]], dtype=torch.int32)}, "route: 1 given"),

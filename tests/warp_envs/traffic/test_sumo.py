@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from warp_envs.traffic.network import Signal
 from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import Mobil
 from warp_envs.traffic.sumo import read_sumo
@@ -23,15 +24,20 @@ def read(name: str, demand: str):
     )
 
 
-def test_cars_in_one_lane_over_borders_and_limits_as_sumo():
+@pytest.mark.parametrize(
+    ("name", "demand", "seconds", "least"),
+    [("series", "free", 120.0, 2000), ("lights", "even", 240.0, 3500)],
+)
+def test_cars_in_one_lane_over_borders_limits_and_lines_as_sumo(name, demand, seconds, least):
+    """In the second two signals, at one of which red comes without yellow."""
     data = np.load(DATA / "sumo_networks.npz")
-    found = read("series", "free")
+    found = read(name, demand)
     traffic = TrafficNetwork(found.network, 1, 60, dt=float(data["step"]), **AS_SUMO)
     now, lane, car, x, speed = (
-        data[f"series_free_{name}"] for name in ("time", "lane", "car", "x", "speed")
+        data[f"{name}_{demand}_{what}"] for what in ("time", "lane", "car", "x", "speed")
     )
     compared = 0
-    for step in range(240):
+    for step in range(round(seconds / traffic.dt)):
         if step:
             traffic.step()
         at = np.flatnonzero(now == traffic.time)
@@ -45,14 +51,14 @@ def test_cars_in_one_lane_over_borders_and_limits_as_sumo():
         assert np.abs(state["x"][0][here][order].numpy() - x[at]).max() < 1e-3
         assert np.abs(state["speed"][0][here][order].numpy() - speed[at]).max() < 1e-3
         compared += len(at)
-    assert compared > 2000
+    assert compared > least
 
 
 RUNS = [
     (name, demand)
     for name in ("onramp", "drop", "zipper")
     for demand in ("light", "medium", "heavy")
-] + [("short", "light"), ("offramp", "medium")]
+] + [("short", "light"), ("offramp", "medium"), ("signal", "even"), ("meter", "even")]
 
 
 @pytest.mark.slow
@@ -92,6 +98,36 @@ def test_what_is_read():
     assert any("LC2013" in note for note in found.notes)
 
 
+def test_signals_that_are_read():
+    found = read("signal", "even")
+    ways = [("a", 0, ":1_0"), ("a", 1, ":1_0")]
+    phases = [(30.0, "GG"), (3.0, "yy"), (27.0, "rr")]
+    assert found.network.signals == [Signal("1", ways, phases, 7.0)]
+    assert not any("signals" in note for note in found.notes)
+
+
+MERGE = '<connection from="a" to="b" fromLane="1" toLane="1"'
+
+
+def test_at_a_signal_g_gives_way_to_who_is_met(tmp_path):
+    """Two lanes into one, SUMO's u (red and yellow) and O (off)."""
+    text = (DATA / "sumo_signal.net.xml").read_text()
+    text = text.replace(MERGE, MERGE.replace('toLane="1"', 'toLane="0"'))
+    text = text.replace('<connection from=":1_0" to="b" fromLane="1" toLane="1"', "@")
+    text = text.replace("@", '<connection from=":1_0" to="b" fromLane="1" toLane="0"')
+    text = text.replace('"GG"', '"Og"').replace('"yy"', '"Yr"').replace('"rr"', '"uG"')
+    (tmp_path / "net.xml").write_text(text)
+    found = read_sumo(tmp_path / "net.xml", DATA / "sumo_signal_even.rou.xml")
+    (signal,) = found.network.signals
+    assert [state for _, state in signal.phases] == ["GG", "yr", "rG"]
+    gives_way = {(c.source, c.source_lane): c.gives_way for c in found.network.connections}
+    assert gives_way == {("a", 0): False, (":1_0", 0): False, ("a", 1): True, (":1_0", 1): True}
+    assert any("signals of edge a's lanes differ" in note for note in found.notes)
+    (tmp_path / "net.xml").write_text(text.replace('"Og"', '"GG"'))
+    with pytest.raises(ValueError, match=r"edge a: .* green together with that from a"):
+        read_sumo(tmp_path / "net.xml", DATA / "sumo_signal_even.rou.xml")
+
+
 def test_a_single_vehicle_departs_once(tmp_path):
     text = (DATA / "sumo_series_free.rou.xml").read_text()
     start = text.index("<flow")
@@ -105,13 +141,19 @@ def test_a_single_vehicle_departs_once(tmp_path):
 
 
 NET, ROUTES = "sumo_onramp.net.xml", "sumo_onramp_light.rou.xml"
+LIT = "sumo_signal.net.xml"
 CROSSING = '<request index="0" response="000" foes="010"'
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        (NET, 'from="ramp"', 'tl="t" linkIndex="0" from="ramp"', "edge ramp: a signal .t. to on"),
+        (
+            NET,
+            'from="ramp"',
+            'tl="t" linkIndex="0" from="ramp"',
+            "edge ramp: a signal .t. of 0",
+        ),
         (
             NET,
             'via=":1_0_0" dir="s" state="M"',
@@ -129,6 +171,15 @@ CROSSING = '<request index="0" response="000" foes="010"'
         (NET, 'speed="22.00"', 'speed="fast"', "edge ramp: speed: 'fast' given"),
         (NET, "<net ", "<!DOCTYPE net><net ", "a document type declaration"),
         (NET, "<net ", "<nets><net ", "no XML"),
+        (LIT, 'type="static"', 'type="actuated"', "edge a: a signal .1. of type 'actuated'"),
+        (LIT, "</tlLogic>", '</tlLogic><tlLogic id="1"/>', "edge a: a signal .1. of 2 programs"),
+        (LIT, 'offset="7"', 'offset="begin"', "tlLogic 1: offset: 'begin' given"),
+        (LIT, "</tlLogic>", '<param key="a"/></tlLogic>', "tlLogic 1: param: that given, phases"),
+        (LIT, 'state="yy"', 'state="yy" next="0"', "tlLogic 1: phase: next: '0' given"),
+        (LIT, '"rr"', '"rs"', "edge a: a signal .1. to b that shows 's' given"),
+        (LIT, '"rr"', '"r"', "edge a: a signal .1. to b that shows 'none' given"),
+        (LIT, '"GG"', '"Gg"', "edge a: a signal .1. to b with 'g' where nobody is met given, G"),
+        (LIT, 'duration="30"', 'duration="0"', "signal 1: duration: 0.0 given"),
         (ROUTES, "ramp on after", "ramp off after", "edge ramp: no connection to off"),
         (ROUTES, "ramp on after", "rump on after", "edge rump: none of that name"),
         (ROUTES, 'carFollowModel="IDM"', "", "carFollowModel"),
@@ -145,13 +196,14 @@ CROSSING = '<request index="0" response="000" foes="010"'
     ],
 )
 def test_files_that_it_refuses(file, old, new, message, tmp_path):
-    for name in (NET, ROUTES):
+    pair = (LIT, "sumo_signal_even.rou.xml") if file == LIT else (NET, ROUTES)
+    for name in pair:
         shutil.copy(DATA / name, tmp_path / name)
     text = (tmp_path / file).read_text()
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
-        read_sumo(tmp_path / NET, tmp_path / ROUTES)
+        read_sumo(*(tmp_path / name for name in pair))
 
 
 def test_a_file_that_is_not_there(tmp_path):
