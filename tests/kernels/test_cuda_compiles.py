@@ -22,6 +22,7 @@ from warp_envs.traffic import (
     Mobil,
     Network,
     Segment,
+    Signal,
     TrafficNetwork,
     TrafficSim,
     simulator,
@@ -86,12 +87,13 @@ def mass_matrix_and_poses(dtype):
 
 
 def traffic_network(dtype):
-    """A differentiated step of a merge with lane changes and a flow."""
+    """A differentiated step of a merge with lane changes, a flow and a signal."""
     network = Network(
         [Segment("a", 90.0, 2), Segment("r", 90.0), Segment("b", 90.0)],
         [Connection("a", 0, "b", 0), Connection("r", 0, "b", 0)],
         {"t": ["a", "b"], "e": ["r", "b"]},
         [Flow("cars", "t", 600.0), Flow("joining", "e", 600.0)],
+        signals=[Signal("meter", [("r", 0, "b")], [(5.0, "G"), (5.0, "r")])],
     )
     headway = torch.tensor(1.5, dtype=dtype, requires_grad=True)
     traffic = TrafficNetwork(network, 1, 4, dtype=dtype, mobil=Mobil(), T=headway)

@@ -100,13 +100,25 @@ def random_network(rng: random.Random) -> Network:
     return Network(segments, connections, routes, flows)
 
 
+def with_a_signal(rng: random.Random, network: Network) -> Network:
+    """The same with one at the end of a segment."""
+    source = rng.choice(sorted({c.source for c in network.connections}))
+    ways = [(c.source, c.source_lane, c.target) for c in network.connections if c.source == source]
+    times = rng.uniform(5.0, 20.0), rng.choice([1.0, 3.0]), rng.uniform(5.0, 20.0)
+    phases = [(time, letter * len(ways)) for time, letter in zip(times, "Gyr", strict=True)]
+    return replace(network, signals=[Signal("s", ways, phases, rng.uniform(-20.0, 20.0))])
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("signals", [False, True])
 @pytest.mark.parametrize("driving", ["plain", "sumo"])
-def test_no_collision_and_nobody_lost_on_random_networks(driving):
+def test_no_collision_and_nobody_lost_on_random_networks(driving, signals):
     rng = random.Random(driving)
     moved = 0
     for _ in range(12):
         network = random_network(rng)
+        if signals:
+            network = with_a_signal(rng, network)
         parameters = {
             "v0": rng.uniform(15.0, 35.0),
             "T": rng.uniform(0.8, 2.0),
@@ -118,7 +130,7 @@ def test_no_collision_and_nobody_lost_on_random_networks(driving):
         if driving == "sumo":
             options = {**options, **AS_SUMO, "dt": 0.5, "mobil": Mobil()}
         traffic = TrafficNetwork(network, 1, 150, dtype=torch.float64, **options, **parameters)
-        for _ in range(200):
+        for _ in range(400 if signals else 200):  # while it is red few come through
             state = traffic.step()
             assert not traffic.overlapping().any()
             assert traffic.departed.sum() == traffic.arrived.sum() + traffic.active.sum()
