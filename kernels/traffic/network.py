@@ -353,7 +353,9 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
         merge_at_out: wp.array(dtype=Any),  # infinite; see `network_merges.await_turn`
         hold_out: wp.array(dtype=Any),  # the same
         advice_out: wp.array(dtype=Any),  # infinite; see `network_sumo_habits.heed_advice`
-        line_out: wp.array(dtype=Any),  # x of the line of a light that holds it [m], or infinite
+        light_at_out: wp.array(
+            dtype=Any
+        ),  # x of the line of a light that holds it [m], or infinite
     ):
         i = wp.tid()
         network = i // per_network
@@ -372,7 +374,7 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
         advice_out[i] = infinite
         limit_out[i] = infinite
         if wp.static(signals):
-            line_out[i] = infinite
+            light_at_out[i] = infinite
         if lane < 0:
             heeded_out[i, LEADER] = ABSENT
             return
@@ -422,7 +424,7 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
                 way = signal_way[route, here]
                 if way >= 0:
                     if held(speed, seen, light_in[network, way], driver, integrator, dt):
-                        line_out[i] = x + seen
+                        light_at_out[i] = x + seen
                         leader = heeded_out[i, LEADER]
                         if leader >= 0:
                             numbers = driver_in[leader]

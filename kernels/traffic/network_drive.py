@@ -232,7 +232,7 @@ def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kern
         hold_in: wp.array(dtype=Any),
         advice_in: wp.array(dtype=Any),
         cramped_in: wp.array(dtype=Any),
-        line_in: wp.array(dtype=Any),  # read where there are signals
+        light_at_in: wp.array(dtype=Any),  # read where there are signals
         zone: Any,  # before a merge [m]
         integrator: wp.int32,
         fail_safe: wp.bool,  # who is commanded goes no faster than its driver would
@@ -274,9 +274,9 @@ def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kern
                 at_end = approach(speed, to_end, comfort(driver), driver, integrator, part, dt)
                 planned = wp.min(planned, at_end)
             if wp.static(signals):
-                if line_in[i] < infinite:
+                if light_at_in[i] < infinite:
                     decel, way = firm(speed, driver, integrator, dt)
-                    to_line = room_before(line_in[i] - x, way)
+                    to_line = room_before(light_at_in[i] - x, way)
                     at_line = approach(speed, to_line, decel, driver, integrator, part, dt)
                     planned = wp.min(planned, at_line)
             if hold_in[i] < infinite:
@@ -357,7 +357,7 @@ def cross(
     dt: Any,
     early: Any,  # before the end of its route a vehicle has arrived [m]
     signals: wp.bool,  # whether there are any; else the next three are not read
-    line_in: wp.array(dtype=Any),  # as `look_ahead` gives it
+    light_at_in: wp.array(dtype=Any),  # as `look_ahead` gives it
     signal_way: wp.array2d(dtype=wp.int32),
     light_in: wp.array2d(dtype=wp.int32),
     # Tables:
@@ -412,7 +412,7 @@ def cross(
         if signals:
             way = signal_way[route, here]
             if way >= 0:
-                barred = light_in[network, way] == RED and line_in[i] < type(x)(wp.inf)
+                barred = light_in[network, way] == RED and light_at_in[i] < type(x)(wp.inf)
         if not barred and (there >= 0 or usable[route, here] == type(x)(wp.inf)):
             count_passing(
                 network, here, start, length, speed, driver[LENGTH],

@@ -72,7 +72,7 @@ def await_turn(
     head_start: Any,  # [s]
     dt: Any,
     signals: wp.bool,  # whether there are any; else the next three are not read
-    line_in: wp.array(dtype=Any),
+    light_at_in: wp.array(dtype=Any),
     signal_way: wp.array2d(dtype=wp.int32),
     light_in: wp.array2d(dtype=wp.int32),
     # Tables:
@@ -117,7 +117,7 @@ def await_turn(
     infinite = type(x)(wp.inf)
     if signals:
         if kept_away(
-            network, route, lane, merge, line_in[i] < infinite, signal_way, light_in, next_lane
+            network, route, lane, merge, light_at_in[i] < infinite, signal_way, light_in, next_lane
         ):
             return
     branch = merge_branch[route, lane]
@@ -146,7 +146,7 @@ def await_turn(
                 elif merge_lane[route_in[j], other] == merge:
                     if signals:
                         if kept_away(
-                            network, route_in[j], other, merge, line_in[j] < infinite,
+                            network, route_in[j], other, merge, light_at_in[j] < infinite,
                             signal_way, light_in, next_lane,
                         ):  # fmt: skip
                             continue

@@ -107,7 +107,7 @@ class NetworkLaunches:
         self._num_routes, self._num_lanes = tables.integers["next_lane"].shape
         self.num_ways = tables.num_ways
         """Ways that signals govern."""
-        self.ahead = (*AHEAD, "line") if self.num_ways else AHEAD
+        self.ahead = (*AHEAD, "light_at") if self.num_ways else AHEAD
         """Names of the arrays with what lies ahead of the vehicles."""
 
     @property
@@ -149,9 +149,9 @@ class NetworkLaunches:
     def _arguments(self, rows: Rows, names: str) -> list[wp.array]:
         return [rows[name] if name in rows else self.tables[name] for name in names.split()]
 
-    def _line(self, rows: Rows) -> wp.array:
+    def _light_at(self, rows: Rows) -> wp.array:
         """Where lights hold vehicles; where there are none, something that is not read."""
-        return rows["line" if self.num_ways else "stop"]
+        return rows["light_at" if self.num_ways else "stop"]
 
     def light(self, program: Program, rows: Rows, ahead: int) -> None:
         """Find what signals show now, or `ahead` steps later."""
@@ -186,7 +186,7 @@ class NetworkLaunches:
             *self._arguments(
                 rows, "heeded offset stop limit slower_at slower cap merge_at hold advice"
             ),
-            self._line(rows),
+            self._light_at(rows),
         ]
         program.launch(roads.look_ahead(advance.model, advance.sumo, signals), n, inputs)
         self._enter(program, rows)
@@ -194,7 +194,7 @@ class NetworkLaunches:
             inputs = [
                 *self._arguments(rows, "x speed driver lane route order lane_start"),
                 *(per_network, scalar(rules.merge_zone), scalar(rules.head_start), dt),
-                *(signals, self._line(rows), self.tables["signal_way"], rows["light"]),
+                *(signals, self._light_at(rows), self.tables["signal_way"], rows["light"]),
                 *self._arguments(rows, "next_lane"),
                 *self._arguments(rows, "lane_length merge_lane merge_distance merge_branch"),
                 *self._arguments(rows, "merge_gives approach_start approach_lane approach_branch"),
@@ -238,7 +238,7 @@ class NetworkLaunches:
         signals = self.num_ways > 0
         kernel = network_drive.drive(advance.model, advance.sumo, advance.parts, signals)
         inputs = [rows[name] for name in ("x", "speed", "command", "driver", *HEEDED, *AHEAD)]
-        inputs.append(self._line(rows))
+        inputs.append(self._light_at(rows))
         part = scalar(advance.dt / advance.parts)
         zone = scalar(self.rules.merge_zone)
         settings = [zone, advance.integrator, fail_safe, part, scalar(advance.dt)]
@@ -252,7 +252,7 @@ class NetworkLaunches:
             x_before,
             *self._arguments(rows, "new_x new_speed driver route entered clock"),
             *(self.sizes.vehicles, self.scalar(self.advance.dt), self.scalar(early)),
-            *(self.num_ways > 0, self._line(rows), self.tables["signal_way"], rows["light"]),
+            *(self.num_ways > 0, self._light_at(rows), self.tables["signal_way"], rows["light"]),
             *self._arguments(rows, "lane_length next_lane usable loop_start loop_x loop_index"),
             *self._arguments(rows, "lane previous loops trips x speed passed stopped"),
         ]
