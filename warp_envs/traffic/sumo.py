@@ -223,9 +223,9 @@ class _Roads:
             raise ArgumentError(key, given, "major (M), minor (m) or zipper (Z)")
         self.used.append(connection)
         source, target = int(connection.get("fromLane", "0")), int(connection.get("toLane", "0"))
-        gives_way = GIVING_WAY[state]
+        order = {"gives_way": GIVING_WAY[state], "zipper": state == "Z"}
         if not via:
-            links[here, source, there] = Connection(here, source, there, target, gives_way)
+            links[here, source, there] = Connection(here, source, there, target, **order)
             return
         inner = int(connection.get("via", "").rpartition("_")[2])
         after = [c for c in self.between.get((via, there), []) if c.get("fromLane") == str(inner)]
@@ -234,7 +234,7 @@ class _Roads:
                 key, f"a way to {there} that waits inside the junction", "a plain one"
             )
         links[here, source, via] = Connection(here, source, via, inner)
-        links[via, inner, there] = Connection(via, inner, there, target, gives_way)
+        links[via, inner, there] = Connection(via, inner, there, target, **order)
 
 
 def _read_loops(path: Path, pieces: dict[str, Segment]) -> list[Loop]:

@@ -157,3 +157,27 @@ def test_files_that_it_refuses(file, old, new, message, tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"none\.xml: No such file"):
         read_sumo(tmp_path / "none.xml", DATA / ROUTES)
+
+
+# Two cars before the zipper of sumo_zipper.net.xml, x and speed of the one in lane 2 and of the one
+# in lane 1, and the speeds that SUMO gives them in the next 0.5 s (libsumo 1.28, 5 digits).
+ZIPPER = [
+    ((790.0, 30.0), (805.0, 30.0), (29.57834, 30.0)),
+    ((950.0, 10.0), (965.0, 10.0), (10.04819, 10.74002)),
+    ((950.0, 30.0), (965.0, 30.0), (26.2, 30.0)),  # as hard as it may
+    ((901.0, 20.0), (921.0, 7.0), (18.90749, 7.74752)),
+    ((901.0, 20.0), (921.0, 6.0), (20.59729, 6.74864)),  # so late that it goes first
+    ((900.0, 20.0), (880.0, 25.0), (20.59729, 24.05279)),
+]
+
+
+@pytest.mark.parametrize(("second", "first", "speeds"), ZIPPER)
+def test_who_comes_second_at_a_zipper_slows_down_as_sumo(second, first, speeds):
+    network = read("zipper", "light").network
+    traffic = TrafficNetwork(network, 1, 2, dt=0.5, **network.flows[0].parameters, **AS_SUMO)
+    traffic.set_rates(torch.zeros(3))
+    names = traffic.lane_names
+    lane = torch.tensor([[names.index(("wide", 2)), names.index(("wide", 1))]], dtype=torch.int32)
+    x, speed = torch.tensor([second, first], dtype=torch.float64).T[:, None]
+    traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
+    assert traffic.step()["speed"][0].tolist() == pytest.approx(speeds, abs=1e-5)
