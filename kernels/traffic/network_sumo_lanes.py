@@ -553,10 +553,11 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                 full = way - braking_distance(highest, b, dt) - highest * headway(driver)
                 full = wp.max(full, zero)
                 driven = wp.min(accepted, full / wp.max(highest, type(x)(EPS)))
-                if new_leader >= 0 and ahead_speed < highest:
+                # Who drives as fast as it may is a little slower: SUMO's come up to that from below.
+                if new_leader >= 0 and ahead_speed <= highest:
                     free = ahead_gap - secure(highest, ahead_speed, driver)
                     full = wp.max(wp.min(full, free), zero)
-                    driven = wp.min(driven, full / (highest - ahead_speed))
+                    driven = wp.min(driven, full / wp.max(highest - ahead_speed, type(x)(1.0e-9)))
                 if avoids and leader >= 0:
                     numbers = driver_in[leader]
                     its_highest = wp.min(numbers[v0], lane_limit[lane_in[leader]])
