@@ -5,7 +5,9 @@ the order of departure, until there is room: each flow tries once a step. As in 
 comes in with its rear at the start of its lane, with the speed it asked for or, of "max", the
 highest safe one up to the limit. Safe is a speed w behind a leader at gap s where the driver would
 not brake by more than a beyond what it would do on a free road (of the IDM: where its desired gap
-is at most s), and s >= s0. Who comes from behind must not have to brake harder than b for it.
+is at most s), and s >= s0. SUMO's goes down to it by planning a step again and again, and stops
+once one takes less than 1 m/s^2 off. Who comes from behind must not have to brake harder than b
+for it.
 
 All of it is discrete and carries no gradient: a vehicle starts anew.
 """
@@ -70,6 +72,9 @@ def insertion_speed(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
                 trying = False
             else:
                 speed = plan(speed, gap, leader_speed, driver, part)
+                if wp.static(sumo):
+                    further = plan(speed, gap, leader_speed, driver, part)
+                    trying = speed - further >= part * type(wanted)(float(parts))
         return speed
 
     return speed_for

@@ -553,7 +553,7 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                 full = way - braking_distance(highest, b, dt) - highest * headway(driver)
                 full = wp.max(full, zero)
                 driven = wp.min(accepted, full / wp.max(highest, type(x)(EPS)))
-                # Who drives as fast as it may is a little slower: SUMO's come up to that from below.
+                # Who drives as fast as it may is a little slower: SUMO's never quite get there.
                 if new_leader >= 0 and ahead_speed <= highest:
                     free = ahead_gap - secure(highest, ahead_speed, driver)
                     full = wp.max(wp.min(full, free), zero)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from warp_envs.traffic.network import Flow, Network, Segment
 from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import Mobil
 from warp_envs.traffic.sumo import read_sumo
@@ -181,3 +182,19 @@ def test_who_comes_second_at_a_zipper_slows_down_as_sumo(second, first, speeds):
     x, speed = torch.tensor([second, first], dtype=torch.float64).T[:, None]
     traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
     assert traffic.step()["speed"][0].tolist() == pytest.approx(speeds, abs=1e-5)
+
+
+def test_who_enters_far_faster_than_its_leader_slows_down_as_sumo():
+    """SUMO plans a step again and again, and stops where that takes less than 1 m/s² off."""
+    flow = Flow("cars", "r", 900.0, begin=0.5)
+    road = Network([Segment("main", 996.0, 1, 30.0)], [], {"r": ["main"]}, [flow])
+    driver = {"T": 1.2, "a": 1.5, "b": 2.0, "s0": 2.0, "v0": 33.0}
+    traffic = TrafficNetwork(road, 1, 2, dt=0.5, **driver, **AS_SUMO)
+    lane = torch.tensor([[0, -1]], dtype=torch.int32)
+    x = torch.tensor([[59.99 - 9.29, 0.0]], dtype=torch.float64)
+    speed = torch.tensor([[18.58, 0.0]], dtype=torch.float64)
+    traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
+    held = torch.tensor([[0.0, float("nan")]], dtype=torch.float64)
+    state = traffic.step(held)
+    assert state["x"][0].tolist() == pytest.approx([59.99, 5.1])
+    assert state["speed"][0, 1].item() == pytest.approx(22.538, abs=1e-3)  # FCD of libsumo 1.28
