@@ -135,6 +135,7 @@ class NetworkLaunches:
             "passing": ((networks, lanes, habits.NUM_PASSING), wp.int32),
             "clock": ((networks,), wp.int64),
             "found_last": ((networks,), wp.int32),
+            "refused": ((networks, lanes), wp.int32),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
             "departed": ((networks, max(sizes.flows, 1)), wp.int32),
             "counts": ((networks, 1), wp.int32),
@@ -326,7 +327,7 @@ class NetworkLaunches:
             *self._arguments(rows, "flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments(rows, "x speed driver lane route previous flow number entered"),
-            *self._arguments(rows, "departed counts inserted memory advised"),
+            *self._arguments(rows, "departed counts inserted refused memory advised"),
         ]
         kernel = network_inflow.insert(advance.model, advance.sumo, advance.parts)
         program.launch(kernel, self.sizes.networks, inputs)

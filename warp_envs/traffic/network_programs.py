@@ -13,7 +13,7 @@ from warp_envs.traffic.network_launches import AHEAD, HEEDED, NetworkLaunches, R
 from warp_envs.traffic.network_tables import Tables
 
 _BY_NETWORK = ("lane_start", "entering", "clock", "found_last", "rate", "departed", "counts")
-_BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing")
+_BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing", "refused")
 
 
 class NetworkPrograms:

@@ -198,3 +198,20 @@ def test_who_enters_far_faster_than_its_leader_slows_down_as_sumo():
     state = traffic.step(held)
     assert state["x"][0].tolist() == pytest.approx([59.99, 5.1])
     assert state["speed"][0, 1].item() == pytest.approx(22.538, abs=1e-3)  # FCD of libsumo 1.28
+
+
+@pytest.mark.parametrize(("driving", "entered"), [("sumo", [0, 0]), ("plain", [0, 1])])
+def test_who_finds_no_room_keeps_later_ones_out_of_its_lane_as_sumo(driving, entered):
+    flows = [
+        Flow("wary", "r", 60.0, begin=0.5, parameters={"s0": 15.0}),
+        Flow("bold", "r", 60.0, begin=1.0, parameters={"s0": 2.0}),
+    ]
+    road = Network([Segment("main", 300.0, 1, 30.0)], [], {"r": ["main"]}, flows)
+    traffic = TrafficNetwork(road, 1, 3, dt=0.5, driving=driving, dtype=torch.float64)
+    lane = torch.tensor([[0, -1, -1]], dtype=torch.int32)
+    x = torch.tensor([[20.0, 0.0, 0.0]], dtype=torch.float64)
+    route = torch.zeros_like(lane)
+    traffic.set_state({"x": x, "speed": torch.zeros_like(x), "lane": lane, "route": route})
+    held = torch.tensor([[0.0, float("nan"), float("nan")]], dtype=torch.float64)
+    traffic.step(held)
+    assert traffic.step(held)["departed"][0].tolist() == entered
