@@ -35,7 +35,7 @@ LEADER = wp.constant(0)  # the next vehicle on the driver's way
 TAIL = wp.constant(1)  # one that has left this lane another way, with its rear still in it
 BEYOND = wp.constant(2)  # a slow one beyond the lane's end, whoever is in between (SUMO's)
 MERGING = wp.constant(3)  # the one before it in the order of a merge, in another branch
-GAP = wp.constant(4)  # one in another lane, to which it opens or finds a gap
+GAP = wp.constant(4)  # one in another lane, to which it opens or finds a gap; SUMO's: at a zipper
 NUM_HEEDED = 5
 
 LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
@@ -245,6 +245,22 @@ def secure_gap(model: CarFollowing) -> wp.Function:
         return speed * headway(driver) + speed * speed / (
             two * wp.sqrt(rise(driver) * comfort(driver))
         )
+
+    return gap
+
+
+@cache
+def secure_behind(model: CarFollowing) -> wp.Function:
+    """SUMO's secure gap of the IDM, but for s0 [m]: max(0, v T + v dv / (2 sqrt(a b)))."""
+    headway = parameter_or(model, "T", 1.0)
+    rise = parameter_or(model, "a", 1.0)
+    comfort = parameter_or(model, *COMFORT)
+
+    @wp.func
+    def gap(speed: Any, leader_speed: Any, driver: Any):
+        root = type(speed)(2.0) * wp.sqrt(rise(driver) * comfort(driver))
+        dynamic = speed * headway(driver) + speed * (speed - leader_speed) / root
+        return wp.max(dynamic, type(speed)(0.0))
 
     return gap
 

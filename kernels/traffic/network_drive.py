@@ -13,13 +13,15 @@ from typing import Any
 
 import warp as wp
 
-from kernels.traffic.car_following import LENGTH, CarFollowing
+from kernels.traffic.car_following import EMERGENCY_DECEL, LENGTH, CarFollowing
 from kernels.traffic.network import (
     COMFORT,
+    GAP,
     LARGEST_DECEL,
     LEADER,
     MERGING,
     NUM_HEEDED,
+    TAIL,
     firm_braking,
     parameter_or,
     place_of,
@@ -194,6 +196,63 @@ def braking_for_turn(share: Any, comfort: Any):
     return comfort + near * wp.max(type(share)(LARGEST_DECEL) - comfort, type(share)(0.0))
 
 
+@cache
+def zipper_speed(model: CarFollowing, parts: int) -> wp.Function:
+    """The speed [m/s] planned for one who goes first at SUMO's zipper.
+
+    SUMO 1.28: the driver is to be at its line T after the other is at its own, t, as if it braked
+    evenly from the speed that it would have else: v' = v + 2 (distance - v_else (t + T)) dt /
+    (t + T)^2. It need not be slower than behind it, and brakes by at most b from 10 s before the
+    line on, up to an emergency's at it.
+    """
+    plan = plan_in_parts(model, True, parts)
+    headway = parameter_or(model, "T", 1.0)
+    rise = parameter_or(model, "a", 1.0)
+    comfort = parameter_or(model, *COMFORT)
+    v0 = model.place("v0")
+
+    @wp.func
+    def speed_after(distance: Any, speed: Any, rate: Any):
+        squared = speed * speed + type(speed)(2.0) * rate * distance
+        return wp.sqrt(wp.max(squared, type(speed)(SUMO_EPS * SUMO_EPS)))
+
+    @wp.func
+    def whole_steps(distance: Any, speed: Any, last: Any, dt: Any):
+        """For a distance at the mean of two speeds, a second at least [s]."""
+        mean = wp.max(type(speed)(0.5) * (speed + last), type(speed)(SUMO_EPS))
+        return wp.max(wp.ceil(distance / mean / dt) * dt, type(dt)(1.0))
+
+    @wp.func
+    def zipped(
+        distance: Any,  # to the line [m]
+        away: Any,  # of the other to its line [m]
+        speed: Any,
+        its_speed: Any,
+        otherwise: Any,  # the speed planned without it
+        driver: Any,  # with its lane's limit
+        its: Any,
+        part: Any,
+        dt: Any,
+    ):
+        one = type(speed)(1.0)
+        b = comfort(driver)
+        its_last = wp.min(speed_after(away, its_speed, rise(its)), its[v0])
+        turn = whole_steps(away, its_speed, its_last, dt) + headway(driver)
+        rate = type(speed)(2.0) * (distance - otherwise * turn) / (turn * turn)
+        gap = distance - away - its[LENGTH]
+        following = plan(speed, gap, its_speed, driver, part)
+        last = wp.max(its_last, speed_after(distance, speed, -b))
+        last = wp.min(last, wp.min(speed_after(distance, speed, rise(driver)), driver[v0]))
+        early = wp.min(whole_steps(distance, speed, last, dt) / type(dt)(10.0), one)
+        hardest = driver[EMERGENCY_DECEL]
+        if hardest == type(speed)(wp.inf):
+            hardest = type(speed)(LARGEST_DECEL)
+        hardest = early * b + (one - early) * hardest
+        return wp.max(wp.max(speed + rate * dt, speed - hardest * dt), following)
+
+    return zipped
+
+
 @wp.func
 def leader_later(heeded: wp.array2d(dtype=wp.int32), i: wp.int32):
     """Whom vehicle i + `AHEAD` follows, -1 for nobody."""
@@ -211,6 +270,10 @@ def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kern
     firm = firm_braking(model, sumo)
     room_before = room_to_line(sumo)
     slow = slow_down(model, sumo, parts)
+    zipped: Any = zipper_speed(model, parts) if sumo else None
+    rise = parameter_or(model, "a", 1.0)
+    v0 = place_of(model, "v0")
+    slots = int(GAP) if sumo else NUM_HEEDED
     bounded_speed = speed_bounds(model, sumo)
     comfort = parameter_or(model, *COMFORT)
 
@@ -230,6 +293,8 @@ def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kern
         cap_in: wp.array(dtype=Any),
         merge_at_in: wp.array(dtype=Any),
         hold_in: wp.array(dtype=Any),
+        line_in: wp.array(dtype=Any),
+        nearing_in: wp.array(dtype=Any),
         advice_in: wp.array(dtype=Any),
         cramped_in: wp.array(dtype=Any),
         light_at_in: wp.array(dtype=Any),  # read where there are signals
@@ -257,7 +322,13 @@ def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kern
         else:
             driver = limited(driver_in[i], limit_in[i])
             planned = plan(speed, infinite, speed, driver, part)
-            for slot in range(wp.static(NUM_HEEDED)):
+            # Towards a zipper: of the speeds that may count there the lowest, which `nearing` is.
+            otherwise = speed
+            if wp.static(sumo):
+                otherwise = wp.min(speed + rise(driver) * dt, driver[v0])
+                if planned >= nearing_in[i] - type(x)(SUMO_EPS):
+                    otherwise = wp.min(otherwise, planned)
+            for slot in range(wp.static(slots)):
                 ahead = heeded_in[i, slot]
                 if ahead >= 0:
                     numbers = driver_in[ahead]
@@ -269,6 +340,19 @@ def drive(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kern
                             hardest = braking_for_turn((merge_at_in[i] - x) / zone, hardest)
                         behind = wp.max(behind, speed - hardest * dt)
                     planned = wp.min(planned, behind)
+                    if wp.static(sumo):
+                        if slot <= TAIL and behind >= nearing_in[i] - type(x)(SUMO_EPS):
+                            otherwise = wp.min(otherwise, behind)
+            if wp.static(sumo):
+                other = heeded_in[i, GAP]
+                if other >= 0:
+                    away = line_in[i] - x_in[other] - offset_in[i, GAP]
+                    its = limited(driver_in[other], limit_in[other])
+                    turn = zipped(
+                        line_in[i] - x, away, speed, speed_in[other], otherwise, driver, its,
+                        part, dt,
+                    )  # fmt: skip
+                    planned = wp.min(planned, turn)
             if stop_in[i] < infinite:
                 to_end = stop_in[i] - x
                 at_end = approach(speed, to_end, comfort(driver), driver, integrator, part, dt)

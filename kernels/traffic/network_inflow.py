@@ -1,12 +1,14 @@
 """Vehicles that enter road networks: queues before the roads, insertion where it is safe (SUMO's).
 
 A flow sends a vehicle every 3600 / rate seconds, the first at its begin. Whoever is due waits, in
-the order of departure, until there is room: each flow tries once a step. As in SUMO a vehicle
+the order of departure, until there is room: each flow tries once a step, SUMO's in no lane where
+one that is due earlier has found none. As in SUMO a vehicle
 comes in with its rear at the start of its lane, with the speed it asked for or, of "max", the
 highest safe one up to the limit. Safe is a speed w behind a leader at gap s where the driver would
 not brake by more than a beyond what it would do on a free road (of the IDM: where its desired gap
-is at most s), and s >= s0. Who comes from behind must not have to brake harder than b for it.
-Before a light that is not green it is one from which the driver can stop by b.
+is at most s), and s >= s0. SUMO's goes down to it by planning a step again and again, and stops
+once one takes less than 1 m/s^2 off. Who comes from behind must not have to brake harder than b
+for it. Before a light that is not green it is one from which the driver can stop by b.
 
 All of it is discrete and carries no gradient: a vehicle starts anew.
 """
@@ -73,6 +75,9 @@ def insertion_speed(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
                 trying = False
             else:
                 speed = plan(speed, gap, leader_speed, driver, part)
+                if wp.static(sumo):
+                    further = plan(speed, gap, leader_speed, driver, part)
+                    trying = speed - further >= part * type(wanted)(float(parts))
         return speed
 
     return speed_for
@@ -156,6 +161,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
         departed: wp.array2d(dtype=wp.int32),  # [num_networks, num_flows]
         counts: wp.array2d(dtype=wp.int32),  # [num_networks, 1], see `SLOTS_SHORT`
         inserted_out: wp.array(dtype=wp.bool),
+        refused: wp.array2d(dtype=wp.int32),  # [num_networks, num_lanes] 1: one found no room here
         memory_out: wp.array2d(dtype=Any),  # of who comes in, see `network_sumo_habits`
         advised_out: wp.array(dtype=Any),
     ):
@@ -167,6 +173,8 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
         now = wp.float64(clock_in[network]) * seconds
         for k in range(network * per_network, end):
             inserted_out[k] = False
+        for l in range(num_lanes):
+            refused[network, l] = 0
         # As SUMO: whoever has waited longest tries first, so that no flow keeps another out.
         last_due = wp.float64(-wp.inf)
         f = wp.int32(-1)
@@ -206,6 +214,10 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
                     if not taken and present < fewest:
                         fewest = present
                         target = l
+            if wp.static(sumo):
+                if target >= 0:
+                    if refused[network, target] == 1:
+                        target = -1
             if target >= 0:
                 i = order_in[free]
                 own = slot_driver[i]
@@ -263,6 +275,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
                     gap = away + at - own[LENGTH]
                     braking = acceleration(speed[j], gap, speed[j] - fastest, behind)
                     safe = gap > zero and gap >= least_gap(behind) and braking >= -comfort(behind)
+                refused[network, target] = wp.where(safe, 0, 1)
                 if safe:
                     x[i] = at
                     speed[i] = fastest

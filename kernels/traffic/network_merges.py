@@ -17,6 +17,11 @@ from kernels.traffic.car_following import LENGTH
 from kernels.traffic.network import FREE, LARGEST_DECEL, MERGING, safe_speed
 from kernels.traffic.network_signals import GREEN, RED
 
+YIELDS = wp.constant(1)  # how a branch comes to a merge, where others do otherwise
+YIELDED_TO = wp.constant(0)
+NEARER_FIRST = wp.constant(-1)
+ZIPPER = wp.constant(2)  # SUMO's: only those inside the junction go first here
+
 
 @wp.func
 def turn_key(distance: Any, speed: Any, yields: wp.bool, decel: Any, head_start: Any, dt: Any):
@@ -78,10 +83,11 @@ def await_turn(
     # Tables:
     next_lane: wp.array2d(dtype=wp.int32),
     lane_length: wp.array(dtype=Any),
+    lane_inner: wp.array(dtype=wp.int32),  # 1 inside junctions
     merge_lane: wp.array2d(dtype=wp.int32),  # [num_routes, num_lanes] the next merge, or -1
     merge_distance: wp.array2d(dtype=Any),  # from the lane's end to it [m]
     merge_branch: wp.array2d(dtype=wp.int32),  # the lane by which the route comes to it
-    merge_gives: wp.array2d(dtype=wp.int32),  # 1: that one yields, 0: is yielded to, -1: neither
+    merge_gives: wp.array2d(dtype=wp.int32),  # how that one comes, see above
     approach_start: wp.array(dtype=wp.int32),  # [num_lanes + 1], of what leads to a merge:
     approach_lane: wp.array(dtype=wp.int32),
     approach_branch: wp.array(dtype=wp.int32),
@@ -123,8 +129,9 @@ def await_turn(
     branch = merge_branch[route, lane]
     hardest = type(x)(LARGEST_DECEL)
     zero = type(x)(0.0)
-    own_start = wp.where(merge_gives[route, lane] < 0, zero, head_start)
-    own_yields = merge_gives[route, lane] == 1
+    gives = merge_gives[route, lane]
+    own_yields = gives == YIELDS
+    own_start = wp.where(own_yields or gives == YIELDED_TO, head_start, zero)
     own_key = turn_key(distance, speed_in[i], own_yields, hardest, own_start, dt)
     foe = wp.int32(FREE)
     best = type(x)(-wp.inf)
@@ -132,10 +139,12 @@ def await_turn(
         other = approach_lane[entry]
         other_branch = approach_branch[entry]
         if other_branch != branch:
-            other_start = wp.where(approach_gives[entry] < 0, zero, head_start)
-            other_yields = approach_gives[entry] == 1
+            other_yields = approach_gives[entry] == YIELDS
+            other_start = own_start
             first = lane_start_in[network, other]
             place = lane_start_in[network, other + 1] - 1
+            if gives == ZIPPER and (other != other_branch or lane_inner[other] == 0):
+                place = first - 1
             while place >= first:
                 j = order_in[place]
                 other_at = lane_length[other] + approach_distance[entry]

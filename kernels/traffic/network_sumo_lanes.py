@@ -31,7 +31,14 @@ from typing import Any
 import warp as wp
 
 from kernels.traffic.car_following import LENGTH, CarFollowing
-from kernels.traffic.network import COMFORT, FREE, braking_distance, parameter_or, stopping_speed
+from kernels.traffic.network import (
+    COMFORT,
+    FREE,
+    braking_distance,
+    parameter_or,
+    secure_behind,
+    stopping_speed,
+)
 from kernels.traffic.network_drive import before_a_line, with_limit
 from kernels.traffic.network_lanes import follower_in
 from kernels.traffic.network_sumo_habits import (
@@ -77,9 +84,9 @@ from kernels.traffic.network_sumo_habits import (
     flows,
     later_filled,
     leader_of,
-    secure_behind,
     whole_step,
 )
+from kernels.traffic.network_zipper import closed_to
 
 STAYS = wp.constant(0)  # what a driver makes of the lane beside it
 CHANGES = wp.constant(1)
@@ -273,6 +280,7 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
     keep_room = reserve(model)
     seek = seek_gap(model, parts)
     critical = critical_gap(model, parts)
+    closed = closed_to(model)
     least_gap = parameter_or(model, "s0", 0.0)
     headway = parameter_or(model, "T", 1.0)
     rise = parameter_or(model, "a", 1.0)
@@ -326,6 +334,14 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
         reach: wp.array2d(dtype=Any),
         better: wp.array2d(dtype=wp.int32),
         elsewhere: wp.array2d(dtype=wp.int32),
+        passage_in: wp.array2d(dtype=Any),
+        merge_lane: wp.array2d(dtype=wp.int32),
+        merge_distance: wp.array2d(dtype=Any),
+        merge_branch: wp.array2d(dtype=wp.int32),
+        merge_gives: wp.array2d(dtype=wp.int32),
+        approach_start: wp.array(dtype=wp.int32),
+        approach_lane: wp.array(dtype=wp.int32),
+        approach_branch: wp.array(dtype=wp.int32),
         lane_in: wp.array(dtype=wp.int32),
         previous_in: wp.array(dtype=wp.int32),
         memory: wp.array2d(dtype=Any),
@@ -425,6 +441,13 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                 network, route, there, new_leader, x, sight, own, speed, dt,
                 x_in, speed_in, driver_in, order_in, lane_start_in, lane_length, lane_inner,
                 next_lane, passing,
+            )  # fmt: skip
+        if not blocked:
+            blocked = closed(
+                network, c, here, there, route, lane_length[here] - x,
+                braking_distance(speed, b, dt), x_in, driver_in, route_in, previous_in, order_in,
+                lane_start_in, passage_in, lane_length, lane_inner, merge_lane, merge_distance,
+                merge_branch, merge_gives, approach_start, approach_lane, approach_branch,
             )  # fmt: skip
 
         if to_best:
@@ -530,10 +553,11 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                 full = way - braking_distance(highest, b, dt) - highest * headway(driver)
                 full = wp.max(full, zero)
                 driven = wp.min(accepted, full / wp.max(highest, type(x)(EPS)))
-                if new_leader >= 0 and ahead_speed < highest:
+                # Who drives as fast as it may is a little slower: SUMO's never quite get there.
+                if new_leader >= 0 and ahead_speed <= highest:
                     free = ahead_gap - secure(highest, ahead_speed, driver)
                     full = wp.max(wp.min(full, free), zero)
-                    driven = wp.min(driven, full / (highest - ahead_speed))
+                    driven = wp.min(driven, full / wp.max(highest - ahead_speed, type(x)(1.0e-9)))
                 if avoids and leader >= 0:
                     numbers = driver_in[leader]
                     its_highest = wp.min(numbers[v0], lane_limit[lane_in[leader]])
@@ -607,6 +631,15 @@ def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
         reach: wp.array2d(dtype=Any),  # how far a lane goes, from its start [m]
         better: wp.array2d(dtype=wp.int32),  # lanes to the one that should be taken, + to the left
         elsewhere: wp.array2d(dtype=wp.int32),  # 1 where its last lane leads on, off the route
+        # Of zippers, as `network_zipper.approach_line`:
+        passage_in: wp.array2d(dtype=Any),
+        merge_lane: wp.array2d(dtype=wp.int32),
+        merge_distance: wp.array2d(dtype=Any),
+        merge_branch: wp.array2d(dtype=wp.int32),
+        merge_gives: wp.array2d(dtype=wp.int32),
+        approach_start: wp.array(dtype=wp.int32),
+        approach_lane: wp.array(dtype=wp.int32),
+        approach_branch: wp.array(dtype=wp.int32),
         # In and out:
         lane: wp.array(dtype=wp.int32),
         previous: wp.array(dtype=wp.int32),
@@ -684,7 +717,9 @@ def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
                             network, c, here, side, leader, offset, dt,
                             x_in, speed_in, speed_before_in, driver_in, route_in, order_in,
                             lane_start_in, entering_in, lane_length, lane_limit, lane_inner,
-                            next_lane, reach, better, elsewhere, lane, previous, memory,
+                            next_lane, reach, better, elsewhere, passage_in, merge_lane,
+                            merge_distance, merge_branch, merge_gives, approach_start,
+                            approach_lane, approach_branch, lane, previous, memory,
                             passing, taken, filled, wants, space, reserved, asked, advised_out,
                         )  # fmt: skip
                         if found == CHANGES:

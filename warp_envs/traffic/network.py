@@ -91,7 +91,9 @@ class Connection:
         target: name of the segment that begins.
         target_lane: its lane.
         gives_way: whether, where several lanes lead into one, those of this one let the vehicles
-            of the others go first. Where all do or none, who is nearer goes first (a zipper).
+            of the others go first. Where all do or none, who is nearer goes first.
+        zipper: whether, where two lanes lead into one, who goes first is as at SUMO's zipper: by
+            times of arrival (`driving="sumo"`; else who is nearer).
     """
 
     source: str
@@ -99,6 +101,7 @@ class Connection:
     target: str
     target_lane: int
     gives_way: bool = False
+    zipper: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from kernels.traffic import (
     network_lanes,
     network_merges,
     network_signals,
+    network_zipper,
 )
 from kernels.traffic import network_sumo_habits as habits
 from kernels.traffic import network_sumo_lanes as sumo_lanes
@@ -29,7 +30,8 @@ Rows = Mapping[str, wp.array]
 """Arrays by name, as `NetworkLaunches.layout` has them."""
 
 HEEDED = ("heeded", "offset")
-AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "advice", "cramped")
+AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "line")
+AHEAD = (*AHEAD, "nearing", "advice", "cramped")
 _INT_ROWS = ("lane", "route", "previous", "flow", "number", "aside")
 
 
@@ -104,6 +106,7 @@ class NetworkLaunches:
             name: wp.array(values, dtype=dtype, device=device)
             for name, (values, dtype) in arrays.items()
         }
+        self._zippers = bool((tables.integers["merge_gives"] == network_merges.ZIPPER).any())
         self._num_routes, self._num_lanes = tables.integers["next_lane"].shape
         self.num_ways = tables.num_ways
         """Ways that signals govern."""
@@ -129,6 +132,7 @@ class NetworkLaunches:
             **{name: ((n,), wp.int32) for name in integers},
             **{name: ((n,), wp.bool) for name in ("inserted", "stopped")},
             "gap": ((n,), wp.uint64),
+            "passage": ((n, network_zipper.PASSAGE), scalar),
             "memory": ((n, habits.NUM_MEMORIES), scalar),
             "heeded": ((n, roads.NUM_HEEDED), wp.int32),
             "offset": ((n, roads.NUM_HEEDED), scalar),
@@ -139,6 +143,7 @@ class NetworkLaunches:
             "light": ((networks, max(self.num_ways, 1)), wp.int32),
             "clock": ((networks,), wp.int64),
             "found_last": ((networks,), wp.int32),
+            "refused": ((networks, lanes), wp.int32),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
             "departed": ((networks, max(sizes.flows, 1)), wp.int32),
             "counts": ((networks, 1), wp.int32),
@@ -196,12 +201,14 @@ class NetworkLaunches:
                 *(per_network, scalar(rules.merge_zone), scalar(rules.head_start), dt),
                 *(signals, self._light_at(rows), self.tables["signal_way"], rows["light"]),
                 *self._arguments(rows, "next_lane"),
-                *self._arguments(rows, "lane_length merge_lane merge_distance merge_branch"),
-                *self._arguments(rows, "merge_gives approach_start approach_lane approach_branch"),
-                *self._arguments(rows, "approach_distance approach_gives"),
+                *self._arguments(rows, "lane_length lane_inner merge_lane merge_distance"),
+                *self._arguments(rows, "merge_branch merge_gives approach_start approach_lane"),
+                *self._arguments(rows, "approach_branch approach_distance approach_gives"),
                 *self._arguments(rows, "heeded offset merge_at hold"),
             ]
             program.launch(network_merges.await_turn, n, inputs)
+        if self._zippers:
+            self._zip(program, rows)
         if rules.mobil is None:
             return
         if advance.sumo:
@@ -215,6 +222,25 @@ class NetworkLaunches:
             *self._arguments(rows, "lane_length lane_segment next_lane heeded offset"),
         ]
         program.launch(network_lanes.heed_aside, n, inputs)
+
+    def _zip(self, program: Program, rows: Rows) -> None:
+        advance, scalar, n = self.advance, self.scalar, self.sizes.rows
+        times = [scalar(advance.dt / advance.parts), scalar(advance.dt)]
+        inputs = [
+            *self._arguments(rows, "x speed driver lane route heeded offset limit"),
+            *times,
+            *self._arguments(rows, "lane_length lane_limit lane_inner next_lane merge_lane"),
+            *self._arguments(rows, "merge_distance merge_branch merge_gives line nearing passage"),
+        ]
+        program.launch(network_zipper.approach_line(advance.model, advance.parts), n, inputs)
+        inputs = [
+            *self._arguments(rows, "x speed driver lane route limit line nearing passage"),
+            *self._arguments(rows, "order lane_start"),
+            *(self.sizes.vehicles, *times),
+            *self._arguments(rows, "merge_lane merge_branch approach_start approach_lane"),
+            *self._arguments(rows, "approach_branch heeded offset"),
+        ]
+        program.launch(network_zipper.await_zipper(advance.model, advance.parts), n, inputs)
 
     def _enter(self, program: Program, rows: Rows) -> None:
         entering = rows["entering"]
@@ -302,7 +328,9 @@ class NetworkLaunches:
             *self._arguments(rows, "x speed speed_before driver route order lane_start entering"),
             dt,
             *self._arguments(rows, "wide_lanes lane_length lane_limit lane_inner next_lane reach"),
-            *self._arguments(rows, "better elsewhere lane previous memory passing taken filled"),
+            *self._arguments(rows, "better elsewhere passage merge_lane merge_distance"),
+            *self._arguments(rows, "merge_branch merge_gives approach_start approach_lane"),
+            *self._arguments(rows, "approach_branch lane previous memory passing taken filled"),
             *self._arguments(rows, "wants space reserved asked advised"),
         ]
         change = sumo_lanes.change_lanes(advance.model, advance.parts)
@@ -329,7 +357,7 @@ class NetworkLaunches:
             *self._arguments(rows, "flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments(rows, "x speed driver lane route previous flow number entered"),
-            *self._arguments(rows, "departed counts inserted memory advised"),
+            *self._arguments(rows, "departed counts inserted refused memory advised"),
         ]
         signals = self.num_ways > 0
         kernel = network_inflow.insert(advance.model, advance.sumo, advance.parts, signals)

@@ -13,7 +13,7 @@ from warp_envs.traffic.network_launches import HEEDED, NetworkLaunches, Rules, S
 from warp_envs.traffic.network_tables import Tables
 
 _BY_NETWORK = ("lane_start", "entering", "clock", "found_last", "rate", "departed", "counts")
-_BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing", "light")
+_BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing", "light", "refused")
 
 
 class NetworkPrograms:

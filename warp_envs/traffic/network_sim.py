@@ -160,7 +160,7 @@ class TrafficNetwork:
             number.name: self._read_parameter(number, parameters.get(number.name, number.default))
             for number in self.model.numbers
         }
-        tables = make_tables(network, merge_zone)
+        tables = make_tables(network, merge_zone, zippers=driving == "sumo")
         self.lane_names = tables.lane_names
         """(segment, lane in it) of each lane, in the order of the state's `lane`."""
         self._first_lane = tables.first_lane
@@ -395,8 +395,8 @@ class TrafficNetwork:
 
         leader (the next on its way; -1 for nobody, -2 in free slots), tail (one whose rear is still
         in its lane), beyond (a slow one beyond the lane's end; SUMO's drivers), merging (before it
-        in a merge's order), gap (in another lane, for a change of lanes); and `distance` [m],
-        bumper to bumper to the leader, infinite without one.
+        in a merge's order), gap (in another lane, for a change of lanes or, SUMO's drivers, at a
+        zipper); and `distance` [m], bumper to bumper to the leader, infinite without one.
         """
         self._look()
         who = self._rows["heeded"].long()

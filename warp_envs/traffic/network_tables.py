@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.traffic.car_following import CarFollowing
+from kernels.traffic.network_merges import NEARER_FIRST, ZIPPER
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.models import check_names
 from warp_envs.traffic.network import COLOURS, Network
@@ -41,12 +42,13 @@ class Tables:
         return len(self.times["light_cycle"])
 
 
-def make_tables(network: Network, merge_zone: float) -> Tables:
+def make_tables(network: Network, merge_zone: float, *, zippers: bool = False) -> Tables:
     """The tables that `kernels.traffic.network`, `network_drive` and `network_lanes` describe.
 
     Args:
         network: it.
         merge_zone: how far before a merge vehicles order themselves [m].
+        zippers: whether connections that are zippers are SUMO's.
     """
     lane_names = [(s.name, lane) for s in network.segments for lane in range(s.num_lanes)]
     first_lane: dict[str, int] = {}
@@ -63,11 +65,11 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
         last = lane + 1 == segment.num_lanes
         left.append(place + 1 if not segment.inner and not last else -1)
     links: dict[int, list[int]] = defaultdict(list)
-    yields: dict[tuple[int, int], bool] = {}
+    gives: dict[tuple[int, int], int] = {}
     for c in network.connections:
         source, target = first_lane[c.source] + c.source_lane, first_lane[c.target] + c.target_lane
         links[source].append(target)
-        yields[source, target] = c.gives_way
+        gives[source, target] = ZIPPER if zippers and c.zipper else int(c.gives_way)
     integers = {
         "lane_right": np.array(right),
         "lane_left": np.array(left),
@@ -82,7 +84,7 @@ def make_tables(network: Network, merge_zone: float) -> Tables:
     )
     _add_routes(tables, network, links)
     _add_tails(tables, links)
-    _add_merges(tables, links, yields, merge_zone)
+    _add_merges(tables, links, gives, merge_zone)
     _add_loops(tables, network)
     _add_signals(tables, network)
     for name, array in tables.integers.items():
@@ -236,7 +238,7 @@ def _add_tails(tables: Tables, links: dict[int, list[int]]) -> None:
 def _add_merges(
     tables: Tables,
     links: dict[int, list[int]],
-    yields: dict[tuple[int, int], bool],
+    gives: dict[tuple[int, int], int],
     zone: float,
 ) -> None:
     """Lanes into which several lead, what leads to them, and from where routes come to them."""
@@ -250,19 +252,21 @@ def _add_merges(
     gives_way: dict[tuple[int, int], int] = {}
     rows: list[list[tuple]] = [[] for _ in range(count)]
     for merge in merges:
-        gives = {yields[branch, merge] for branch in sources[merge]}
+        ways = {gives[branch, merge] for branch in sources[merge]}
+        zipper = ZIPPER in ways
         for branch in sources[merge]:
-            gives_way[branch, merge] = int(yields[branch, merge]) if len(gives) > 1 else -1
+            way = gives[branch, merge] if len(ways) > 1 else NEARER_FIRST
+            gives_way[branch, merge] = ZIPPER if zipper else way
             lane, distance = branch, 0.0
             while True:
                 rows[merge].append((lane, branch, distance, gives_way[branch, merge]))
                 distance += float(lengths[lane])
-                if lane in merges or len(sources[lane]) != 1 or distance >= zone:
+                if lane in merges or len(sources[lane]) != 1 or (distance >= zone and not zipper):
                     break
                 (lane,) = sources[lane]
-    starts, (lane, branch, distance, gives) = _compressed(rows, 4)
+    starts, (lane, branch, distance, way) = _compressed(rows, 4)
     tables.integers.update(approach_start=starts, approach_lane=lane, approach_branch=branch)
-    tables.integers["approach_gives"] = gives
+    tables.integers["approach_gives"] = way
     tables.lengths["approach_distance"] = distance.astype(float)
 
     next_lane = tables.integers["next_lane"]
@@ -270,10 +274,11 @@ def _add_merges(
     merge_branch = np.full(next_lane.shape, -1)
     merge_distance = np.zeros(next_lane.shape)
     merge_gives = np.full(next_lane.shape, -1)
+    farthest = math.inf if ZIPPER in gives.values() else zone
     near = {(lane, branch, merge) for merge, row in enumerate(rows) for lane, branch, *_ in row}
     for r, lane in np.ndindex(*next_lane.shape):
         here, distance = lane, 0.0
-        while next_lane[r, here] >= 0 and distance <= zone:
+        while next_lane[r, here] >= 0 and distance <= farthest:
             there = int(next_lane[r, here])
             if there in merges:
                 if (lane, here, there) in near:

@@ -251,13 +251,13 @@ class _Roads:
             if (here, source, there) not in self._steps:
                 self.lights.govern(connection, (here, source, via or there))
         self.used.append(connection)
-        gives_way = GIVING_WAY[state]
         steps = [(here, source, via or there)]
         if via:
             steps.append((via, int(connection.get("via", "").rpartition("_")[2]), there))
         self._steps[here, source, there] = steps
+        order = {"gives_way": GIVING_WAY[state], "zipper": state == "Z"}
         if not via:
-            links[here, source, there] = Connection(here, source, there, target, gives_way)
+            links[here, source, there] = Connection(here, source, there, target, **order)
             return
         inner = int(connection.get("via", "").rpartition("_")[2])
         after = [c for c in self.between.get((via, there), []) if c.get("fromLane") == str(inner)]
@@ -266,7 +266,7 @@ class _Roads:
                 key, f"a way to {there} that waits inside the junction", "a plain one"
             )
         links[here, source, via] = Connection(here, source, via, inner)
-        links[via, inner, there] = Connection(via, inner, there, target, gives_way)
+        links[via, inner, there] = Connection(via, inner, there, target, **order)
 
 
 def _read_loops(path: Path, pieces: dict[str, Segment]) -> list[Loop]:

@@ -69,6 +69,34 @@ def test_over_a_border_and_through_a_merge_against_central_differences(options):
     assert torch.autograd.gradcheck(run, learnable(X, SPEED, push), rtol=1e-6, atol=1e-6)
 
 
+def test_through_a_zipper_as_sumo_against_central_differences():
+    lanes = Network(
+        [Segment("wide", 300.0, 2, 25.0), Segment("narrow", 200.0, 1, 25.0)],
+        [Connection("wide", k, "narrow", 0, zipper=True) for k in (0, 1)],
+        {"r": ["wide", "narrow"]},
+    )
+    lane = torch.tensor([[0, 1, 0, 1]], dtype=torch.int32)
+
+    def run(x, speed, headway):
+        traffic = TrafficNetwork(
+            lanes, 1, 4, dtype=torch.float64, driving="sumo", integrator="semi_implicit", dt=0.5,
+            T=headway,
+        )  # fmt: skip
+        traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
+        heeded = traffic.heeded()["gap"]
+        for _ in range(6):
+            state = traffic.step()
+        return state["x"], state["speed"], heeded
+
+    x, speed = double(240.0, 226.0, 203.0, 188.0), double(21.0, 20.0, 22.0, 19.0)
+    given = learnable(x, speed, torch.full((1, 4), 1.2, dtype=torch.float64))
+    end, _, heeded = run(*given)
+    assert heeded[0].tolist() == [-1, 0, 1, 2]
+    (gradient,) = torch.autograd.grad(end[0, 1], given[1], retain_graph=True)
+    assert abs(float(gradient[0, 0])) > 0.01  # of one in the other lane
+    assert torch.autograd.gradcheck(lambda *v: run(*v)[:2], given, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", [CHOICES[0], CHOICES[-1]])
 def test_in_parameters_against_central_differences(options):
     def run(v0, T):  # noqa: N803

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from warp_envs.traffic.network import Signal
+from warp_envs.traffic.network import Flow, Network, Segment, Signal
 from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import Mobil
 from warp_envs.traffic.sumo import read_sumo
@@ -209,3 +209,60 @@ def test_files_that_it_refuses(file, old, new, message, tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"none\.xml: No such file"):
         read_sumo(tmp_path / "none.xml", DATA / ROUTES)
+
+
+# Two cars before the zipper of sumo_zipper.net.xml, x and speed of the one in lane 2 and of the one
+# in lane 1, and the speeds that SUMO gives them in the next 0.5 s (libsumo 1.28, 5 digits).
+ZIPPER = [
+    ((790.0, 30.0), (805.0, 30.0), (29.57834, 30.0)),
+    ((950.0, 10.0), (965.0, 10.0), (10.04819, 10.74002)),
+    ((950.0, 30.0), (965.0, 30.0), (26.2, 30.0)),  # as hard as it may
+    ((901.0, 20.0), (921.0, 7.0), (18.90749, 7.74752)),
+    ((901.0, 20.0), (921.0, 6.0), (20.59729, 6.74864)),  # so late that it goes first
+    ((900.0, 20.0), (880.0, 25.0), (20.59729, 24.05279)),
+]
+
+
+@pytest.mark.parametrize(("second", "first", "speeds"), ZIPPER)
+def test_who_comes_second_at_a_zipper_slows_down_as_sumo(second, first, speeds):
+    network = read("zipper", "light").network
+    traffic = TrafficNetwork(network, 1, 2, dt=0.5, **network.flows[0].parameters, **AS_SUMO)
+    traffic.set_rates(torch.zeros(3))
+    names = traffic.lane_names
+    lane = torch.tensor([[names.index(("wide", 2)), names.index(("wide", 1))]], dtype=torch.int32)
+    x, speed = torch.tensor([second, first], dtype=torch.float64).T[:, None]
+    traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
+    assert traffic.step()["speed"][0].tolist() == pytest.approx(speeds, abs=1e-5)
+
+
+def test_who_enters_far_faster_than_its_leader_slows_down_as_sumo():
+    """SUMO plans a step again and again, and stops where that takes less than 1 m/s² off."""
+    flow = Flow("cars", "r", 900.0, begin=0.5)
+    road = Network([Segment("main", 996.0, 1, 30.0)], [], {"r": ["main"]}, [flow])
+    driver = {"T": 1.2, "a": 1.5, "b": 2.0, "s0": 2.0, "v0": 33.0}
+    traffic = TrafficNetwork(road, 1, 2, dt=0.5, **driver, **AS_SUMO)
+    lane = torch.tensor([[0, -1]], dtype=torch.int32)
+    x = torch.tensor([[59.99 - 9.29, 0.0]], dtype=torch.float64)
+    speed = torch.tensor([[18.58, 0.0]], dtype=torch.float64)
+    traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
+    held = torch.tensor([[0.0, float("nan")]], dtype=torch.float64)
+    state = traffic.step(held)
+    assert state["x"][0].tolist() == pytest.approx([59.99, 5.1])
+    assert state["speed"][0, 1].item() == pytest.approx(22.538, abs=1e-3)  # FCD of libsumo 1.28
+
+
+@pytest.mark.parametrize(("driving", "entered"), [("sumo", [0, 0]), ("plain", [0, 1])])
+def test_who_finds_no_room_keeps_later_ones_out_of_its_lane_as_sumo(driving, entered):
+    flows = [
+        Flow("wary", "r", 60.0, begin=0.5, parameters={"s0": 15.0}),
+        Flow("bold", "r", 60.0, begin=1.0, parameters={"s0": 2.0}),
+    ]
+    road = Network([Segment("main", 300.0, 1, 30.0)], [], {"r": ["main"]}, flows)
+    traffic = TrafficNetwork(road, 1, 3, dt=0.5, driving=driving, dtype=torch.float64)
+    lane = torch.tensor([[0, -1, -1]], dtype=torch.int32)
+    x = torch.tensor([[20.0, 0.0, 0.0]], dtype=torch.float64)
+    route = torch.zeros_like(lane)
+    traffic.set_state({"x": x, "speed": torch.zeros_like(x), "lane": lane, "route": route})
+    held = torch.tensor([[0.0, float("nan"), float("nan")]], dtype=torch.float64)
+    traffic.step(held)
+    assert traffic.step(held)["departed"][0].tolist() == entered
