@@ -60,7 +60,7 @@ from warp_envs.checks import ArgumentError, check_number, check_positive
 class GIPPOAdaptiveConfig:
     """Adaptive GI-PPO: RP and LR weighted by their noise, a natural step as long as the signal."""
 
-    radius: float = 16.0
+    radius: float = 8.0
     """Divergence of a step of which all the slope is left, nats, at the start."""
     final_radius: float = 1e-3
     """The same at the end of training; falls linearly."""
