@@ -12,16 +12,18 @@ on the advantage of its first. The halves tell the variance of each without bias
     g = (1 - kappa) g_RP + kappa g_LR,    kappa = var_RP / (var_RP + var_LR),
 
 is the best mixture (as in LR+RP), whichever of the two is of use; when chaos fills RP with noise,
-its weight is gone in the same epoch. The share of signal in g, the halves' agreement, decides how
-far to go: along the natural gradient (`gippo.updates.natural_step`) until the policy has moved,
-over states of the last windows, by
+its weight is gone in the same epoch. What the windows that follow find of the slope along the steps
+that were taken decides how far to go: along the natural gradient (`gippo.updates.natural_step`)
+until the policy has moved, over states of the last windows, by
 
-    KL = radius * (share * part)^2.
+    KL = radius * (left * part)^2.
 
-So the step's length is proportional to the share, as the best linear estimate of a signal under
-noise is (Wiener), and to the part that the gradient's length is of its root mean square over about
-an episode, 1 at most: of environments that are at one time of their episodes, at which nothing is
-left to learn, the gradient is small however well its halves agree. All units are the policy's own:
+`left`, about twenty epochs' mean of the part of the slope that is left after a step
+(`gippo.updates.trust.SlopeLeft`), falls with noise, as the best linear estimate of a signal under
+noise does (Wiener), and with the step's length, to nothing where the step ends at the best point of
+its line: steps stay short of it, whatever the radius. `part` is what the gradient's length is of
+its root mean square over about an episode, 1 at most: of environments that are at one time of their
+episodes, at which nothing is left to learn, the gradient is small. All units are the policy's own:
 nothing is left to set by problem. A bonus on the entropy, in units of the advantages' spread, keeps
 exploration up where the policy's noise is a small part of that spread, and gives way where it is
 all of it, as near a function's optimum.
@@ -45,6 +47,7 @@ from gippo.updates.trust import (
     Halves,
     RunningShare,
     RunningSize,
+    SlopeLeft,
     clipped_samples,
     inverse_variance_weight,
     signal_share,
@@ -57,8 +60,8 @@ from warp_envs.checks import ArgumentError, check_number, check_positive
 class GIPPOAdaptiveConfig:
     """Adaptive GI-PPO: RP and LR weighted by their noise, a natural step as long as the signal."""
 
-    radius: float = 4.0
-    """Divergence of a step along a gradient that is all signal, nats, at the start."""
+    radius: float = 8.0
+    """Divergence of a step of which all the slope is left, nats, at the start."""
     final_radius: float = 1e-3
     """The same at the end of training; falls linearly."""
     entropy: float = 2e-3
@@ -110,6 +113,8 @@ class GIPPOAdaptive(Method):
         self._step = NaturalStep(context, config.natural)
         self._size = RunningSize(context.episode_windows)
         self._shares = {name: RunningShare() for name in ("rp", "lr", "mixed")}
+        vector = context.parameters.vector
+        self._slope = SlopeLeft(len(vector), vector.device)
 
     @property
     def gradient_lambda(self) -> float | None:
@@ -140,22 +145,27 @@ class GIPPOAdaptive(Method):
             "noise_lr": noise_lr,
             "clipped_samples": self._ranks.mean(share_clipped),
         }
-        gradient, full = mixed.mean, mixed.mean.double()
-        finite = torch.isfinite(gradient).all() & torch.isfinite(metric).all()
+        full = mixed.mean.double()
+        finite = torch.isfinite(full).all() & torch.isfinite(metric).all()
         halves = {"rp": rp, "lr": lr, "mixed": mixed}
         shares = [signal_share(half, metric) for half in halves.values()]
         # A device is waited for once.
-        told = torch.stack([finite.double(), (metric * full) @ full, *shares]).tolist()
+        slopes = self._slope.compare(full)
+        square = (metric * full) @ full
+        told = torch.stack([finite.double(), square, *slopes, *shares]).tolist()
         if not told[0]:
             self._step.load_state_dict(before)
             return UpdateReport(metrics, "the policy's gradient is not finite")
-        for name, share in zip(halves, told[2:], strict=True):
+        for name, share in zip(halves, told[4:], strict=True):
             metrics[f"share_{name}"] = self._shares[name].update(share)
-        trusted = self._shares["mixed"].trusted
+        left = self._slope.update(*told[2:4])
         part = self._size.part(math.sqrt(told[1]))
-        radius = self._radius.rate(epoch) * (trusted * part) ** 2
-        divergence, moved = self._step.step(gradient, metric, radius)
+        radius = self._radius.rate(epoch) * (self._slope.trusted * part) ** 2
+        direction = self._step.direction(full, metric)
+        self._slope.begin(direction, full)
+        divergence, moved = self._step.move(direction, radius)
         metrics |= {
+            "slope_left": left,
             "gradient_part": part,
             "actor_learning_rate": radius,
             "kl": divergence,
@@ -211,10 +221,11 @@ class GIPPOAdaptive(Method):
         return (self._entropy.rate(epoch) * torch.sqrt(variance)).to(samples.obs.dtype)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the running shares and the step's state."""
+        """A copy of the running means and the step's state."""
         shares = {name: share.state_dict() for name, share in self._shares.items()}
         return {
             "shares": shares,
+            "slope": self._slope.state_dict(),
             "size": self._size.square,
             "step": self._step.state_dict(),
         }
@@ -223,5 +234,6 @@ class GIPPOAdaptive(Method):
         """Go back to what `state_dict` returned."""
         for name, share in self._shares.items():
             share.load_state_dict(state["shares"][name])
+        self._slope.load_state_dict(state["slope"])
         self._size.square = float(state["size"])
         self._step.load_state_dict(state["step"])

@@ -39,6 +39,7 @@ TRUST = {
     "share_lr": "of LR is signal",
     "share_mixed": "of their mixture is signal",
     "kappa_lr": "of the mixture is LR's",
+    "slope_left": "of a step's slope is found by the next window",
 }
 """What gippo_adaptive tells of its gradients (`gippo.updates.trust`), means over epochs."""
 _TOLD = {**CRITERIA, **TRUST}

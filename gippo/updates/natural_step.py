@@ -184,38 +184,13 @@ class NaturalStep:
         self._memory = torch.cat([self._memory, new])[-config.states :]
         self._filled = min(self._filled + len(new), config.states)
 
-    def step(
-        self, gradient: torch.Tensor, metric: torch.Tensor, radius: float
-    ) -> tuple[float, bool]:
-        """Move the actor along F^-1 `gradient` until the divergence is `radius`.
-
-        The matrix knows the divergence to second order. If it exceeds twice the radius, the step is
-        halved, and undone after ten halvings.
+    def direction(self, gradient: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
+        """F^-1 g, scaled to d^T F d / 2 = 1; zero for a gradient of zero.
 
         Args:
-            gradient: of what is to rise, (num_parameters,).
-            metric: from `look`.
-            radius: mean over states of the divergence, nats.
-
-        Returns:
-            The divergence that there is now, and whether the actor has moved.
+            gradient: of what is to rise, (num_parameters,), float64.
+            metric: from `look`, which comes first.
         """
-        vector = self._parameters.vector
-        before = vector.clone()
-        policy = self._policy(self._states)
-        direction = self._direction(gradient.double(), metric)
-        length = radius**0.5
-        for _ in range(_HALVINGS):
-            vector.copy_(before.double() + length * direction)
-            divergence = float(kl_divergence(*self._policy(self._states), *policy).mean())
-            if divergence <= _SLACK * radius:  # not so if it is not a number
-                return divergence, True
-            length *= 0.5
-        vector.copy_(before)
-        return 0.0, False
-
-    def _direction(self, gradient: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
-        """F^-1 g, scaled to d^T F d / 2 = 1; zero for a gradient of zero."""
         fisher, damping = self._fisher, self._config.damping
         assert fisher is not None, "look comes first"
 
@@ -227,6 +202,32 @@ class NaturalStep:
         found = conjugate_gradients(product, unit, metric, self._config.iterations)
         square = found @ product(found)
         return found * torch.sqrt(torch.where(norm > 0.0, 2.0 / square, 0.0))
+
+    def move(self, direction: torch.Tensor, radius: float) -> tuple[float, bool]:
+        """Move the actor along a direction until the divergence is `radius`.
+
+        The matrix knows the divergence to second order. If it exceeds twice the radius, the step is
+        halved, and undone after ten halvings.
+
+        Args:
+            direction: from `direction`.
+            radius: mean over states of the divergence, nats.
+
+        Returns:
+            The divergence that there is now, and whether the actor has moved.
+        """
+        vector = self._parameters.vector
+        before = vector.clone()
+        policy = self._policy(self._states)
+        length = radius**0.5
+        for _ in range(_HALVINGS):
+            vector.copy_(before.double() + length * direction)
+            divergence = float(kl_divergence(*self._policy(self._states), *policy).mean())
+            if divergence <= _SLACK * radius:  # not so if it is not a number
+                return divergence, True
+            length *= 0.5
+        vector.copy_(before)
+        return 0.0, False
 
     @torch.no_grad()
     def _policy(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 MEMORY = 0.95
-"""Part of the share's running mean that an epoch keeps."""
+"""Part of a running mean that an epoch keeps."""
 LEAST = 0.01
-"""Of the share that is acted on: with a step of nothing no signal would ever be found."""
+"""Of the trust that is acted on: with a step of nothing no signal would ever be found."""
 TINY = 1e-300
 """Keeps 0/0 from arising where both halves are zero."""
 
@@ -102,11 +102,6 @@ class RunningShare:
         self.value, self._begun = MEMORY * old + (1.0 - MEMORY) * share, True
         return self.value
 
-    @property
-    def trusted(self) -> float:
-        """The mean as far as it can be one: in [`LEAST`, 1]."""
-        return min(max(self.value, LEAST), 1.0)
-
     def state_dict(self) -> dict[str, Any]:
         """The mean, and whether there is one."""
         return {"value": self.value, "begun": self._begun}
@@ -114,6 +109,63 @@ class RunningShare:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self.value, self._begun = float(state["value"]), bool(state["begun"])
+
+
+class SlopeLeft:
+    """The part of the slope along a step that the next window finds left, a running mean.
+
+    Before a step along d the window that d was made of promises the slope d . g, its own noise
+    included; afterwards the next one, whose noise knows nothing of d, tells what there is of it.
+    Without noise, and of a step that is short, the ratio is 1. Noise makes it |g|^2 / E|g + noise|^2,
+    Wiener's factor; what only one window sees, as a critic's error, is noise here, on which its
+    halves agree. A step as long as the line rises brings it to 0, a longer one below.
+
+    A window's ratio counts as 1 at most, and -1 at least: where gradients are small beside the next
+    window's it tells little. The mean begins at 0: the first steps are short, whatever they promise.
+    """
+
+    def __init__(self, num_parameters: int, device: torch.device) -> None:
+        self.value = 0.0
+        self._direction = torch.zeros(num_parameters, dtype=torch.float64, device=device)
+        self._promised = torch.zeros((), dtype=torch.float64, device=device)
+
+    def begin(self, direction: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Say where a step goes, (num_parameters,), and the gradient of its window."""
+        self._direction, self._promised = direction, gradient @ direction
+
+    def compare(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the last step's own window promised, and what the next one's gradient finds, 0-d."""
+        return self._promised, gradient @ self._direction
+
+    def update(self, promised: float, found: float) -> float:
+        """Take in what `compare` told.
+
+        Returns:
+            The mean so far; as it was where nothing was promised.
+        """
+        if promised > 0.0:
+            ratio = min(max(found / promised, -1.0), 1.0)
+            self.value = MEMORY * self.value + (1.0 - MEMORY) * ratio
+        return self.value
+
+    @property
+    def trusted(self) -> float:
+        """The mean, but `LEAST` at least."""
+        return max(self.value, LEAST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The mean, and the last step's direction and promise."""
+        return {
+            "value": self.value,
+            "direction": self._direction.clone(),
+            "promised": self._promised.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.value = float(state["value"])
+        self._direction = state["direction"].to(self._direction, copy=True)
+        self._promised = state["promised"].to(self._promised, copy=True)
 
 
 class RunningSize:

@@ -19,7 +19,7 @@ OF_EVERY_EPOCH = {
 }
 OF_A_METHOD = {
     "gippo": {"alpha.py:alpha_statistics": 1},
-    "gippo_adaptive": {"gippo_adaptive.py:update": 1, "natural_step.py:step": 1},
+    "gippo_adaptive": {"gippo_adaptive.py:update": 1, "natural_step.py:move": 1},
     "ppo": {},
     "ppo algo.schedule=adaptive": {"surrogate.py:attempt": 1},
     "pe": {},

@@ -22,17 +22,21 @@ def spied_update(window, context, config):
     """What an update hands to the natural step."""
     method = GIPPOAdaptive(context, config)
     seen = []
-    step = method._step.step
+    direction, move = method._step.direction, method._step.move
 
-    def spy(gradient, metric, radius):
-        seen.append((gradient, radius))
-        return step(gradient, metric, radius)
+    def spy_direction(gradient, metric):
+        seen.append(gradient)
+        return direction(gradient, metric)
 
-    method._step.step = spy
+    def spy_move(along, radius):
+        seen.append(radius)
+        return move(along, radius)
+
+    method._step.direction, method._step.move = spy_direction, spy_move
     report = method.update(window, 0)
     assert report.problem is None
-    (given,) = seen
-    return *given, report.metrics
+    gradient, radius = seen
+    return gradient, radius, report.metrics
 
 
 def test_the_gradient_and_the_radius_from_the_formulas():
@@ -70,8 +74,21 @@ def test_the_gradient_and_the_radius_from_the_formulas():
     )
     rp, lr = 0.4 * rp_1 + 0.6 * rp_2, 0.4 * lr_1 + 0.6 * lr_2
     torch.testing.assert_close(gradient, (1 - kappa) * rp + kappa * lr)
-    share = min(max(metrics["share_mixed"], 0.01), 1.0)
-    assert radius == pytest.approx(4.0 * share**2)
+    assert radius == pytest.approx(8.0 * 0.01**2)  # the first step, of which nothing is known
+
+
+def test_a_step_is_as_long_as_the_slope_that_windows_find_left():
+    context = make_context()
+    method = GIPPOAdaptive(context, GIPPOAdaptiveConfig(entropy=0.0))
+    told = []
+    for sign in (1.0, 1.0, -1.0):
+        window = made_up_window(context.actor, num_envs=64, horizon=4)
+        window.gradients.of_own[:] = sign  # all signal, and in the end that against it
+        told.append(method.update(window, 0).metrics)
+    assert [row["slope_left"] for row in told[:2]] == [0.0, pytest.approx(0.05, rel=0.05)]
+    assert told[2]["slope_left"] < 0.5 * told[1]["slope_left"]
+    assert told[1]["actor_learning_rate"] == pytest.approx(8.0 * told[1]["slope_left"] ** 2)
+    assert told[2]["actor_learning_rate"] == pytest.approx(8.0 * 0.01**2)
 
 
 def test_a_window_in_which_little_is_to_be_gained_moves_the_policy_little():

@@ -67,6 +67,11 @@ def some_gradient(context, samples):
     )
 
 
+def take(step, gradient, metric, radius):
+    """A step along the natural gradient."""
+    return step.move(step.direction(gradient.double(), metric), radius)
+
+
 def made(seed=0):
     context = make_context(seed)
     return context, NaturalStep(context, NaturalStepConfig())
@@ -80,7 +85,7 @@ def test_a_step_diverges_by_the_radius_whatever_the_gradients_unit(radius):
         samples = make_samples(context.actor)
         metric = step.look(samples, 0)
         gradient = unit * some_gradient(context, samples)
-        divergence, moved = step.step(gradient, metric, radius)
+        divergence, moved = take(step, gradient, metric, radius)
         assert moved
         assert 0.3 * radius < divergence < 2.0 * radius  # of second order, and damped
         ends.append(context.parameters.vector.clone())
@@ -101,7 +106,7 @@ def test_steps_on_a_quadratic_go_down_to_a_precision_of_the_policys_own():
         loss = ((mu - 0.7).square() + torch.exp(2.0 * log_sigma)).sum(-1).mean()
         losses.append(loss.item())
         gradient = context.parameters.gradient(-loss)
-        assert step.step(gradient, metric, 0.1)[1]
+        assert take(step, gradient, metric, 0.1)[1]
     assert losses[20] < 0.5 * losses[0]
     assert losses[-1] < 1e-2 * losses[20]
 
@@ -112,15 +117,15 @@ def test_a_step_that_diverges_too_far_is_halved_and_one_without_end_undone():
     metric = step.look(samples, 0)
     gradient = randn(len(metric), seed=4)
     before = context.parameters.vector.clone()
-    divergence, moved = step.step(gradient, metric, 50.0)
+    divergence, moved = take(step, gradient, metric, 50.0)
     assert moved
     assert divergence <= 100.0
     context.parameters.vector.copy_(before)
-    assert step.step(gradient * math.nan, metric, 0.01) == (0.0, True)
+    assert take(step, gradient * math.nan, metric, 0.01) == (0.0, True)
     assert torch.equal(context.parameters.vector, before)
     (mu, log_sigma), far = step._policy(step._states), itertools.count()
     step._policy = lambda obs: (mu + 1e3 * next(far), log_sigma)  # whatever the step
-    assert step.step(gradient, metric, 0.01) == (0.0, False)
+    assert take(step, gradient, metric, 0.01) == (0.0, False)
     assert torch.equal(context.parameters.vector, before)
 
 
@@ -129,7 +134,7 @@ def test_a_gradient_of_zero_moves_nothing():
     samples = make_samples(context.actor)
     before = context.parameters.vector.clone()
     metric = step.look(samples, 0)
-    step.step(torch.zeros_like(metric), metric, 0.01)
+    take(step, torch.zeros_like(metric), metric, 0.01)
     assert torch.equal(context.parameters.vector, before)
 
 
@@ -173,7 +178,7 @@ def test_a_step_that_a_window_asks_for_leaves_what_is_done_elsewhere():
         with torch.no_grad():
             before = context.actor.forward(elsewhere.obs)
         mu, _ = context.actor.forward(samples.obs)
-        assert step.step(context.parameters.gradient(mu.sum()), metric, 1e-2)[1]
+        assert take(step, context.parameters.gradient(mu.sum()), metric, 1e-2)[1]
         with torch.no_grad():
             moved[memory] = kl_divergence(*context.actor.forward(elsewhere.obs), *before).mean()
     assert moved[8] < 0.5 * moved[1]

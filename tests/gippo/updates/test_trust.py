@@ -8,6 +8,7 @@ from gippo.updates.trust import (
     Halves,
     RunningShare,
     RunningSize,
+    SlopeLeft,
     clipped_samples,
     inverse_variance_weight,
     noise,
@@ -84,15 +85,53 @@ def test_tiny_single_precision_halves_do_not_vanish():
     assert signal_share(Halves(a, a, 0.5), torch.ones(5)).item() == pytest.approx(1.0)
 
 
-def test_what_is_trusted_lies_between_a_hundredth_and_one():
+def test_a_running_share_goes_on_from_what_was_saved():
     running = RunningShare()
-    assert running.trusted == LEAST
     assert running.update(-0.5) == -0.5
-    assert running.trusted == LEAST
     assert running.update(0.5) == pytest.approx(0.95 * -0.5 + 0.05 * 0.5)
     other = RunningShare()
     other.load_state_dict(running.state_dict())
     assert other.update(0.2) == running.update(0.2)
+
+
+def walk(noise: float, length: float, count: int = 400) -> SlopeLeft:
+    """Steps along noisy gradients of -|x|^2 / 2, each from x = 1: `length` of the way to 0."""
+    slope = SlopeLeft(500, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(6)
+
+    def gradient(x):
+        z = torch.randn(500, dtype=torch.float64, generator=generator)
+        return -x * torch.ones(500, dtype=torch.float64) + noise * z
+
+    for _ in range(count):
+        own = gradient(1.0)
+        slope.begin(own / own.norm(), own)
+        promised, found = slope.compare(gradient(1.0 - length))
+        slope.update(promised.item(), found.item())
+    return slope
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("length", [0.0, 0.5, 1.0, 1.5])
+def test_the_slope_left_falls_with_noise_and_with_the_way_that_was_gone(noise, length):
+    """|g|^2 / (|g|^2 + tr cov) without a step; on a parabola 1 - the part of the way to its top."""
+    expected = (1.0 - length) / (1.0 + noise**2)
+    assert walk(noise, length).value == pytest.approx(expected, abs=0.02)
+
+
+def test_trust_begins_at_the_least_and_does_not_fall_below():
+    slope = SlopeLeft(3, torch.device("cpu"))
+    assert slope.trusted == LEAST
+    assert slope.update(0.0, 5.0) == 0.0  # before the first step nothing is promised
+    assert slope.update(2.0, 40.0) == pytest.approx(0.05)  # one window counts as 1 at most
+    assert slope.update(2.0, -40.0) == pytest.approx(0.95 * 0.05 - 0.05)
+    assert slope.trusted == LEAST
+    slope.begin(randn(3), randn(3, seed=1))
+    other = SlopeLeft(3, torch.device("cpu"))
+    other.load_state_dict(slope.state_dict())
+    given = randn(3, seed=2)
+    assert other.compare(given) == slope.compare(given)
+    assert other.update(1.0, 0.5) == slope.update(1.0, 0.5)
 
 
 def test_a_gradient_is_small_beside_those_of_an_episode():
