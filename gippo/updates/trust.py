@@ -116,12 +116,13 @@ class SlopeLeft:
 
     Before a step along d the window that d was made of promises the slope d . g, its own noise
     included; afterwards the next one, whose noise knows nothing of d, tells what there is of it.
-    Without noise, and of a step that is short, the ratio is 1. Noise makes it |g|^2 / E|g + noise|^2,
-    Wiener's factor; what only one window sees, as a critic's error, is noise here, on which its
-    halves agree. A step as long as the line rises brings it to 0, a longer one below.
+    Without noise, and of a step that is short, the ratio is 1. With noise it is
+    |g|^2 / E|g + noise|^2, Wiener's factor; what only one window sees, as a critic's error, is
+    noise here, on which its halves agree. A step as long as the line rises brings it to 0, a longer
+    one below.
 
     A window's ratio counts as 1 at most, and -1 at least: where gradients are small beside the next
-    window's it tells little. The mean begins at 0: the first steps are short, whatever they promise.
+    window's it tells little. The mean begins at 0: first steps are short, whatever they promise.
     """
 
     def __init__(self, num_parameters: int, device: torch.device) -> None:
