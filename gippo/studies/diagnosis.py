@@ -35,11 +35,11 @@ CRITERIA = {
     "out_of_range_binds": "out-of-range ratio: no room left for PPO",
 }
 TRUST = {
-    "share_rp": "of RP is signal",
-    "share_lr": "of LR is signal",
-    "share_mixed": "of their mixture is signal",
-    "kappa_lr": "of the mixture is LR's",
-    "slope_left": "of a step's slope is found by the next window",
+    "share_rp": "of RP is signal, by the halves of the windows",
+    "share_lr": "of LR is signal, by the halves of the windows",
+    "share_mixed": "of their mixture is signal, by the halves of the windows",
+    "kappa_lr": "of the mixture is LR's, by the halves of the windows",
+    "slope_left": "of a step's slope is left, by the next window",
 }
 """What gippo_adaptive tells of its gradients (`gippo.updates.trust`), means over epochs."""
 _TOLD = {**CRITERIA, **TRUST}
@@ -179,7 +179,7 @@ def _print_shares(shares: Shares, console: Console) -> None:
         if name in CRITERIA:
             console.print(f"{share:4.0%} of epochs lowered alpha for the {CRITERIA[name]}")
         else:
-            console.print(f"{share:4.0%} {TRUST[name]}, by the halves of the windows")
+            console.print(f"{share:4.0%} {TRUST[name]}")
 
 
 def plot_diagnosis(

@@ -191,6 +191,7 @@ def test_the_command_tells_what_gippo_adaptive_trusts(tmp_path, capsys):
     said = capsys.readouterr().out
     for part in ("of RP is signal", "of LR is signal", "of the mixture is LR's"):
         assert f"% {part}, by the halves of the windows" in said
+    assert "% of a step's slope is left, by the next window" in said
     assert "lowered alpha" not in said
 
 
