@@ -58,7 +58,7 @@ from warp_envs.checks import ArgumentError, check_number, check_positive
 
 @dataclass
 class GIPPOAdaptiveConfig:
-    """Adaptive GI-PPO: RP and LR weighted by their noise, a natural step as long as the signal."""
+    """Adaptive GI-PPO: RP and LR weighted by their noise, natural steps as long as slopes last."""
 
     radius: float = 8.0
     """Divergence of a step of which all the slope is left, nats, at the start."""

@@ -250,22 +250,6 @@ def secure_gap(model: CarFollowing) -> wp.Function:
 
 
 @cache
-def secure_behind(model: CarFollowing) -> wp.Function:
-    """SUMO's secure gap of the IDM, but for s0 [m]: max(0, v T + v dv / (2 sqrt(a b)))."""
-    headway = parameter_or(model, "T", 1.0)
-    rise = parameter_or(model, "a", 1.0)
-    comfort = parameter_or(model, *COMFORT)
-
-    @wp.func
-    def gap(speed: Any, leader_speed: Any, driver: Any):
-        root = type(speed)(2.0) * wp.sqrt(rise(driver) * comfort(driver))
-        dynamic = speed * headway(driver) + speed * (speed - leader_speed) / root
-        return wp.max(dynamic, type(speed)(0.0))
-
-    return gap
-
-
-@cache
 def firm_braking(model: CarFollowing, sumo: bool) -> wp.Function:
     """For a light: the deceleration [m/s^2] that a driver is ready for, and its way to a stop [m].
 
@@ -369,9 +353,7 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
         merge_at_out: wp.array(dtype=Any),  # infinite; see `network_merges.await_turn`
         hold_out: wp.array(dtype=Any),  # the same
         advice_out: wp.array(dtype=Any),  # infinite; see `network_sumo_habits.heed_advice`
-        light_at_out: wp.array(
-            dtype=Any
-        ),  # x of the line of a light that holds it [m], or infinite
+        light_at_out: wp.array(dtype=Any),  # x of a line whose light holds it [m], or infinite
     ):
         i = wp.tid()
         network = i // per_network

@@ -17,7 +17,6 @@ from kernels.traffic.network import (
     LEAST_SIGHT,
     braking_distance,
     parameter_or,
-    secure_behind,
 )
 from kernels.traffic.network_drive import before_a_line, plan_in_parts, with_limit
 
@@ -82,6 +81,22 @@ def whole_step(model: CarFollowing, sumo: bool, parts: int) -> wp.Function:
         return plan(speed, gap, leader_speed, driver, dt / type(dt)(float(parts)))
 
     return follow
+
+
+@cache
+def secure_behind(model: CarFollowing) -> wp.Function:
+    """SUMO's secure gap of the IDM, but for s0 [m]: max(0, v T + v dv / (2 sqrt(a b)))."""
+    headway = parameter_or(model, "T", 1.0)
+    rise = parameter_or(model, "a", 1.0)
+    comfort = parameter_or(model, *COMFORT)
+
+    @wp.func
+    def gap(speed: Any, leader_speed: Any, driver: Any):
+        root = type(speed)(2.0) * wp.sqrt(rise(driver) * comfort(driver))
+        dynamic = speed * headway(driver) + speed * (speed - leader_speed) / root
+        return wp.max(dynamic, type(speed)(0.0))
+
+    return gap
 
 
 @wp.func

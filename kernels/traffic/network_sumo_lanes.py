@@ -31,14 +31,7 @@ from typing import Any
 import warp as wp
 
 from kernels.traffic.car_following import LENGTH, CarFollowing
-from kernels.traffic.network import (
-    COMFORT,
-    FREE,
-    braking_distance,
-    parameter_or,
-    secure_behind,
-    stopping_speed,
-)
+from kernels.traffic.network import COMFORT, FREE, braking_distance, parameter_or, stopping_speed
 from kernels.traffic.network_drive import before_a_line, with_limit
 from kernels.traffic.network_lanes import follower_in
 from kernels.traffic.network_sumo_habits import (
@@ -84,6 +77,7 @@ from kernels.traffic.network_sumo_habits import (
     flows,
     later_filled,
     leader_of,
+    secure_behind,
     whole_step,
 )
 from kernels.traffic.network_zipper import closed_to

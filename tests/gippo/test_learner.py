@@ -174,7 +174,7 @@ def test_without_native_passes_an_epoch_is_the_same_to_rounding(method):
         for own, other in zip(run(native, 1), run(plain, 1), strict=True):
             assert own.keys() == other.keys()
             for name, value in own.items():
-                # A twentieth of a ratio of order 1, which may itself be about 0.
+                # A mean of ratios of order 1, some of which cancel.
                 least = within if name == "slope_left" else 0.1 * within
                 expected = pytest.approx(other[name], rel=within, abs=least, nan_ok=True)
                 assert value == expected, (epoch, name)

@@ -227,7 +227,8 @@ class Network:
 
         Raises:
             ArgumentError: a name that is given twice or that nothing has, a lane that its segment
-                lacks, a loop off its segment, two connections of a lane into one segment, a route
+                lacks, a loop off its segment, two connections of a lane into one segment, zippers
+                that give way or lead into a lane with others, a route
                 that is empty, broken or comes by a segment twice, or a signal of what is no
                 connection or has another one.
         """
@@ -281,6 +282,16 @@ class Network:
             if pair in pairs:
                 raise ArgumentError(key, f"a second one into {connection.target!r}", "one")
             pairs.add(pair)
+        into: dict[tuple[str, int], set[bool]] = {}
+        for connection in self.connections:
+            place = (connection.target, connection.target_lane)
+            into.setdefault(place, set()).add(connection.zipper)
+            key = f"connection {connection.source}_{connection.source_lane}: zipper"
+            if connection.zipper and connection.gives_way:
+                raise ArgumentError(key, "True with gives_way", "one of the two")
+            if len(into[place]) > 1:
+                given = f"{connection.zipper}, and another into lane {place[1]} of {place[0]!r} not"
+                raise ArgumentError(key, given, "all that lead into a lane or none")
 
     def _check_signals(self) -> None:
         joined = {(c.source, c.source_lane, c.target) for c in self.connections}

@@ -31,7 +31,8 @@ Rows = Mapping[str, wp.array]
 
 HEEDED = ("heeded", "offset")
 AHEAD = ("stop", "limit", "slower_at", "slower", "cap", "merge_at", "hold", "line")
-AHEAD = (*AHEAD, "nearing", "advice", "cramped")
+AHEAD = (*AHEAD, "nearing", "advice", "cramped", "light_at")
+"""What lies ahead of vehicles, in the order in which `network_drive.drive` has it."""
 _INT_ROWS = ("lane", "route", "previous", "flow", "number", "aside")
 
 
@@ -110,8 +111,10 @@ class NetworkLaunches:
         self._num_routes, self._num_lanes = tables.integers["next_lane"].shape
         self.num_ways = tables.num_ways
         """Ways that signals govern."""
-        self.ahead = (*AHEAD, "light_at") if self.num_ways else AHEAD
-        """Names of the arrays with what lies ahead of the vehicles."""
+        unread = {"light_at"} if not self.num_ways else set()
+        unread |= {"line", "nearing"} if not advance.sumo else set()
+        self.ahead = tuple(name for name in AHEAD if name not in unread)
+        """Of `AHEAD` what is read here."""
 
     @property
     def layout(self) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -154,9 +157,9 @@ class NetworkLaunches:
     def _arguments(self, rows: Rows, names: str) -> list[wp.array]:
         return [rows[name] if name in rows else self.tables[name] for name in names.split()]
 
-    def _light_at(self, rows: Rows) -> wp.array:
-        """Where lights hold vehicles; where there are none, something that is not read."""
-        return rows["light_at" if self.num_ways else "stop"]
+    def _ahead(self, rows: Rows, name: str) -> wp.array:
+        """One of `AHEAD`; in the place of one that is not read, another."""
+        return rows[name if name in self.ahead else "stop"]
 
     def light(self, program: Program, rows: Rows, ahead: int) -> None:
         """Find what signals show now, or `ahead` steps later."""
@@ -191,7 +194,7 @@ class NetworkLaunches:
             *self._arguments(
                 rows, "heeded offset stop limit slower_at slower cap merge_at hold advice"
             ),
-            self._light_at(rows),
+            self._ahead(rows, "light_at"),
         ]
         program.launch(roads.look_ahead(advance.model, advance.sumo, signals), n, inputs)
         self._enter(program, rows)
@@ -199,7 +202,7 @@ class NetworkLaunches:
             inputs = [
                 *self._arguments(rows, "x speed driver lane route order lane_start"),
                 *(per_network, scalar(rules.merge_zone), scalar(rules.head_start), dt),
-                *(signals, self._light_at(rows), self.tables["signal_way"], rows["light"]),
+                *(signals, self._ahead(rows, "light_at"), self.tables["signal_way"], rows["light"]),
                 *self._arguments(rows, "next_lane"),
                 *self._arguments(rows, "lane_length lane_inner merge_lane merge_distance"),
                 *self._arguments(rows, "merge_branch merge_gives approach_start approach_lane"),
@@ -263,8 +266,8 @@ class NetworkLaunches:
         advance, scalar = self.advance, self.scalar
         signals = self.num_ways > 0
         kernel = network_drive.drive(advance.model, advance.sumo, advance.parts, signals)
-        inputs = [rows[name] for name in ("x", "speed", "command", "driver", *HEEDED, *AHEAD)]
-        inputs.append(self._light_at(rows))
+        inputs = [rows[name] for name in ("x", "speed", "command", "driver", *HEEDED)]
+        inputs += [self._ahead(rows, name) for name in AHEAD]
         part = scalar(advance.dt / advance.parts)
         zone = scalar(self.rules.merge_zone)
         settings = [zone, advance.integrator, fail_safe, part, scalar(advance.dt)]
@@ -278,7 +281,12 @@ class NetworkLaunches:
             x_before,
             *self._arguments(rows, "new_x new_speed driver route entered clock"),
             *(self.sizes.vehicles, self.scalar(self.advance.dt), self.scalar(early)),
-            *(self.num_ways > 0, self._light_at(rows), self.tables["signal_way"], rows["light"]),
+            *(
+                self.num_ways > 0,
+                self._ahead(rows, "light_at"),
+                self.tables["signal_way"],
+                rows["light"],
+            ),
             *self._arguments(rows, "lane_length next_lane usable loop_start loop_x loop_index"),
             *self._arguments(rows, "lane previous loops trips x speed passed stopped"),
         ]

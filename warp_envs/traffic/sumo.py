@@ -83,7 +83,8 @@ def read_sumo(
         road.lights.signals(),
     )
     notes = [
-        "lane changes follow MOBIL, where TrafficNetwork is given it, not SUMO's LC2013",
+        "lane changes, where TrafficNetwork is given mobil, follow rules of SUMO's LC2013 with its "
+        "driving 'sumo', else MOBIL",
         *road.lights.notes(),
         *demand.notes,
     ]

@@ -352,6 +352,7 @@ def test_trajectories_as_fcd_and_csv(tmp_path):
 
 A, B = Segment("a", 10.0, 2), Segment("b", 10.0)
 JOINED = [Connection("a", 0, "b", 0)]
+ZIPPER = Connection("a", 1, "b", 0, zipper=True)
 CYCLE = [(20.0, "G"), (3.0, "y"), (17.0, "r")]
 LIGHT = Signal("s", [("a", 0, "b")], CYCLE)
 
@@ -364,6 +365,8 @@ LIGHT = Signal("s", [("a", 0, "b")], CYCLE)
         ({"connections": [Connection("a", 2, "b", 0)]}, "connection a_2: lane of a: 2 given"),
         ({"connections": [Connection("a", 0, "c", 0)]}, "connection a_0: segment 'c' given"),
         ({"connections": JOINED * 2}, "a second one into 'b'"),
+        ({"connections": [replace(ZIPPER, gives_way=True)]}, "a_1: zipper: True with gives_way"),
+        ({"connections": [*JOINED, ZIPPER]}, "a_1: zipper: True, and another into lane 0 of 'b'"),
         ({"connections": []}, "route r: 'b' after 'a' given"),
         ({"routes": {}}, "routes: none given"),
         ({"routes": {"r": []}}, "route r: no segment given"),
