@@ -109,7 +109,7 @@ def test_whom_a_red_light_catches_too_late():
         traffic.set_state({"x": x, "speed": double(14.0), "lane": lane})
         state = traffic.step()
         (gradient,) = torch.autograd.grad(state["x"].sum(), x)
-        found[driving] = int(state["lane"]), float(state["x"]), float(gradient)
+        found[driving] = int(state["lane"]), float(state["x"].detach()), float(gradient)
         traffic.set_state(traffic.get_state())
     assert found["sumo"] == (0, 300.0, 0.0)
     assert found["plain"][0] == 1 and found["plain"][2] == 1.0
