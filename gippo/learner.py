@@ -21,6 +21,7 @@ from gippo.experience.advantages import (
     subtrajectory_steps,
 )
 from gippo.experience.critic import Critic, CriticConfig
+from gippo.experience.ends import TerminalStates
 from gippo.experience.rollout import Rollout, collect, count_privileged
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
@@ -164,6 +165,8 @@ class Learner:
         )
         self._obs_statistics = RunningStatistics((self._num_obs,), self._device)
         self._episodes = EpisodeStatistics(self._num_envs)
+        inputs = self._num_obs + count_privileged(env)
+        self._ends = TerminalStates(inputs, self._dtype, self._device, seed=seed, ranks=ranks)
         self._num_diverged = 0
         self._skipped_in_a_row = 0
         self._skipped = 0
@@ -245,7 +248,12 @@ class Learner:
         reward = rollout.reward if bonus is None else bonus.added(rollout)
         advantage = self._advantage(reward, rollout, values, self.config.gae_lambda)
         target = self._critic_target(rollout, values, advantage, normalizer)
-        critic = self._start_critic(rollout.for_critic(rollout.obs), target)
+        fit_to = rollout.for_critic(rollout.obs), target
+        share = self.config.critic.terminal_share
+        if share > 0.0:
+            self._ends.take(rollout)
+            fit_to = self._ends.join(*fit_to, share, normalizer, self.epoch)
+        critic = self._start_critic(*fit_to)
         try:
             window = self._window(reward, rollout, values, advantage, bonus)
             judged = time.perf_counter()
@@ -261,8 +269,10 @@ class Learner:
         means = self._ranks.means(*rollout.reward_terms.values())
         terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
         told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        told["terminal_states"] = self._ends.count
         told["num_diverged"] = self._ranks.joined(rollout.diverged.sum().reshape(1)).sum()
         numbers = _as_floats(told)
+        self._ends.any = numbers.pop("terminal_states") > 0.0
         self._count_diverged(int(numbers.pop("num_diverged")), rollout)
         self._count_problems([report.problem, critic_problem], window)
         if self._ranks.size > 1:
@@ -377,7 +387,14 @@ class Learner:
         total, count = self._ranks.means(((gain + values.value) * first).sum(), first.sum())
         gradients = None
         if gradient_lambda is not None:
-            gradients = action_gradients(rollout, values, config.gamma, gradient_lambda, bonus)
+            gradients = action_gradients(
+                rollout,
+                values,
+                config.gamma,
+                gradient_lambda,
+                bonus,
+                at_ends=config.critic.terminal_share > 0.0,
+            )
             gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
         return Window(rollout, advantage, gradients, total / count)
@@ -463,6 +480,7 @@ class Learner:
             "critic": self.critic.state_dict(),
             "obs_statistics": self._obs_statistics.state_dict(),
             "episodes": self._episodes.state_dict(),
+            "ends": self._ends.state_dict(),
             "generator": self._generator.get_state(),
             "act_generator": self._act_generator.get_state(),
             **(self._env_state() if self._ranks.size == 1 else self._everywhere),
@@ -494,6 +512,8 @@ class Learner:
         self.method.load_state_dict(state["method"])
         self._obs_statistics.load_state_dict(state["obs_statistics"])
         self._episodes.load_state_dict(state["episodes"])
+        if "ends" in state:  # older releases kept none
+            self._ends.load_state_dict(state["ends"])
         self._generator.set_state(state["generator"].cpu())
         self._act_generator.set_state(state["act_generator"].cpu())
         whole = {name: value.to(self._device) for name, value in state["env"].items()}

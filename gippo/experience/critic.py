@@ -44,6 +44,9 @@ class CriticConfig(NetworkConfig):
     """Bootstrap from a target critic, which follows; false: from the critic itself."""
     target_rate: float = 0.8
     """Share of the critic in the new target critic; the rest is the old target."""
+    terminal_share: float = 0.0
+    """Of the fit's samples that are states in which episodes terminated, drawn from the last 256,
+    whose value is 0. The actor's gradient then sees the value's slope there, too. 0: none."""
     init_gain: float = math.sqrt(2.0)
     """Of the orthogonal initialisation of every layer."""
     count: int = 1
@@ -68,6 +71,7 @@ class CriticConfig(NetworkConfig):
         check_number("critic.weight_decay", self.weight_decay, 0.0)
         check_flag("critic.target", self.target)
         check_number("critic.target_rate", self.target_rate, 0.0, 1.0, open_low=True)
+        check_number("critic.terminal_share", self.terminal_share, 0.0, 0.5)
         check_positive("critic.init_gain", self.init_gain)
         check_integer("critic.count", self.count, 1)
         check_choice("critic.combine", self.combine, COMBINATIONS)

@@ -154,6 +154,46 @@ def test_a_saved_run_continues_to_the_bit(method, normalize):
     assert torch.equal(resumed.act(obs), undisturbed.act(obs))
 
 
+ENDING = {(step, step % 4): "terminated" for step in range(3, 10**3, 7)}
+"""Now and then a copy's episode terminates."""
+TOLD = CriticConfig([8], iterations=2, terminal_share=0.3)
+
+
+def test_terminal_states_go_on_to_the_bit():
+    def ended(seed):
+        env = Particle(4, dtype=torch.float32, ends=ENDING, limit=10)
+        return small_learner("rp", seed, env, critic=TOLD)
+
+    undisturbed, resumed = ended(0), ended(7)
+    run(undisturbed, 3)
+    state = undisturbed.state_dict()
+    clock, rest = undisturbed.env.clock, run(undisturbed, 3)
+    resumed.load_state_dict(state)
+    resumed.env.clock = clock
+    assert same(run(resumed, 3), rest)
+
+
+def test_the_critic_is_told_where_episodes_terminated_and_nothing_else_changes_without():
+    def trained(critic, ends):
+        env = Particle(4, dtype=torch.float32, ends=ends, limit=10)
+        learner = small_learner("rp", 0, env, critic=critic)
+        return learner, run(learner, 20)
+
+    plain = CriticConfig([8], iterations=2)
+    assert same(trained(TOLD, {})[1], trained(plain, {})[1])  # no episode terminates
+    told, untold = (trained(critic, ENDING)[0] for critic in (TOLD, plain))
+    assert untold.state_dict()["ends"]["count"] == 0
+    ends = told.state_dict()["ends"]
+    assert ends["count"] == 17
+    values = [
+        learner.critic.target_value()(
+            learner._obs_statistics.frozen(torch.float32).normalize(ends["states"][-17:])
+        )
+        for learner in (told, untold)
+    ]
+    assert values[0].abs().mean() < 0.7 * values[1].abs().mean()
+
+
 def test_a_state_dict_does_not_change_as_training_goes_on():
     learner = small_learner()
     run(learner, 1)
