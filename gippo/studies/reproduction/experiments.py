@@ -14,6 +14,7 @@ from gippo.studies.reproduction import alpha_policies, timing
 from gippo.studies.reproduction.aggregate import AGGREGATE_HEADER, aggregate_rows
 from gippo.studies.reproduction.figures import (
     plot_alpha_traces,
+    plot_ladder,
     plot_learning_curves,
     plot_variance,
     shortened_text,
@@ -219,7 +220,9 @@ def _scores(work: Reproduction) -> None:
     ladder = ladder_rows(cells)
     if ladder:
         work.show(ladder, LADDER_HEADER)
-        sections = ["## The ladder", _LADDER_TEXT, markdown_table(ladder, LADDER_HEADER), *sections]
+        plot_ladder(cells, folder / "ladder.png")
+        table = markdown_table(ladder, LADDER_HEADER)
+        sections = ["## The ladder", _LADDER_TEXT, "![The ladder](ladder.png)", table, *sections]
     if aggregates:
         work.show(aggregates, AGGREGATE_HEADER)
         sections += ["## Over all problems", _AGGREGATE_TEXT, _aggregate_table(aggregates)]

@@ -1,4 +1,4 @@
-"""The figures of experiments: learning curves, traces of alpha, determinant against variance."""
+"""The figures of experiments: learning curves, the ladder, alpha, determinant against variance."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gippo.runs.plots import (
     spread_if_vanishing,
     tidy,
 )
-from gippo.studies.reproduction.paper import METHODS, Experiment
+from gippo.studies.reproduction.paper import METHODS, OURS, Experiment, Problem
 from gippo.studies.reproduction.runs import Run
-from gippo.studies.reproduction.tables import Cell, Cells
+from gippo.studies.reproduction.tables import Cell, Cells, ladder_place
 
 _CSV_POINTS = 200
 """Epochs of a curve that its csv keeps, evenly spaced."""
@@ -101,6 +101,63 @@ def _grid(count: int, width: float = 5.2, height: float = 3.9) -> tuple[Figure, 
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
+
+
+_LADDER_ENDS = (-0.1, 1.6)
+"""What the ladder's axis shows; scores beyond lie on its ends."""
+
+
+def plot_ladder(cells: Cells, path: Path) -> None:
+    """One line a problem, one mark a method, between the worst (0) and the best (1) of the others.
+
+    gippo_adaptive's mean is the large mark, its runs the small ones. Problems without scores of it
+    and of two others are left out.
+
+    Args:
+        cells: what was run.
+        path: of the picture.
+    """
+    save_figure(ladder_figure(cells), path)
+
+
+def ladder_figure(cells: Cells) -> Figure:
+    """What `plot_ladder` writes."""
+    by_problem: dict[str, dict[str, Cell]] = {}
+    for (env, method), cell in cells.items():
+        if cell.scores:
+            by_problem.setdefault(env, {})[method] = cell
+    rows = [row for row in by_problem.values() if OURS in row and len(row) > 2]
+    figure = Figure(figsize=(8.0, 1.3 + 0.42 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    colours = dict(zip(METHODS, cycle_colours(len(METHODS)), strict=True))
+    named: set[str] = set()
+    for height, row in enumerate(reversed(rows)):
+        others = [cell.mean for method, cell in row.items() if method != OURS]
+
+        def place(
+            score: float, problem: Problem = row[OURS].problem, others: Sequence[float] = others
+        ) -> float:
+            return float(
+                np.clip(ladder_place(problem, score, min(others), max(others)), *_LADDER_ENDS)
+            )
+
+        for method, cell in row.items():
+            colour, ours = colours[method], method == OURS
+            label = "" if method in named else METHODS[method]
+            named.add(method)
+            axis.plot(
+                place(cell.mean), height, "D" if ours else "o", ms=8 if ours else 5,
+                color=colour, label=label, clip_on=False,
+            )  # fmt: skip
+            for score in cell.scores if ours else ():
+                axis.plot(place(score), height, "|", ms=10, color=colour, clip_on=False)
+    axis.set_yticks(range(len(rows)), [row[OURS].problem.title for row in reversed(rows)])
+    axis.set_xlim(*_LADDER_ENDS)
+    axis.axvline(1.0, ls="--", lw=1, color="0.4")
+    axis.set_xlabel("score: 0 the worst, 1 the best of the other methods (functions: logarithms)")
+    tidy(axis)
+    shared_legend(figure)
+    return figure
 
 
 TRACES = (

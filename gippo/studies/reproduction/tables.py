@@ -207,10 +207,19 @@ def _mean_text(cell: Cell) -> str:
     return f"{score_text(cell.mean)}{spread}"
 
 
+def ladder_place(problem: Problem, score: float, worst: float, best: float) -> float:
+    """Where a score lies between two others, 0 and 1; of logarithms where scores vanish.
+
+    NaN where the two are the same.
+    """
+    if problem.logarithmic and max(score, worst, best) < 0.0:
+        score, worst, best = (-math.log10(-value) for value in (score, worst, best))
+    return math.nan if best == worst else (score - worst) / (best - worst)
+
+
 def _gap_text(problem: Problem, own: float, worst: float, best: float) -> str:
-    if problem.logarithmic and max(own, worst, best) < 0.0:
-        own, worst, best = (-math.log10(-value) for value in (own, worst, best))
-    return "-" if best == worst else f"{(own - best) / (best - worst):+.1%}"
+    place = ladder_place(problem, own, worst, best)
+    return "-" if math.isnan(place) else f"{place - 1.0:+.1%}"
 
 
 def write_scores(cells: Cells, path: Path) -> None:

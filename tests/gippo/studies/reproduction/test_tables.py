@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 
+from gippo.studies.reproduction.figures import ladder_figure
 from gippo.studies.reproduction.paper import (
     EXPERIMENTS,
     FUNCTIONS,
@@ -103,6 +105,24 @@ def test_the_ladder_sets_ours_beside_the_best_of_the_others():
         ("dejong", m): Cell(vanishing, m, (FakeRun(),), (x,), False) for m, x in scores.items()
     }
     assert ladder_rows(cells)[0][4] == "-25.0%"
+
+
+def test_the_ladders_marks_lie_between_the_worst_and_the_best_of_the_others():
+    """RP 100, GI-PPO 200: PPO's 125 is at 0.25, ours, 210, at 1.1; 300 is beyond the end."""
+    means = {"rp": [100.0], "gippo": [200.0], "ppo": [125.0], "gippo_adaptive": [120.0, 300.0]}
+    cells = {
+        ("ant_dflex", method): cell(None, scores, method=method) for method, scores in means.items()
+    }
+    cells |= {("hopper", "rp"): cell(None, [1.0], method="rp", env="hopper")}
+    (axis,) = ladder_figure(cells).axes
+    marks = {
+        str(line.get_label()): float(np.ravel(line.get_xdata())[0]) for line in axis.get_lines()
+    }
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["Ant"]
+    assert marks["PPO"] == pytest.approx(0.25)
+    assert marks["adaptive"] == pytest.approx(1.1)
+    runs = [np.ravel(line.get_xdata())[0] for line in axis.get_lines() if line.get_marker() == "|"]
+    assert runs == pytest.approx([0.2, axis.get_xlim()[1]])
 
 
 def test_what_was_not_run_is_told():
