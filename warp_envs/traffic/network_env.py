@@ -66,6 +66,7 @@ class NetworkEnv(HumanDriversEnv):
 
     AUTONOMOUS: ClassVar[str] = "autonomous"
     dt: ClassVar[float] = 0.5
+    state_integers = (*_OF_VEHICLES, "departed", "clock")
     num_autonomous: int
     lane_width = 3.2
     num_lanes = 1
