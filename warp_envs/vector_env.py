@@ -70,6 +70,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     """Names of the terms whose sum is the reward."""
     state_bounds: Mapping[str, float] = MappingProxyType({})
     """Name of a part of the state -> greatest absolute value; beyond, an environment diverges."""
+    state_integers: Sequence[str] = ()
+    """Names of the parts of the state that are whole numbers: no gradient goes through them."""
     varying: Varying = Varying()
     """What varies from environment to environment: nothing."""
     obs_quantities: Sequence[Quantity] = ()
@@ -132,6 +134,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             check_integer(count, getattr(self, count), 1)
         check_name(f"{type(self).__name__}.name", self.name)
         check_widths(f"{type(self).__name__}.state_layout", self.state_layout)
+        for name in self.state_integers:
+            check_choice(f"{type(self).__name__}.state_integers", name, tuple(self.state_layout))
         check_integer("seed", seed, 0, 2**31 - 1)
         check_terms(self.reward_terms)
         self.scalar = scalar_type(dtype)
@@ -445,7 +449,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         p.launch(episode.admit_action, n, [action_in, diverged, action])
         for name, columns in self._columns.items():
             part = [state_in, columns.start, columns.stop - columns.start]
-            p.launch(episode.pass_rows, n, [*part, diverged, state[name], 0])
+            self._pass_part(p, name, [*part, diverged, state[name], 0])
         self.record_step(p, state, action, stepped)
         self.record_observed(p, stepped, raw_obs)
         self.record_outcome(p, state, action, stepped, terms, own_terminated)
@@ -462,7 +466,7 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
         p.launch(episode.pass_rows, n, [raw_obs, 0, self.num_obs, done, obs, 0])
         for name, columns in self._columns.items():
             part = [stepped[name], 0, columns.stop - columns.start]
-            p.launch(episode.pass_rows, n, [*part, done, state_out, columns.start])
+            self._pass_part(p, name, [*part, done, state_out, columns.start])
         with p.only_if_any(done):
             self._record_reset(p, memory, given, state, diverged, done, final_obs, obs, state_out)
 
@@ -478,6 +482,14 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
             [state_in, action_in, *given],
             [obs, reward, final_obs, terminated, truncated, ended, terms, state_out],
         )
+
+    def _pass_part(self, program: Program, name: str, rows: Sequence[Any]) -> None:
+        """Append the copying of a part of the state, and of its gradient if it has one."""
+        if name in self.state_integers:
+            with program.without_gradient():
+                program.launch(episode.pass_rows, self.num_envs, rows)
+        else:
+            program.launch(episode.pass_rows, self.num_envs, rows)
 
     def _make_memory(self, program: Program) -> dict[str, wp.array]:
         """What persists from step to step, in arrays that every step reads and writes in place."""
@@ -580,8 +592,8 @@ class DifferentiableVectorEnv(gymnasium.vector.VectorEnv):
     ) -> Arrays:
         arrays = Arrays(f"{type(self).__name__}: state")
         for name, n in self.state_layout.items():
-            shape = (self.num_envs, n)
-            arrays[name] = program.array(shape, self.scalar, requires_grad, shared=shared)
+            shape, real = (self.num_envs, n), name not in self.state_integers
+            arrays[name] = program.array(shape, self.scalar, requires_grad and real, shared=shared)
         return arrays
 
     def _rows(self, program: Program, n: int, shared: bool = False) -> wp.array:

@@ -86,14 +86,16 @@ def count(
     count_out: wp.array2d(dtype=wp.int32),  # [num_envs, 2 num_cells]
     obs_out: wp.array2d(dtype=Any),  # [num_envs, >= 2 num_cells]
 ):
-    """One thread a cell and kind: how many there are."""
-    env, cell = wp.tid()
-    found = wp.int32(0)
+    """One thread a network: how many there are in a cell, of either kind."""
+    env = wp.tid()
+    for cell in range(count_out.shape[1]):
+        count_out[env, cell] = 0
     for v in range(cell_in.shape[1]):
-        if cell_in[env, v] == cell:
-            found += 1
-    count_out[env, cell] = found
-    obs_out[env, cell] = type(count_scale)(found) / count_scale
+        cell = cell_in[env, v]
+        if cell >= 0:
+            count_out[env, cell] += 1
+    for cell in range(count_out.shape[1]):
+        obs_out[env, cell] = type(count_scale)(count_out[env, cell]) / count_scale
 
 
 @wp.kernel
@@ -104,17 +106,23 @@ def observe(
     count_in: wp.array2d(dtype=wp.int32),  # [num_envs, 2 num_cells]
     speed_scale: Any,  # [m/s]
     # Out:
+    total_out: wp.array2d(dtype=Any),  # [num_envs, 2 num_cells] [m/s]
     obs_out: wp.array2d(dtype=Any),  # [num_envs, >= 4 num_cells]
 ):
-    """One thread a cell and kind: the mean speed, 0 of nobody; after the counts."""
-    env, cell = wp.tid()
-    one = type(speed_scale)(1.0)
-    total = type(speed_scale)(0.0)
+    """One thread a network: the mean speeds of its cells, 0 of nobody; after the counts.
+
+    Vehicle by vehicle, each into the sum of its cell: in one order on any device.
+    """
+    env = wp.tid()
+    for cell in range(count_in.shape[1]):
+        total_out[env, cell] = type(speed_scale)(0.0)
     for v in range(speed_in.shape[1]):
-        there = wp.where(cell_in[env, v] == cell, one, type(speed_scale)(0.0))
-        total += there * speed_in[env, v]
-    among = type(speed_scale)(wp.max(count_in[env, cell], 1))
-    obs_out[env, count_in.shape[1] + cell] = total / (among * speed_scale)
+        cell = cell_in[env, v]
+        if cell >= 0:
+            total_out[env, cell] += speed_in[env, v]
+    for cell in range(count_in.shape[1]):
+        among = type(speed_scale)(wp.max(count_in[env, cell], 1))
+        obs_out[env, count_in.shape[1] + cell] = total_out[env, cell] / (among * speed_scale)
 
 
 @wp.func

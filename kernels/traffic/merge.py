@@ -49,6 +49,27 @@ def place_on_path(lane: Any, x: Any, path_start: wp.array(dtype=Any)):
     return path_start[index] + x
 
 
+@wp.func
+def next_by_number(
+    env: wp.int32,
+    last: wp.int32,
+    lane: wp.array2d(dtype=Any),
+    flow: wp.array2d(dtype=Any),
+    number: wp.array2d(dtype=Any),
+    autonomous: wp.int32,
+):
+    """The autonomous vehicle on the road with the least number above `last`, -1 for none."""
+    found = wp.int32(-1)
+    least = wp.int32(0x7FFFFFFF)
+    for i in range(lane.shape[1]):
+        if as_integer(flow[env, i]) == autonomous and as_integer(lane[env, i]) >= 0:
+            its = as_integer(number[env, i])
+            if its > last and its < least:
+                least = wp.int32(its)
+                found = wp.int32(i)
+    return found
+
+
 @wp.kernel(enable_backward=False)
 def find_neighbours(
     # In:
@@ -65,16 +86,11 @@ def find_neighbours(
     env, k = wp.tid()
     n = x_in.shape[1]
     own = wp.int32(-1)
-    for i in range(n):
-        if as_integer(lane_in[env, i]) >= 0 and as_integer(flow_in[env, i]) == autonomous:
-            before = wp.int32(0)
-            for j in range(n):
-                there = as_integer(lane_in[env, j]) >= 0
-                if there and as_integer(flow_in[env, j]) == autonomous:
-                    if number_in[env, j] < number_in[env, i]:
-                        before += 1
-            if before == k:
-                own = i
+    last = wp.int32(-1)
+    for _ in range(k + 1):
+        own = next_by_number(env, last, lane_in, flow_in, number_in, autonomous)
+        if own >= 0:
+            last = as_integer(number_in[env, own])
     ahead = wp.int32(-1)
     behind = wp.int32(-1)
     if own >= 0:

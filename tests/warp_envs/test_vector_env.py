@@ -85,6 +85,7 @@ def test_an_environment_without_a_method_is_refused_by_name(monkeypatch):
         ({"reward_terms": ("position", "effort", "more")}, r"^reward_terms: 3, .* \[2\]"),
         ({"reward_terms": ()}, r"^reward_terms: \(\) given, different names"),
         ({"reward_terms": "position"}, r"^reward_terms: 'position' given"),
+        ({"state_integers": ("p",)}, r"^Wrong\.state_integers: 'p' given, one of \['q', 'qd'\]"),
     ],
 )
 def test_a_size_that_is_not_the_kernels_is_refused(declared, said):
@@ -137,6 +138,22 @@ def test_gradient_reaches_a_given_state():
 
     q, qd = (state[name].requires_grad_() for name in ("q", "qd"))
     assert torch.autograd.gradcheck(outcome, [q, qd])
+
+
+def test_no_gradient_goes_through_whole_numbers_of_the_state():
+    counting = type("Counting", (Spring,), {"state_integers": ("qd",)})
+    found = []
+    for env in (spring(2), counting(num_envs=2, dtype=DOUBLE)):
+        rows = {"q": torch.full((2, 1), 0.3), "qd": torch.ones(2, 1)}
+        given = {name: value.to(DOUBLE).requires_grad_() for name, value in rows.items()}
+        env.set_state(given)
+        rewards = roll(env, torch.zeros(3, 2, 1, dtype=DOUBLE))
+        gradients = torch.autograd.grad(rewards.sum(), list(given.values()))
+        found.append((rewards, *gradients))
+    (rewards, by_q, by_qd), (same, one_way, none) = found
+    assert torch.equal(rewards, same)
+    assert (by_qd != 0.0).all() and (none == 0.0).all()
+    assert (one_way != 0.0).all() and (by_q != one_way).all()
 
 
 def test_clipped_action_has_no_gradient():

@@ -136,7 +136,10 @@ class TrafficSource(Protocol):
         num_autonomous: how many of them, the first, are autonomous (drawn in another colour).
 
     Where lanes lie otherwise, ``lane_lines()`` tells: starts and ends of
-    straight pieces [m], (pieces, 2, 2), and ``view_center`` of long roads where to look [m].
+    straight pieces [m], (pieces, 2, 2), and ``view_center`` of long roads where to look [m]. Where
+    there are signals, ``stop_lines()`` tells where vehicles stop for them, from the lane's right
+    edge to its left [m], (lines, 2, 2), and ``lights`` what they show, (num_envs, lines): 0 green,
+    1 yellow, 2 red.
     """
 
     num_envs: int
@@ -469,7 +472,9 @@ def _scene(env: Any, indices: Sequence[int], folder: Path, detailed: bool) -> Sc
         width = env.lane_width
         count, center = env.num_lanes, getattr(env, "view_center", None)
         road = Road(count, width) if lines is None else LaneRoads(lines(), count, width, center)
-        return TrafficScene(road, lengths, env.num_autonomous, indices)
+        stops = env.stop_lines() if hasattr(env, "stop_lines") else np.zeros((0, 2, 2))
+        lines = stops if len(stops) else None
+        return TrafficScene(road, lengths, env.num_autonomous, indices, lines)
     return None
 
 

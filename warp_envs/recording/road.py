@@ -181,7 +181,7 @@ class LaneRoads:
         road = UsdGeom.Xform.Define(stage, path)
         lines, half = self.lines, 0.5 * self.lane_width
         asphalt = road.GetPath().AppendChild("asphalt")
-        _add_stripes(stage, asphalt, lines, half + _SHOULDER, 0.0)
+        add_stripes(stage, asphalt, lines, half + _SHOULDER, 0.0)
         bind(stage.GetPrimAtPath(asphalt), add_look(stage, "asphalt", _ASPHALT))
         borders = np.concatenate(_sides(lines, half))
         middles = borders.mean(axis=1)
@@ -189,7 +189,7 @@ class LaneRoads:
         shared = near.sum(axis=1) > 1
         painted = [*borders[~shared], *_dashed(borders[shared])]
         markings = road.GetPath().AppendChild("markings")
-        _add_stripes(stage, markings, np.array(painted), 0.5 * _LINE_WIDTH, 0.012)
+        add_stripes(stage, markings, np.array(painted), 0.5 * _LINE_WIDTH, 0.012)
         bind(stage.GetPrimAtPath(markings), add_look(stage, "marking", _MARKING))
 
 
@@ -218,7 +218,7 @@ def _dashed(lines: np.ndarray) -> list[np.ndarray]:
     return dashes
 
 
-def _add_stripes(
+def add_stripes(
     stage: Usd.Stage, path: Sdf.Path, lines: np.ndarray, half_width: float, z: float
 ) -> None:
     """A Mesh of level stripes about lines (n, 2, 2), facing up."""

@@ -23,6 +23,7 @@ from warp_envs.recording.road import (
 )
 from warp_envs.recording.robots import ENVS, PROTOTYPE, RobotAsset, RobotWriter
 from warp_envs.recording.signals import write_contacts, write_signals
+from warp_envs.recording.stop_lines import add_stop_lines, write_lights
 from warp_envs.usd.ground import Ground, HeightField, Plane
 from warp_envs.usd.scene import (
     MEADOW,
@@ -64,6 +65,7 @@ class Touching(NamedTuple):
 NOTHING_TOUCHES = Touching((), 0.0)
 
 
+_STOP_LINES = "StopLines"
 _TRAVELS = 2.0  # robots that go this many times their own length stand side by side
 _LANE = 3.0  # there none has more room across than this many times its own width
 _FOLLOW = 2.0  # the camera follows what ranges over this many times its own size
@@ -335,15 +337,17 @@ class TrafficScene(Scene):
         lengths: np.ndarray,
         num_autonomous: int,
         indices: Sequence[int],
+        stop_lines: np.ndarray | None = None,
     ) -> None:
-        """Roads of one kind, see `CarWriter`."""
+        """Roads of one kind, see `CarWriter`; of signals' lines see `add_stop_lines`."""
         super().__init__(indices)
-        self.road = road
+        self.road, self.stop_lines = road, stop_lines
         self.lengths, self.num_autonomous = lengths, num_autonomous
 
     def snapshot(self, env: Any) -> torch.Tensor:
-        """Poses of the vehicles."""
-        return env.vehicle_poses()
+        """Poses of the vehicles, then what signals show if there are any: (num_envs, n)."""
+        poses = env.vehicle_poses().flatten(1)
+        return poses if self.stop_lines is None else torch.cat([poses, env.lights.to(poses)], dim=1)
 
     def first_bad_frame(self, poses: np.ndarray) -> int | None:
         """The first with an infinite pose; NaN stands for a vehicle that is not there."""
@@ -354,7 +358,7 @@ class TrafficScene(Scene):
 
         Of lanes that lie anywhere it is their middle: all of them are seen.
         """
-        posed = poses.reshape(*poses.shape[:2], -1, 3)[..., :2]
+        posed = self._vehicles(poses)[..., :2]
         there = ~np.isnan(posed).any(axis=-1, keepdims=True)
         count = np.maximum(there.sum(axis=(1, 2)), 1)[:, 0]
         center = np.zeros((len(posed), 3))
@@ -375,6 +379,10 @@ class TrafficScene(Scene):
             np.dstack([lower, ground]), np.dstack([upper, ground + CAR_HEIGHT]), center
         )
         return center
+
+    def _vehicles(self, rows: np.ndarray) -> np.ndarray:
+        """Of rows (..., n) the vehicles' poses (..., vehicles, 3)."""
+        return rows[..., : 3 * len(self.lengths)].reshape(*rows.shape[:-1], -1, 3)
 
     def build(
         self,
@@ -400,6 +408,8 @@ class TrafficScene(Scene):
             declare_env(layer, env, offset)
             first, last = float(whole.lower[0]), float(whole.upper[0])
             self.road.write(stage, env.AppendChild("Road"), first, last)
+            if self.stop_lines is not None:
+                add_stop_lines(stage, env.AppendChild(_STOP_LINES), self.stop_lines)
         del stage
         layer.GetPrimAtPath(ENVS).SetInfo("kind", "group")
         self._add_camera(layer, offsets, track, fps, road=True)
@@ -408,8 +418,10 @@ class TrafficScene(Scene):
         for number, index in enumerate(self.indices):
             seen = recorded(number)
             env = ENVS.AppendChild(f"env_{index}")
-            poses = seen.poses.reshape(len(seen.poses), -1, 3)
-            yield from writer.write(env, poses, instanced)
+            yield from writer.write(env, self._vehicles(seen.poses), instanced)
+            if self.stop_lines is not None:
+                lights = seen.poses[:, 3 * len(self.lengths) :].round()
+                yield write_lights(layer, env.AppendChild(_STOP_LINES), lights)
             yield write_signals(layer, env, seen.signals, seen.terms)
 
 

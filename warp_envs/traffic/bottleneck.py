@@ -187,9 +187,11 @@ class BottleneckEnv(NetworkEnv):
         program.launch(bottleneck.find_cells, shape, inputs)
         kinds = (self.num_envs, 2 * self.num_cells)
         count = program.array(kinds, wp.int32, requires_grad=False)
-        program.launch(bottleneck.count, kinds, [cell, self.scalar(COUNT_SCALE), count, obs])
-        inputs = [state["speed"], cell, count, self.scalar(SPEED_SCALE), obs]
-        program.launch(bottleneck.observe, kinds, inputs)
+        inputs = [cell, self.scalar(COUNT_SCALE), count, obs]
+        program.launch(bottleneck.count, self.num_envs, inputs)
+        total = program.array(kinds, self.scalar)
+        inputs = [state["speed"], cell, count, self.scalar(SPEED_SCALE), total, obs]
+        program.launch(bottleneck.observe, self.num_envs, inputs)
         self._record_outflow(program, state, 4 * self.num_cells, obs)
 
     def record_outcome(

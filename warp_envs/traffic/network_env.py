@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections import Counter
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +15,7 @@ import warp as wp
 from kernels.traffic import network_env as rows_kernels
 from kernels.traffic.idm import MODEL as IDM
 from kernels.traffic.road import SEMI_IMPLICIT
+from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
 from warp_envs.options.traffic import NETWORK_STEPS, check_network
@@ -66,6 +69,7 @@ class NetworkEnv(HumanDriversEnv):
 
     AUTONOMOUS: ClassVar[str] = "autonomous"
     dt: ClassVar[float] = 0.5
+    state_integers = (*_OF_VEHICLES, "departed", "clock")
     num_autonomous: int
     lane_width = 3.2
     num_lanes = 1
@@ -343,6 +347,38 @@ class NetworkEnv(HumanDriversEnv):
     def lane_lines(self) -> np.ndarray:
         """Where lanes lie: their start and end [m], (lanes, 2, 2), in the order of `lane`."""
         raise NotImplementedError
+
+    @property
+    def lights(self) -> torch.Tensor:
+        """What signals show now, (num_envs, num_ways), int32, as `TrafficNetwork.lights`."""
+        clock = self._split_state()["clock"][:, 0].detach().round().to(torch.int64)
+        return self._show_lights(clock)[0][:, : self.roads.num_ways]
+
+    @cached_property
+    def _show_lights(self) -> TorchFunction:
+        program = Program(str(self.device))
+        rows = self._allocate(program, ("clock", "light"))
+        self.roads.light(program, rows, 0)
+        return program.function([rows["clock"]], [rows["light"]])
+
+    def stop_lines(self) -> np.ndarray:
+        """Where vehicles stop for signals [m], across the ends of their lanes: (num_ways, 2, 2).
+
+        Each from right to left, in the order of `lights`; ways from one lane share its width, the
+        first on the right.
+        """
+        lines, lanes = self.lane_lines(), self._tables.lane_names
+        ends = [lanes.index(way[:2]) for signal in self.network.signals for way in signal.ways]
+        shared, taken = Counter(ends), Counter[int]()
+        found = []
+        for lane in ends:
+            start, end = lines[lane]
+            along = (end - start) / np.linalg.norm(end - start)
+            across = self.lane_width * np.array([-along[1], along[0]])
+            parts = np.array([taken[lane], taken[lane] + 1]) / shared[lane] - 0.5
+            found.append(end + parts[:, None] * across)
+            taken[lane] += 1
+        return np.array(found).reshape(-1, 2, 2)
 
     def vehicle_poses(self) -> torch.Tensor:
         """x, y [m] and heading [rad] of the cars' middles, (num_envs, 2 num_vehicles, 3).

@@ -321,6 +321,42 @@ def test_single_cars(tmp_path):
     assert color_of(stage.GetPrimAtPath("/World/envs/env_0/Road/markings"))[0] > 0.8
 
 
+class Metered(Cars):
+    """Lights of its own making at two lines, across x and across y."""
+
+    def stop_lines(self):
+        return np.array([[[20.0, -2.0], [20.0, 2.0]], [[2.0, 30.0], [-2.0, 30.0]]])
+
+    @property
+    def lights(self):
+        return torch.tensor([[min(self.frame // 3, 2), 2]], dtype=torch.int32)
+
+
+def test_stop_lines_show_the_colour_of_the_moment(tmp_path):
+    record(Metered(), tmp_path / "out.usdc")
+    stage = stage_of(tmp_path / "out.usdc")
+    lines = stage.GetPrimAtPath("/World/envs/env_0/StopLines").GetChildren()
+    seen = []
+    for frame in range(9):
+        stripes = [[p for p in line.GetChildren() if visible(p, frame)] for line in lines]
+        assert [len(shown) for shown in stripes] == [1, 1]
+        seen.append([shown[0].GetName() for shown in stripes])
+    assert [first for first, _ in seen] == ["green"] * 3 + ["yellow"] * 3 + ["red"] * 3
+    assert {second for _, second in seen} == {"red"}
+    for line, lower, upper in zip(
+        lines, ([19.0, -2.0], [-2.0, 29.0]), ([20.0, 2.0], [2.0, 30.0]), strict=True
+    ):
+        points = np.array(UsdGeom.Mesh(line.GetChild("red")).GetPointsAttr().Get())
+        assert_allclose(points.min(axis=0)[:2], lower, atol=1e-5)
+        assert_allclose(points.max(axis=0)[:2], upper, atol=1e-5)
+        assert color_of(line.GetChild("green"))[1] > 2.0 * color_of(line.GetChild("green"))[0]
+    assert findings(tmp_path / "out.usdc") == []
+
+
+def visible(prim, frame):
+    return UsdGeom.Imageable(prim).ComputeVisibility(frame) == UsdGeom.Tokens.inherited
+
+
 def test_many_cars_are_instances(tmp_path):
     poses = record(Cars(num_envs=2, num_vehicles=11, num_lanes=3), tmp_path / "out.usdc")
     stage = stage_of(tmp_path / "out.usdc")

@@ -4,9 +4,11 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
+from warp_envs.traffic.bottleneck import BottleneckEnv
 from warp_envs.traffic.merge import INFLOW_LENGTH, MergeEnv
 from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment, Signal
 from warp_envs.traffic.network_sim import TrafficNetwork
@@ -268,3 +270,47 @@ def test_each_environment_has_its_own_time():
         env.step(torch.zeros(3, env.num_actions, dtype=torch.float64))
     lanes = env.get_state()["lane"][:, 0].tolist()
     assert lanes == [4.0, 3.0, 3.0]
+
+
+def test_lights_and_lines_of_environments():
+    env = MeteredMerge(num_envs=2, num_vehicles=20)
+    traffic = TrafficNetwork(env.network, 1, 20, **AS_SUMO)
+    shown = [traffic.lights[0, 0].item()]
+    for _ in range(60):
+        traffic.run(1)
+        shown.append(traffic.lights[0, 0].item())
+    assert set(shown) == {0, 1, 2}
+    env.set_state({**env.get_state(), "clock": torch.tensor([[3.0], [11.0]])})
+    for step in range(24):
+        seen = 2 * step  # two simulation steps each
+        assert env.lights.tolist() == [[shown[3 + seen]], [shown[11 + seen]]]
+        env.step(torch.zeros(2, env.num_actions))
+    # Across the ramp's end, which goes up at 45 degrees.
+    end = torch.as_tensor(env.lane_lines()[3, 1])
+    right, left = torch.as_tensor(env.stop_lines()[0])
+    aside = 0.5 * env.lane_width * math.sqrt(0.5)
+    assert torch.allclose(right - end, torch.tensor([aside, -aside], dtype=torch.float64))
+    assert torch.allclose(left - end, torch.tensor([-aside, aside], dtype=torch.float64))
+    none = MergeEnv(num_envs=2, num_vehicles=20)
+    assert none.stop_lines().shape == (0, 2, 2) and none.lights.shape == (2, 0)
+
+
+def test_ways_of_a_lane_share_its_line():
+    class Two(BottleneckEnv):
+        def make_network(self):
+            given = super().make_network()
+            ways = [("1", 0, "2"), ("1", 0, "off"), ("1", 1, "2")]
+            off = [*given.segments, Segment("off", 10.0)]
+            joined = [*given.connections, Connection("1", 0, "off", 0)]
+            signal = Signal("both", ways, ((5.0, "Gry"),))
+            return replace(given, segments=off, connections=joined, signals=[signal])
+
+        def lane_lines(self):
+            return np.concatenate([super().lane_lines(), [[[100.0, 0.0], [110.0, -9.0]]]])
+
+    env = Two(num_envs=1, num_vehicles=20)
+    edges = env.stop_lines()
+    y = env.lane_lines()[:2, 1, 1]
+    assert (edges[..., 0] == 100.0).all() and env.lights.tolist() == [[0, 2, 1]]
+    wanted = [[y[0] - 1.6, y[0]], [y[0], y[0] + 1.6], [y[1] - 1.6, y[1] + 1.6]]
+    assert np.allclose(edges[..., 1], wanted)
