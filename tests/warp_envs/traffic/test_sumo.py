@@ -58,7 +58,8 @@ RUNS = [
     (name, demand)
     for name in ("onramp", "drop", "zipper")
     for demand in ("light", "medium", "heavy")
-] + [("short", "light"), ("offramp", "medium"), ("signal", "even"), ("meter", "even")]
+] + [("short", "light"), ("offramp", "medium")]
+RUNS += [("signal", "even"), ("turns", "even"), ("meter", "even")]
 
 
 @pytest.mark.slow
@@ -103,7 +104,6 @@ def test_signals_that_are_read():
     ways = [("a", 0, ":1_0"), ("a", 1, ":1_0")]
     phases = [(30.0, "GG"), (3.0, "yy"), (27.0, "rr")]
     assert found.network.signals == [Signal("1", ways, phases, 7.0)]
-    assert not any("signals" in note for note in found.notes)
 
 
 MERGE = '<connection from="a" to="b" fromLane="1" toLane="1"'
@@ -119,10 +119,18 @@ def test_at_a_signal_g_gives_way_to_who_is_met(tmp_path):
     (tmp_path / "net.xml").write_text(text)
     found = read_sumo(tmp_path / "net.xml", DATA / "sumo_signal_even.rou.xml")
     (signal,) = found.network.signals
-    assert [state for _, state in signal.phases] == ["GG", "yr", "rG"]
+    assert [state for _, state in signal.phases] == ["Gg", "Yr", "rG"]
+    assert not any("best" in note for note in found.notes)
+    best = (
+        (DATA / "sumo_signal_even.rou.xml")
+        .read_text()
+        .replace('departLane="0"', 'departLane="best"')
+    )
+    (tmp_path / "rou.xml").write_text(best)
+    notes = read_sumo(tmp_path / "net.xml", tmp_path / "rou.xml").notes
+    assert any("departLane 'best'" in note for note in notes)
     gives_way = {(c.source, c.source_lane): c.gives_way for c in found.network.connections}
     assert gives_way == {("a", 0): False, (":1_0", 0): False, ("a", 1): True, (":1_0", 1): True}
-    assert any("signals of edge a's lanes differ" in note for note in found.notes)
     (tmp_path / "net.xml").write_text(text.replace('"Og"', '"GG"'))
     with pytest.raises(ValueError, match=r"edge a: .* green together with that from a"):
         read_sumo(tmp_path / "net.xml", DATA / "sumo_signal_even.rou.xml")
