@@ -243,6 +243,28 @@ def test_who_comes_second_at_a_zipper_slows_down_as_sumo(second, first, speeds):
     assert traffic.step()["speed"][0].tolist() == pytest.approx(speeds, abs=1e-5)
 
 
+def test_whose_rear_is_the_last_in_a_lane_within_sight_is_followed_as_in_sumo():
+    """The lane where its front is begins too far away to be looked into."""
+    network = read("short", "light").network
+    traffic = TrafficNetwork(network, 1, 2, dt=0.5, **network.flows[0].parameters, **AS_SUMO)
+    traffic.set_rates(torch.zeros(3))
+    names = traffic.lane_names
+    state = {
+        "lane": [names.index(("main", 0)), names.index((":2_0", 0))],
+        "previous": [-1, names.index(("on", 1))],
+        "route": [[*network.routes].index("through")] * 2,
+    }
+    given = {name: torch.tensor([values], dtype=torch.int32) for name, values in state.items()}
+    given["speed"] = torch.tensor([[24.907400431, 0.733877497]], dtype=torch.float64)
+    speeds = []
+    for x in (0.366938749, 5.1):
+        given["x"] = torch.tensor([[882.208388096, x]], dtype=torch.float64)
+        traffic.set_state(given)
+        speeds.append(traffic.step()["speed"][0, 0].item())
+    assert speeds[0] == pytest.approx(24.568030539, abs=1e-6)  # libsumo 1.28
+    assert speeds[1] > 25.0
+
+
 def test_who_enters_far_faster_than_its_leader_slows_down_as_sumo():
     """SUMO plans a step again and again, and stops where that takes less than 1 m/s² off."""
     flow = Flow("cars", "r", 900.0, begin=0.5)
