@@ -37,7 +37,7 @@ HORIZON = 10.0
 """By default how long before a dead end drivers begin to change lanes for it [s]."""
 
 _STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered", "memory", "advised")
-_FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf}
+_FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf, "asked_at": -1}
 """What becomes of it where a state names lanes but not that."""
 
 
@@ -338,7 +338,7 @@ class TrafficNetwork:
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`; what it does not name stays. Gradients reach its x and speed.
 
-        Where it names lanes and not previous or aside, these are -1.
+        Where it names lanes and not previous, aside or asked_at, these are -1.
 
         Raises:
             ArgumentError: an unknown name; a tensor of wrong shape, type or device; a speed that is
