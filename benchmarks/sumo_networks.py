@@ -32,6 +32,7 @@ NODES: dict[str, dict[str, tuple[float, float]]] = {
     "series": {"0": (0, 0), "1": (500, 0), "2": (900, 0), "3": (1200, 0)},
     "lights": {"0": (0, 0), "1": (400, 0), "2": (700, 0), "3": (1000, 0)},
     "signal": {"0": (0, 0), "1": (600, 0), "2": (1200, 0)},
+    "turns": {"0": (0, 0), "1": (600, 0), "2": (1200, 0)},
     "meter": {
         "0": (0, 0), "r": (400, -200), "m": (820, -60),
         "1": (1000, 0), "2": (1250, 0), "3": (2250, 0),
@@ -43,6 +44,9 @@ Light = tuple[float, list[tuple[float, str]]]
 LIGHTS: dict[str, dict[str, Light]] = {
     "lights": {"1": (0, [(22, "G"), (4, "y"), (24, "r")]), "2": (13, [(25, "G"), (25, "r")])},
     "signal": {"1": (7, [(30, "GG"), (3, "yy"), (27, "rr")])},
+    "turns": {
+        "1": (0, [(25, "GrG"), (3, "yrG"), (2, "rrG"), (15, "rGG"), (3, "ryy"), (12, "rrr")])
+    },
     "meter": {"m": (0, [(2, "G"), (1, "y"), (6, "r")])},
 }
 EDGES: dict[str, dict[str, tuple[str, str, int, float]]] = {  # (from, to, lanes, limit)
@@ -63,6 +67,7 @@ EDGES: dict[str, dict[str, tuple[str, str, int, float]]] = {  # (from, to, lanes
     "series": {"a": ("0", "1", 1, 30), "b": ("1", "2", 1, 20), "c": ("2", "3", 1, 30)},
     "lights": {"a": ("0", "1", 1, 20), "b": ("1", "2", 1, 20), "c": ("2", "3", 1, 20)},
     "signal": {"a": ("0", "1", 2, 20), "b": ("1", "2", 2, 20)},
+    "turns": {"wide": ("0", "1", 3, 20), "narrow": ("1", "2", 2, 20)},
     "meter": {
         "main": ("0", "1", 2, 30),
         "ramp": ("r", "m", 1, 16),
@@ -91,6 +96,7 @@ LINKS = {  # from, lane, to, lane
     "series": [("a", 0, "b", 0), ("b", 0, "c", 0)],
     "lights": [("a", 0, "b", 0), ("b", 0, "c", 0)],
     "signal": [("a", 0, "b", 0), ("a", 1, "b", 1)],
+    "turns": [("wide", 0, "narrow", 0), ("wide", 1, "narrow", 0), ("wide", 2, "narrow", 1)],
     "meter": [
         ("main", 0, "on", 1),
         ("main", 1, "on", 2),
@@ -108,6 +114,7 @@ ROUTES = {
     "series": {"through": "a b c"},
     "lights": {"through": "a b c"},
     "signal": {"through": "a b"},
+    "turns": {"through": "wide narrow"},
     "meter": {"through": "main on after", "entering": "ramp join on after"},
 }
 LOOPS = {
@@ -118,6 +125,7 @@ LOOPS = {
     "series": [("b", 1, 100), ("c", 1, 200)],
     "lights": [("b", 1, 100), ("c", 1, 200)],
     "signal": [("a", 2, 300), ("b", 2, 300)],
+    "turns": [("narrow", 2, 300)],
     "meter": [("join", 1, 100), ("after", 2, 500)],
 }
 # The on-ramp, with 100 m to accelerate.
@@ -132,6 +140,7 @@ DEMANDS = {  # of each route, vehicles an hour
     "series": {"free": (900,)},
     "lights": {"even": (500,)},
     "signal": {"even": (1400,)},
+    "turns": {"even": (1200,)},
     "meter": {"even": (1800, 500)},
 }
 FOLLOWED = {"series": 120.0, "lights": 240.0}

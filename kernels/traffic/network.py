@@ -38,6 +38,7 @@ MERGING = wp.constant(3)  # the one before it in the order of a merge, in anothe
 GAP = wp.constant(4)  # one in another lane, to which it opens or finds a gap; SUMO's: at a zipper
 NUM_HEEDED = 5
 
+LONGEST = wp.constant(30.0)  # [m] vehicle that is looked for
 LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
 NOBODY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 LARGEST_DECEL = wp.constant(9.0)  # of an emergency [m/s^2], SUMO's, where the driver's is infinite
@@ -416,6 +417,7 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
         looking = wp.bool(True)
         near = wp.bool(True)  # the end of `here`; it starts in sight
         hardest = type(x)(infinite)
+        there = wp.int32(-1)
         while looking:
             there = next_lane[route, here]
             if wp.static(signals):
@@ -423,6 +425,7 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
                 if way >= 0:
                     if held(speed, seen, light_in[network, way], driver, integrator, dt):
                         light_at_out[i] = x + seen
+                        there = wp.int32(-1)
                         leader = heeded_out[i, LEADER]
                         if leader >= 0:
                             numbers = driver_in[leader]
@@ -470,6 +473,34 @@ def look_ahead(model: CarFollowing, sumo: bool, signals: bool) -> wp.Kernel:
                 if lane_inner[there] == 0:
                     counted = counted + lane_length[there]
                 near = seen <= sight or counted <= type(x)(LEAST_SIGHT)
+        if wp.static(sumo):
+            # One farther away whose rear is still in the last of these lanes, as its last one.
+            past = type(x)(0.0)
+            if here == lane:
+                if following >= 0:
+                    there = wp.int32(-1)
+            elif lane_start_in[network, here] < lane_start_in[network, here + 1]:
+                there = wp.int32(-1)
+            via = wp.int32(here)
+            while there >= 0 and past < type(x)(LONGEST):
+                start = lane_start_in[network, there]
+                if start < lane_start_in[network, there + 1]:
+                    j = order_in[start]
+                    numbers = driver_in[j]
+                    rear = past + x_in[j] - numbers[LENGTH]
+                    if rear < type(x)(0.0) and previous_in[j] == via:
+                        rate = acceleration(speed, seen + rear, speed - speed_in[j], driver)
+                        if heeded_out[i, LEADER] == FREE:
+                            heeded_out[i, LEADER] = j
+                            offset_out[i, LEADER] = x + seen + past
+                        elif j != heeded_out[i, LEADER] and rate < hardest:
+                            heeded_out[i, BEYOND] = j
+                            offset_out[i, BEYOND] = x + seen + past
+                    there = wp.int32(-1)
+                else:
+                    past = past + lane_length[there]
+                    via = there
+                    there = next_lane[route, there]
 
     return look_ahead_each
 

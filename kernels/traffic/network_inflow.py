@@ -29,6 +29,7 @@ from kernels.traffic.network import (
     unpacked,
 )
 from kernels.traffic.network_drive import SUMO_LINE_GAP, plan_in_parts, with_limit
+from kernels.traffic.network_outlook import AS_IT_CAME, LOOKED, SEGMENT
 from kernels.traffic.network_signals import GREEN
 from kernels.traffic.road import driver_acceleration
 
@@ -110,8 +111,13 @@ def way_to_light(
 
 
 @cache
-def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Kernel:
-    """One thread a network: let in who is due and has room."""
+def insert(
+    model: CarFollowing, sumo: bool, parts: int, *, signals: bool, outlook: bool
+) -> wp.Kernel:
+    """One thread a network: let in who is due and has room.
+
+    With an `outlook` it is told when each has first asked for room.
+    """
     acceleration = driver_acceleration(model, sumo)
     highest_safe = insertion_speed(model, sumo, parts)
     limited = with_limit(model)
@@ -162,6 +168,7 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
         counts: wp.array2d(dtype=wp.int32),  # [num_networks, 1], see `SLOTS_SHORT`
         inserted_out: wp.array(dtype=wp.bool),
         refused: wp.array2d(dtype=wp.int32),  # [num_networks, num_lanes] 1: one found no room here
+        asked_at: wp.array2d(dtype=wp.int32),  # steps before a flow's next first asked, -1: has not
         memory_out: wp.array2d(dtype=Any),  # of who comes in, see `network_sumo_habits`
         advised_out: wp.array(dtype=Any),
     ):
@@ -219,6 +226,9 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
                     if refused[network, target] == 1:
                         target = -1
             if target >= 0:
+                if wp.static(outlook):
+                    if asked_at[network, f] < 0:
+                        asked_at[network, f] = wp.int32(clock_in[network])
                 i = order_in[free]
                 own = slot_driver[i]
                 given = flow_driver[f]
@@ -291,6 +301,13 @@ def insert(model: CarFollowing, sumo: bool, parts: int, signals: bool) -> wp.Ker
                     advised_out[i] = type(look_ahead)(wp.inf)
                     for place in range(memory_out.shape[1]):
                         memory_out[i, place] = zero
+                    if wp.static(outlook):
+                        memory_out[i, SEGMENT] = type(zero)(float(AS_IT_CAME))
+                        memory_out[i, LOOKED] = type(zero)(asked_at[network, f])
+                        # The next one asks at once, in vain.
+                        asked_at[network, f] = wp.where(
+                            departed[network, f] < due, wp.int32(clock_in[network]), -1
+                        )
                     free += 1
 
     return insert_each

@@ -16,6 +16,28 @@ YELLOW = wp.constant(1)
 RED = wp.constant(2)
 
 
+@wp.func
+def phase_of(
+    way: wp.int32,
+    step: wp.int64,
+    seconds: wp.float64,  # a step [s]
+    light_cycle: wp.array(dtype=wp.float64),
+    light_offset: wp.array(dtype=wp.float64),
+    light_start: wp.array(dtype=wp.int32),
+    light_until: wp.array(dtype=wp.float64),
+):
+    """The phase of a way after so many steps, among those of all."""
+    # A microsecond stands for the rounding of sums.
+    end = wp.float64(step + wp.int64(1)) * seconds
+    due = end - light_offset[way] - wp.float64(1.0e-6)
+    cycle = light_cycle[way]
+    at = due - cycle * wp.floor(due / cycle)
+    phase = light_start[way]
+    while phase + 1 < light_start[way + 1] and light_until[phase] <= at:
+        phase += 1
+    return phase
+
+
 @wp.kernel(enable_backward=False)
 def show_lights(
     # In:
@@ -33,12 +55,8 @@ def show_lights(
 ):
     """One thread a way of a network."""
     network, way = wp.tid()
-    # A microsecond stands for the rounding of sums.
-    end = wp.float64(clock_in[network] + wp.int64(ahead) + wp.int64(1)) * seconds
-    due = end - light_offset[way] - wp.float64(1.0e-6)
-    cycle = light_cycle[way]
-    at = due - cycle * wp.floor(due / cycle)
-    phase = light_start[way]
-    while phase + 1 < light_start[way + 1] and light_until[phase] <= at:
-        phase += 1
+    phase = phase_of(
+        way, clock_in[network] + wp.int64(ahead), seconds,
+        light_cycle, light_offset, light_start, light_until,
+    )  # fmt: skip
     light_out[network, way] = light_colour[phase]

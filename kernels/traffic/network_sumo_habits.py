@@ -15,6 +15,7 @@ from kernels.traffic.network import (
     FREE,
     LARGEST_DECEL,
     LEAST_SIGHT,
+    LONGEST,
     braking_distance,
     parameter_or,
 )
@@ -62,7 +63,6 @@ OVERTAKING = wp.constant(10.0 / 3.6)  # [m/s] by which who is to pass should be 
 FALL_BEHIND = wp.constant(7.0 / 3.6)  # [m/s^2] at least, to fall behind a leader
 CUT_IN_SPEED = wp.constant(27.0)  # [m/s] above which followers on the left are asked to brake
 LONGEST_RAMP = wp.constant(200.0)  # [m] of a lane above which the same
-LONGEST = wp.constant(30.0)  # [m] vehicle that is looked for
 HALTING = wp.constant(0.1)  # [m/s] below which one stands
 PATIENCE = wp.constant(60.0)  # [s] after which those far behind let in who stands and must
 ELSEWHERE = wp.constant(200.0)  # [m] before a lane leads on elsewhere nobody enters it for gain

@@ -34,6 +34,7 @@ from kernels.traffic.car_following import LENGTH, CarFollowing
 from kernels.traffic.network import COMFORT, FREE, braking_distance, parameter_or, stopping_speed
 from kernels.traffic.network_drive import before_a_line, with_limit
 from kernels.traffic.network_lanes import follower_in
+from kernels.traffic.network_outlook import lane_outlook
 from kernels.traffic.network_sumo_habits import (
     ACCEPTED_TIME,
     AHEAD_SECONDS,
@@ -266,8 +267,9 @@ def seek_gap(model: CarFollowing, parts: int) -> wp.Function:
 
 
 @cache
-def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
+def weigh_side(model: CarFollowing, parts: int, most: int) -> wp.Function:
     """What a driver makes of the lane to one side; advices and its memory are written."""
+    better_of, reach_of = lane_outlook(most)
     follow = whole_step(model, True, parts)
     secure = secure_behind(model)
     limited = with_limit(model)
@@ -324,6 +326,7 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
         lane_length: wp.array(dtype=Any),
         lane_limit: wp.array(dtype=Any),
         lane_inner: wp.array(dtype=wp.int32),
+        lane_place: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
         reach: wp.array2d(dtype=Any),
         better: wp.array2d(dtype=wp.int32),
@@ -373,14 +376,16 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
         if side > 0:
             forward = forward * type(x)(LEFT_SOONER)
         forward = forward + two * (length + rest)
-        off = better[route, here]
+        own_off = better_of(c, route, here, memory, lane_place, better)
+        off = wp.int32(own_off)
         to_best = wp.bool(off * side > 0)
-        if off == 0 and better[route, there] == 0:
+        if off == 0 and better_of(c, route, there, memory, lane_place, better) == 0:
             off = side
         to_better = off * side > 0
         lanes = type(x)(wp.max(wp.abs(off), 1))
-        way = reach[route, there]
-        left = reach[route, here] - x
+        way = reach_of(c, route, there, memory, lane_place, reach)
+        own_way = reach_of(c, route, here, memory, lane_place, reach)
+        left = own_way - x
 
         # Who is there.
         lead_gap = type(x)(infinite)
@@ -518,9 +523,7 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
         )
         here_speed = wp.min(
             here_speed,
-            anticipated(
-                speed, lead_gap, leader, lead_speed, reach[route, here], highest, speeding, own, dt
-            ),
+            anticipated(speed, lead_gap, leader, lead_speed, own_way, highest, speeding, own, dt),
         )
         if side < 0 and off == 0 and limit > type(x)(MOTORWAY) and recent > type(x)(0.1):
             wants[c] = wants[c] | STAYS_FOR_ROUTE
@@ -540,7 +543,7 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
                 if gain < zero:
                     gain = gain * wp.pow(type(x)(0.5), dt)
             else:
-                if (gain < zero or relative > zero) and better[route, here] <= 0:
+                if (gain < zero or relative > zero) and own_off <= 0:
                     gain = gain - dt * relative
                 share = highest / limit
                 accepted = type(x)(ACCEPTED_TIME) * share * wp.max(speed, one)
@@ -595,11 +598,16 @@ def weigh_side(model: CarFollowing, parts: int) -> wp.Function:
 
 
 @cache
-def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
-    """One thread a network: who moves over to the next lane, and advices."""
+def change_lanes(model: CarFollowing, parts: int, most: int) -> wp.Kernel:
+    """One thread a network: who moves over to the next lane, and advices.
+
+    Where signals differ from lane to lane, of up to `most` in a segment, each driver has its own
+    outlook (`network_outlook`) in the place of `reach` and `better`; else `most` is 0.
+    """
+    better_of, _ = lane_outlook(most)
     follow = whole_step(model, True, parts)
     limited = with_limit(model)
-    weigh = weigh_side(model, parts)
+    weigh = weigh_side(model, parts, most)
     least_gap = parameter_or(model, "s0", 0.0)
     headway = parameter_or(model, "T", 1.0)
     comfort = parameter_or(model, *COMFORT)
@@ -621,6 +629,7 @@ def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
         lane_length: wp.array(dtype=Any),
         lane_limit: wp.array(dtype=Any),
         lane_inner: wp.array(dtype=wp.int32),
+        lane_place: wp.array(dtype=wp.int32),
         next_lane: wp.array2d(dtype=wp.int32),
         reach: wp.array2d(dtype=Any),  # how far a lane goes, from its start [m]
         better: wp.array2d(dtype=wp.int32),  # lanes to the one that should be taken, + to the left
@@ -711,7 +720,7 @@ def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
                             network, c, here, side, leader, offset, dt,
                             x_in, speed_in, speed_before_in, driver_in, route_in, order_in,
                             lane_start_in, entering_in, lane_length, lane_limit, lane_inner,
-                            next_lane, reach, better, elsewhere, passage_in, merge_lane,
+                            lane_place, next_lane, reach, better, elsewhere, passage_in, merge_lane,
                             merge_distance, merge_branch, merge_gives, approach_start,
                             approach_lane, approach_branch, lane, previous, memory,
                             passing, taken, filled, wants, space, reserved, asked, advised_out,
@@ -739,7 +748,7 @@ def change_lanes(model: CarFollowing, parts: int) -> wp.Kernel:
                     memory[c, KEEP_RIGHT] = type(dt)(0.0)
                     memory[c, RECENT_SPEED] = type(dt)(0.0)
                     wants[c] = 0
-                    if better[route_in[c], there] == 0:
+                    if better_of(c, route_in[c], there, memory, lane_place, better) == 0:
                         reserved[c] = type(dt)(0.0)
                         space[c] = type(dt)(0.0)
                     advised_out[c] = type(dt)(wp.inf)

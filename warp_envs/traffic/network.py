@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from kernels.traffic.network_signals import GREEN, RED, YELLOW
 from warp_envs.checks import (
     ArgumentError,
     check_flag,
@@ -167,8 +168,10 @@ class Signal:
     Attributes:
         name: its own.
         ways: the connections that it governs: segment, its lane, the segment to which that leads.
-        phases: how long each lasts [s] and what it shows, a letter a way: "G" green, "y" yellow,
-            "r" red. After the last comes the first.
+        phases: how long each lasts [s] and what it shows, a letter a way: "G" and "g" green, "Y"
+            and "y" yellow, "r" red. After the last comes the first. Of lanes that go as far SUMO's
+            drivers prefer those that show a capital when they come to the segment; who gives way is
+            told by the connection.
         offset: when a first phase begins [s].
     """
 
@@ -193,12 +196,12 @@ class Signal:
         for duration, state in self.phases:
             check_positive(f"{key}: duration", duration)
             if len(state) != len(self.ways) or set(state) - set(COLOURS):
-                accepted = f"{len(self.ways)} letters of {COLOURS}, one a way"
+                accepted = f"{len(self.ways)} letters of {''.join(COLOURS)}, one a way"
                 raise ArgumentError(f"{key}: state", repr(state), accepted)
 
 
-COLOURS = "Gyr"
-"""What a signal shows, in the order of `kernels.traffic.network_signals`: green, yellow, red."""
+COLOURS = {"G": GREEN, "g": GREEN, "y": YELLOW, "Y": YELLOW, "r": RED}
+"""What the letters of a signal let drivers do."""
 
 
 @dataclass(frozen=True)

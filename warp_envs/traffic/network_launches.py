@@ -16,6 +16,7 @@ from kernels.traffic import (
     network_inflow,
     network_lanes,
     network_merges,
+    network_outlook,
     network_signals,
     network_zipper,
 )
@@ -111,6 +112,7 @@ class NetworkLaunches:
         self._num_routes, self._num_lanes = tables.integers["next_lane"].shape
         self.num_ways = tables.num_ways
         """Ways that signals govern."""
+        self._outlook = tables.outlook if rules.mobil is not None and advance.sumo else 0
         unread = {"light_at"} if not self.num_ways else set()
         unread |= {"line", "nearing"} if not advance.sumo else set()
         self.ahead = tuple(name for name in AHEAD if name not in unread)
@@ -136,7 +138,7 @@ class NetworkLaunches:
             **{name: ((n,), wp.bool) for name in ("inserted", "stopped")},
             "gap": ((n,), wp.uint64),
             "passage": ((n, network_zipper.PASSAGE), scalar),
-            "memory": ((n, habits.NUM_MEMORIES), scalar),
+            "memory": ((n, network_outlook.num_memories(self._outlook)), scalar),
             "heeded": ((n, roads.NUM_HEEDED), wp.int32),
             "offset": ((n, roads.NUM_HEEDED), scalar),
             "lane_start": ((networks, lanes + 2), wp.int32),
@@ -149,6 +151,7 @@ class NetworkLaunches:
             "refused": ((networks, lanes), wp.int32),
             "rate": ((networks, max(sizes.flows, 1)), wp.float64),
             "departed": ((networks, max(sizes.flows, 1)), wp.int32),
+            "asked_at": ((networks, max(sizes.flows, 1)), wp.int32),
             "counts": ((networks, 1), wp.int32),
             "loops": ((networks, max(sizes.loops, 1), 4), scalar),
             "trips": ((networks, self._num_routes, 2), scalar),
@@ -330,18 +333,21 @@ class NetworkLaunches:
         inputs = [*self._arguments(rows, "speed lane"), dt]
         inputs += self._arguments(rows, "lane_alone memory advised asked wants space reserved")
         program.launch(habits.start_advising, n, inputs)
+        self._look_out(program, rows)
         self.order(program, rows)
         self._enter(program, rows)
         inputs = [
             *self._arguments(rows, "x speed speed_before driver route order lane_start entering"),
             dt,
-            *self._arguments(rows, "wide_lanes lane_length lane_limit lane_inner next_lane reach"),
-            *self._arguments(rows, "better elsewhere passage merge_lane merge_distance"),
+            *self._arguments(rows, "wide_lanes lane_length lane_limit lane_inner lane_place"),
+            *self._arguments(
+                rows, "next_lane reach better elsewhere passage merge_lane merge_distance"
+            ),
             *self._arguments(rows, "merge_branch merge_gives approach_start approach_lane"),
             *self._arguments(rows, "approach_branch lane previous memory passing taken filled"),
             *self._arguments(rows, "wants space reserved asked advised"),
         ]
-        change = sumo_lanes.change_lanes(advance.model, advance.parts)
+        change = sumo_lanes.change_lanes(advance.model, advance.parts, self._outlook)
         program.launch(change, self.sizes.networks, inputs)
         inputs = [
             *self._arguments(rows, "x speed driver lane route passing wants space reserved"),
@@ -349,6 +355,18 @@ class NetworkLaunches:
             *self._arguments(rows, "lane_length lane_limit lane_inner next_lane memory advised"),
         ]
         program.launch(habits.settle_advice(advance.model, advance.parts), n, inputs)
+
+    def _look_out(self, program: Program, rows: Rows) -> None:
+        if self._outlook:
+            inputs = [
+                *self._arguments(rows, "lane route clock"),
+                *(self.sizes.vehicles, wp.float64(self.advance.dt)),
+                *self._arguments(rows, "lane_length lane_inner lane_segment lane_place next_lane"),
+                *self._arguments(rows, "has_priority segment_lane route_end route_segment"),
+                *self._arguments(rows, "route_place signal_way light_cycle light_offset"),
+                *self._arguments(rows, "light_start light_until light_first memory"),
+            ]
+            program.launch(network_outlook.look_out(self._outlook), self.sizes.rows, inputs)
 
     def insert(self, program: Program, rows: Rows) -> None:
         """Let in who is due and has room, of vehicles in order; there must be flows."""
@@ -365,8 +383,14 @@ class NetworkLaunches:
             *self._arguments(rows, "flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments(rows, "x speed driver lane route previous flow number entered"),
-            *self._arguments(rows, "departed counts inserted refused memory advised"),
+            *self._arguments(rows, "departed counts inserted refused asked_at memory advised"),
         ]
-        signals = self.num_ways > 0
-        kernel = network_inflow.insert(advance.model, advance.sumo, advance.parts, signals)
+        kernel = network_inflow.insert(
+            advance.model,
+            advance.sumo,
+            advance.parts,
+            signals=self.num_ways > 0,
+            outlook=self._outlook > 0,
+        )
         program.launch(kernel, self.sizes.networks, inputs)
+        self._look_out(program, rows)

@@ -14,6 +14,7 @@ from warp_envs.traffic.network_tables import Tables
 
 _BY_NETWORK = ("lane_start", "entering", "clock", "found_last", "rate", "departed", "counts")
 _BY_NETWORK = (*_BY_NETWORK, "loops", "trips", "taken", "filled", "passing", "light", "refused")
+_BY_NETWORK = (*_BY_NETWORK, "asked_at")
 
 
 class NetworkPrograms:
@@ -78,7 +79,7 @@ class NetworkPrograms:
         n = self.sizes.rows
         order = torch.arange(n, dtype=torch.int32).view(self.sizes.networks, self.sizes.vehicles)
         self.tensors["order"].copy_(order)
-        for name in ("lane", "previous", "flow", "number", "aside"):
+        for name in ("lane", "previous", "flow", "number", "aside", "asked_at"):
             self.tensors[name].fill_(-1)
         self.tensors["command"].fill_(float("nan"))
         self.tensors["advised"].fill_(float("inf"))

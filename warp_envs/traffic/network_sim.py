@@ -37,7 +37,7 @@ HORIZON = 10.0
 """By default how long before a dead end drivers begin to change lanes for it [s]."""
 
 _STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered", "memory", "advised")
-_FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf}
+_FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf, "asked_at": -1}
 """What becomes of it where a state names lanes but not that."""
 
 
@@ -56,9 +56,10 @@ class TrafficNetwork:
     | aside | whom it heeds in another lane for a change of lanes; -1 for nobody | 1 | int32 |
     | flow, number | which vehicle of which flow; -1 for one that was set | 1 | int32 |
     | entered | when | s | dtype |
-    | memory | SUMO's drivers', (.., 6), see `network_sumo_habits` | | dtype |
+    | memory | of SUMO's drivers (.., 6 or more): `network_sumo_habits`, `network_outlook` | | |
     | advised | to SUMO's drivers: the highest acceleration in the next step | m/s² | dtype |
     | departed | vehicles of each flow so far, (num_envs, num_flows) | 1 | int32 |
+    | asked_at | steps before the next of each flow asked for room, -1 if not (SUMO's) | 1 | int32 |
     | step_count | steps so far, (1,) | 1 | int64 |
 
     `x` and `speed` are differentiable in the `x` and `speed` handed to `set_state`, in commanded
@@ -330,13 +331,14 @@ class TrafficNetwork:
             "speed": self.speed,
             **{name: self._rows[name].clone() for name in names},
             "departed": self.departed,
+            "asked_at": self._rows["asked_at"][:, : len(self.network.flows)].clone(),
             "step_count": torch.tensor([self.step_count]),
         }
 
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`; what it does not name stays. Gradients reach its x and speed.
 
-        Where it names lanes and not previous or aside, these are -1.
+        Where it names lanes and not previous, aside or asked_at, these are -1.
 
         Raises:
             ArgumentError: an unknown name; a tensor of wrong shape, type or device; a speed that is
@@ -356,7 +358,8 @@ class TrafficNetwork:
         self._x, self._speed = new["x"].clone(), new["speed"].clone()
         for name in _STATE:
             self._rows[name].copy_(new[name])
-        self._rows["departed"][:, : len(self.network.flows)] = new["departed"]
+        for name in ("departed", "asked_at"):
+            self._rows[name][:, : len(self.network.flows)] = new[name]
         self._step_count = int(new["step_count"])
         self._rows_clock.fill_(self._step_count)
         self._rows["driver"].copy_(self._drivers().detach())

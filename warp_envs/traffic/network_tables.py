@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,11 @@ LONGEST_VEHICLE = 30.0
 """[m] How near a lane's end others are looked at for a vehicle whose rear is still in it."""
 
 
+Priorities = dict[tuple[str, int, str], bool | tuple[str, tuple[bool, ...]]]
+"""Of ways from a road's lane to the next road: whether they have priority, or by which signal's
+phases."""
+
+
 @dataclass(frozen=True)
 class Tables:
     """The arrays by name, and what the lanes are called.
@@ -28,6 +34,7 @@ class Tables:
         times: float64 arrays [s], of signals.
         lane_names: (segment, lane) of each lane.
         first_lane: of each segment by name.
+        signals_differ: whether at some time lanes of a segment are not alike in having priority.
     """
 
     integers: dict[str, np.ndarray]
@@ -35,11 +42,17 @@ class Tables:
     times: dict[str, np.ndarray]
     lane_names: list[tuple[str, int]]
     first_lane: dict[str, int]
+    signals_differ: bool
 
     @property
     def num_ways(self) -> int:
         """Ways that signals govern."""
         return len(self.times["light_cycle"])
+
+    @property
+    def outlook(self) -> int:
+        """Most lanes of a segment, where SUMO's drivers choose among them by signals; else 0."""
+        return int(self.integers["lane_place"].max()) + 1 if self.signals_differ else 0
 
 
 def make_tables(network: Network, merge_zone: float, *, zippers: bool = False) -> Tables:
@@ -77,16 +90,24 @@ def make_tables(network: Network, merge_zone: float, *, zippers: bool = False) -
         "lane_segment": np.array([segment_of[s] for s, _ in lane_names]),
     }
     counts = [s.num_lanes for s in network.segments]
+    integers["lane_place"] = np.array([lane for _, lane in lane_names])
     integers["lane_alone"] = np.repeat([count == 1 for count in counts], counts)
     integers["wide_lanes"] = _wide_lanes(network, first_lane)
+    priorities = find_priorities(network)
     tables = Tables(
-        integers, {"lane_length": lengths, "lane_limit": limits}, {}, lane_names, first_lane
+        integers,
+        {"lane_length": lengths, "lane_limit": limits},
+        {},
+        lane_names,
+        first_lane,
+        signals_differ=_signals_differ(network, priorities),
     )
-    _add_routes(tables, network, links)
+    _add_routes(tables, network, links, priorities)
     _add_tails(tables, links)
     _add_merges(tables, links, gives, merge_zone)
     _add_loops(tables, network)
     _add_signals(tables, network)
+    _add_ways(tables, network)
     for name, array in tables.integers.items():
         tables.integers[name] = np.ascontiguousarray(array, dtype=np.int32)
     return tables
@@ -132,7 +153,9 @@ def flow_tables(
     return arrays, np.array(numbers).reshape(count, len(model.numbers))
 
 
-def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -> None:
+def _add_routes(
+    tables: Tables, network: Network, links: dict[int, list[int]], priorities: Priorities
+) -> None:
     """Where a route goes on from a lane, for how long, and how many lanes it is off."""
     shape = (len(network.routes), len(tables.lane_names))
     next_lane = np.full(shape, -1)
@@ -141,6 +164,8 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
     reach = np.zeros(shape)
     better = np.zeros(shape, dtype=int)
     elsewhere = np.zeros(shape, dtype=int)
+    has_priority = np.ones(shape, dtype=int)
+    inner = {segment.name for segment in network.segments if segment.inner}
     for r, route in enumerate(network.routes.values()):
         for k in range(len(route) - 1, -1, -1):
             segment = network.segment(route[k])
@@ -173,10 +198,60 @@ def _add_routes(tables: Tables, network: Network, links: dict[int, list[int]]) -
                     there = later[lane]
                     whole = abs(better[r, there]) == fewest
                     reach[r, lane] += max(reach[r, beyond]) if whole else reach[r, there]
+                    way = (segment.name, lane - first, _road_after(route, k, inner))
+                    has_priority[r, lane] = priorities.get(way) is not False
+            # Of those that go as far it should be in one that has priority, before it ends.
+            farthest = reach[r, lanes] == reach[r, lanes].max()
+            most = has_priority[r, lanes][farthest].max()
+            yields = np.array([lane in later for lane in lanes]) & (has_priority[r, lanes] < most)
+            reach[r, lanes] = np.where(
+                yields, tables.lengths["lane_length"][lanes], reach[r, lanes]
+            )
             better[r, lanes] = _to_best(reach[r, lanes])
-    tables.integers["next_lane"] = next_lane
+    tables.integers.update(next_lane=next_lane, has_priority=has_priority)
     tables.integers.update(changes=changes, better=better, elsewhere=elsewhere)
     tables.lengths.update(usable=usable, reach=reach)
+
+
+def find_priorities(network: Network) -> Priorities:
+    """Of the ways from each road's lanes, those inside junctions left out."""
+    inner = {segment.name for segment in network.segments if segment.inner}
+    into: dict[tuple[str, int], list[tuple[str, bool]]] = defaultdict(list)  # of inner lanes
+    for c in network.connections:
+        if c.source in inner:
+            into[c.source, c.source_lane].append((c.target, not c.gives_way))
+    shown: dict[tuple[str, int, str], bool | tuple[str, tuple[bool, ...]]] = {}
+    for signal in network.signals:
+        for index, way in enumerate(signal.ways):
+            first = tuple(state[index].isupper() for _, state in signal.phases)
+            shown[way] = first[0] if len(set(first)) == 1 else (signal.name, first)
+    result: Priorities = {}
+    for c in network.connections:
+        if c.source in inner:
+            continue
+        way = (c.source, c.source_lane, c.target)
+        targets = into[c.target, c.target_lane] if c.target in inner else [(c.target, True)]
+        for road, goes_first in targets:
+            has = not c.gives_way and goes_first
+            result[c.source, c.source_lane, road] = shown.get(way, has)
+    return result
+
+
+def _road_after(route: Sequence[str], k: int, inner: set[str]) -> str:
+    """The next segment of a route that is not inside a junction."""
+    return next((name for name in route[k + 1 :] if name not in inner), "")
+
+
+def _signals_differ(network: Network, priorities: Priorities) -> bool:
+    """Whether signals give priority to some of the lanes that lead from one road to another."""
+    alike: dict[tuple[str, str], set[object]] = defaultdict(set)
+    signalled = {(source, lane) for signal in network.signals for source, lane, _ in signal.ways}
+    lit = set()
+    for (source, lane, target), has in priorities.items():
+        alike[source, target].add(has)
+        if (source, lane) in signalled:
+            lit.add((source, target))
+    return any(len(alike[pair]) > 1 for pair in lit)
 
 
 def _wide_lanes(network: Network, first_lane: dict[str, int]) -> np.ndarray:
@@ -305,11 +380,26 @@ def _add_loops(tables: Tables, network: Network) -> None:
     tables.lengths["loop_x"] = x.astype(float)
 
 
+def _add_ways(tables: Tables, network: Network) -> None:
+    """Segments of each route, one after the other, and where each is among them."""
+    names = [segment.name for segment in network.segments]
+    starts = np.cumsum([0, *[len(route) for route in network.routes.values()]])
+    place = np.full((len(network.routes), len(names)), -1)
+    for r, route in enumerate(network.routes.values()):
+        for k, name in enumerate(route):
+            place[r, names.index(name)] = starts[r] + k
+    flat = [names.index(name) for route in network.routes.values() for name in route]
+    first = np.cumsum([0, *[segment.num_lanes for segment in network.segments]])
+    tables.integers.update(
+        route_end=starts[1:], route_segment=np.array(flat), route_place=place, segment_lane=first
+    )
+
+
 def _add_signals(tables: Tables, network: Network) -> None:
     """What governs the end of a lane on each route, and when each way shows which colour."""
     next_lane = tables.integers["next_lane"]
     signal_way = np.full(next_lane.shape, -1)
-    cycles, offsets, rows = [], [], []
+    cycles, offsets, rows, firsts = [], [], [], []
     for signal in network.signals:
         until = np.cumsum([duration for duration, _ in signal.phases])
         for index, (source, lane, target) in enumerate(signal.ways):
@@ -318,11 +408,13 @@ def _add_signals(tables: Tables, network: Network) -> None:
             there = next_lane[:, here]
             along = (first <= there) & (there < first + network.segment(target).num_lanes)
             signal_way[along, here] = len(rows)
-            colours = [COLOURS.index(state[index]) for _, state in signal.phases]
+            colours = [COLOURS[state[index]] for _, state in signal.phases]
+            firsts += [state[index].isupper() for _, state in signal.phases]
             rows.append([*zip(until.tolist(), colours, strict=True)])
             cycles.append(until[-1])
             offsets.append(signal.offset)
     starts, (until, colour) = _compressed(rows, 2)
     tables.integers.update(signal_way=signal_way, light_start=starts, light_colour=colour)
+    tables.integers["light_first"] = np.array(firsts)
     times = {"light_cycle": cycles, "light_offset": offsets, "light_until": until}
     tables.times.update({name: np.array(rows, dtype=float) for name, rows in times.items()})

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment
+from warp_envs.traffic.network_tables import find_priorities
 from warp_envs.traffic.sumo_demand import Demand, read_demand
 from warp_envs.traffic.sumo_signals import SumoSignals
 from warp_envs.traffic.sumo_xml import elements, number, parse
@@ -85,8 +86,8 @@ def read_sumo(
     notes = [
         "lane changes, where TrafficNetwork is given mobil, follow rules of SUMO's LC2013 with its "
         "driving 'sumo', else MOBIL",
-        *road.lights.notes(),
         *demand.notes,
+        *_notes(network),
     ]
     return SumoNetwork(network, demand.single, notes)
 
@@ -99,6 +100,18 @@ def _flows(demand: Demand, pieces: dict[str, Segment], ways: dict[str, list[str]
                 f"{demand.path}: {flow.name}", f"departLane {flow.lane}", f"0 to {lanes - 1}"
             )
     return demand.flows
+
+
+def _notes(network: Network) -> list[str]:
+    """Which flows SUMO lets in otherwise: by departLane "best" where lanes differ in priority."""
+    given: dict[str, set[object]] = defaultdict(set)
+    for (road, _, _), has in find_priorities(network).items():
+        given[road].add(has)
+    return [
+        f"{flow.name}: departLane 'best' of SUMO leaves out lanes that have no priority just then"
+        for flow in network.flows
+        if flow.lane is None and len(given[network.routes[flow.route][0]]) > 1
+    ]
 
 
 class _Roads:

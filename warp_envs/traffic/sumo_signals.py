@@ -6,7 +6,6 @@ Fixed-time ones of one program: https://sumo.dlr.de/docs/Simulation/Traffic_Ligh
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -15,8 +14,8 @@ from warp_envs.checks import ArgumentError
 from warp_envs.traffic.network import Signal
 from warp_envs.traffic.sumo_xml import number, refuse_others
 
-_SHOWN = {"G": "G", "g": "G", "O": "G", "y": "y", "Y": "y", "r": "r", "u": "r"}
-"""What a letter of SUMO's lets drivers do: O (switched off) is green, u (red and yellow) red.
+_SHOWN = {"G": "G", "g": "g", "O": "G", "y": "y", "Y": "Y", "r": "r", "u": "r"}
+"""What a letter of SUMO's is here: O (switched off) is green, u (red and yellow) red.
 
 g is the green of one who yields; to whom is looked at in `SumoSignals.yields`.
 """
@@ -109,18 +108,6 @@ class SumoSignals:
             offset = number(f"{self._path}: tlLogic {name}", light.logic, "offset", 0.0)
             result.append(Signal(name, [way for _, way in light.links], phases, offset))
         return result
-
-    def notes(self) -> list[str]:
-        """What SUMO's drivers do otherwise, one line each."""
-        shown: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for light in self._lights.values():
-            for connection, (edge, _, to) in light.links:
-                shown[edge, to].add(self.letters(connection))
-        return [
-            f"signals of edge {edge}'s lanes differ, and SUMO's drivers change lanes for that"
-            for (edge, _), letters in shown.items()
-            if len(letters) > 1
-        ]
 
     def _read(self, key: str, name: str) -> _Light:
         found = [logic for logic in self._root.iter("tlLogic") if logic.get("id") == name]

@@ -401,7 +401,7 @@ def test_networks_that_it_refuses(change, message):
         (lambda: replace(LIGHT, phases=[]), "signal s: phases: none given"),
         (lambda: replace(LIGHT, phases=[(0.0, "G")]), "signal s: duration: 0.0 given"),
         (lambda: replace(LIGHT, phases=[(5.0, "GG")]), "signal s: state: 'GG' given, 1 letters of"),
-        (lambda: replace(LIGHT, phases=[(5.0, "g")]), "signal s: state: 'g' given"),
+        (lambda: replace(LIGHT, phases=[(5.0, "b")]), "signal s: state: 'b' given"),
         (lambda: replace(LIGHT, offset=math.inf), "signal s: offset: inf given"),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kernels.traffic.network_outlook import SEEN
 from warp_envs.traffic.bottleneck import BottleneckEnv
 from warp_envs.traffic.merge import INFLOW_LENGTH, MergeEnv
 from warp_envs.traffic.network import Connection, Flow, Loop, Network, Segment, Signal
@@ -244,6 +245,80 @@ def test_a_state_goes_on_bit_for_bit():
     ends = [simulation.run(61) for simulation in (traffic, other)]
     for name in ends[0]:
         assert torch.equal(ends[0][name], ends[1][name]), name
+
+
+# Lanes whose lights differ ------------------------------------------------------------------------
+
+
+def fork() -> Network:
+    """Two lanes, three, and of these two straight on and one to the left."""
+    roads = {"pre": (396.0, 2), "main": (694.5, 3), "on": (592.28, 2), "left": (576.26, 1)}
+    segments = [Segment(name, length, lanes, 20.0) for name, (length, lanes) in roads.items()]
+    inner = [Segment(name, 8.0, 2, 20.0, inner=True) for name in (":0", ":1")]
+    links = [("pre", ":0", 0), ("main", ":1", 0), (":1", "on", 0), (":0", "main", 1)]
+    connections = [Connection(a, k, b, k + shift) for a, b, shift in links for k in range(2)]
+    ways = [("main", 0, ":1"), ("main", 1, ":1"), ("main", 2, "left")]
+    return Network(
+        [*segments, *inner],
+        [*connections, Connection("main", 2, "left", 0)],
+        {"through": ["pre", ":0", "main", ":1", "on"], "turning": ["pre", ":0", "main", "left"]},
+        signals=[Signal("s", ways, [(15.0, "Grr"), (10.0, "GGr"), (15.0, "rrG"), (3.0, "rrY")])],
+    )
+
+
+# Route, segment, when [s], and of its lanes how far they go [m] and which way the best one is:
+# libsumo 1.28, `vehicle.getBestLanes`.
+SEEN_LANES = [
+    (0, "pre", 0.0, [1682.78, 1090.5], [0, -1]),
+    (0, "main", 0.0, [1286.78, 694.5, 694.5], [0, -1, -2]),
+    (0, "main", 20.0, [1286.78, 1286.78, 694.5], [0, 0, -1]),
+    (0, "main", 30.0, [1286.78, 1286.78, 694.5], [0, 0, -1]),
+    (0, "on", 0.0, [592.28, 592.28], [0, 0]),
+    (1, "pre", 30.0, [1090.5, 1666.76], [1, 0]),
+    (1, "main", 42.0, [694.5, 694.5, 1270.76], [2, 1, 0]),
+]
+
+
+@pytest.mark.parametrize(("route", "segment", "time", "ways", "off"), SEEN_LANES)
+def test_which_lanes_a_driver_prefers_is_as_in_sumo(route, segment, time, ways, off):
+    traffic = TrafficNetwork(fork(), 1, 1, dtype=torch.float64, mobil=Mobil(), **AS_SUMO)
+    own = {"lane": traffic.lane_index(segment, len(off) - 1), "route": route}
+    state = {name: torch.tensor([[value]], dtype=torch.int32) for name, value in own.items()}
+    state |= {"x": double(50.0), "speed": double(10.0)}
+    state["step_count"] = torch.tensor([round(time / 0.5)])
+    traffic.set_state(state)
+    for _ in range(30):  # and keeps to it, whatever they show later
+        memory = traffic.step()["memory"][0, 0, SEEN:].tolist()
+        assert memory[: len(off)] == off
+        assert memory[3 : 3 + len(off)] == pytest.approx(ways)
+
+
+def test_who_waits_to_enter_keeps_to_the_lights_that_it_saw_first_as_in_sumo():
+    """Of two that are due at 0 s the second is let in when the other lane has its green."""
+    roads = [Segment("a", 200.0, 2, 20.0), Segment("b", 200.0, 1, 20.0)]
+    lanes = [Connection("a", 0, "b", 0), Connection("a", 1, "b", 0)]
+    signal = Signal("s", [("a", 0, "b"), ("a", 1, "b")], [(5.0, "Gr"), (30.0, "rG")])
+    flow = Flow("f", "r", 36_000.0, lane=0)
+    network = Network(roads, lanes, {"r": ["a", "b"]}, [flow], signals=[signal])
+    traffic = TrafficNetwork(network, 1, 3, dtype=torch.float64, mobil=Mobil(), **AS_SUMO)
+    lane = torch.tensor([[-1, -1, 0]], dtype=torch.int32)
+    traffic.set_state(
+        {
+            "lane": lane,
+            "x": torch.tensor([[0.0, 0.0, 9.0]], dtype=torch.float64),
+            "speed": torch.zeros(1, 3, dtype=torch.float64),
+            "departed": torch.zeros(1, 1, dtype=torch.int32),
+            "asked_at": torch.full((1, 1), -1, dtype=torch.int32),
+        }
+    )
+    held = torch.tensor([[math.nan, math.nan, 0.0]], dtype=torch.float64)
+    for _ in range(12):
+        assert traffic.step(held)["asked_at"].item() == 1
+    state = traffic.run(1)
+    while not state["departed"].item():
+        state = traffic.step()
+    own = state["number"][0].tolist().index(0)
+    assert state["memory"][0, own, SEEN : SEEN + 2].tolist() == [0.0, -1.0]
 
 
 # Environments -------------------------------------------------------------------------------------

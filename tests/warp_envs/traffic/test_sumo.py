@@ -58,7 +58,8 @@ RUNS = [
     (name, demand)
     for name in ("onramp", "drop", "zipper")
     for demand in ("light", "medium", "heavy")
-] + [("short", "light"), ("offramp", "medium"), ("signal", "even"), ("meter", "even")]
+] + [("short", "light"), ("offramp", "medium")]
+RUNS += [("signal", "even"), ("turns", "even"), ("meter", "even")]
 
 
 @pytest.mark.slow
@@ -103,7 +104,6 @@ def test_signals_that_are_read():
     ways = [("a", 0, ":1_0"), ("a", 1, ":1_0")]
     phases = [(30.0, "GG"), (3.0, "yy"), (27.0, "rr")]
     assert found.network.signals == [Signal("1", ways, phases, 7.0)]
-    assert not any("signals" in note for note in found.notes)
 
 
 MERGE = '<connection from="a" to="b" fromLane="1" toLane="1"'
@@ -119,10 +119,18 @@ def test_at_a_signal_g_gives_way_to_who_is_met(tmp_path):
     (tmp_path / "net.xml").write_text(text)
     found = read_sumo(tmp_path / "net.xml", DATA / "sumo_signal_even.rou.xml")
     (signal,) = found.network.signals
-    assert [state for _, state in signal.phases] == ["GG", "yr", "rG"]
+    assert [state for _, state in signal.phases] == ["Gg", "Yr", "rG"]
+    assert not any("best" in note for note in found.notes)
+    best = (
+        (DATA / "sumo_signal_even.rou.xml")
+        .read_text()
+        .replace('departLane="0"', 'departLane="best"')
+    )
+    (tmp_path / "rou.xml").write_text(best)
+    notes = read_sumo(tmp_path / "net.xml", tmp_path / "rou.xml").notes
+    assert any("departLane 'best'" in note for note in notes)
     gives_way = {(c.source, c.source_lane): c.gives_way for c in found.network.connections}
     assert gives_way == {("a", 0): False, (":1_0", 0): False, ("a", 1): True, (":1_0", 1): True}
-    assert any("signals of edge a's lanes differ" in note for note in found.notes)
     (tmp_path / "net.xml").write_text(text.replace('"Og"', '"GG"'))
     with pytest.raises(ValueError, match=r"edge a: .* green together with that from a"):
         read_sumo(tmp_path / "net.xml", DATA / "sumo_signal_even.rou.xml")
@@ -233,6 +241,28 @@ def test_who_comes_second_at_a_zipper_slows_down_as_sumo(second, first, speeds):
     x, speed = torch.tensor([second, first], dtype=torch.float64).T[:, None]
     traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": torch.zeros_like(lane)})
     assert traffic.step()["speed"][0].tolist() == pytest.approx(speeds, abs=1e-5)
+
+
+def test_whose_rear_is_the_last_in_a_lane_within_sight_is_followed_as_in_sumo():
+    """The lane where its front is begins too far away to be looked into."""
+    network = read("short", "light").network
+    traffic = TrafficNetwork(network, 1, 2, dt=0.5, **network.flows[0].parameters, **AS_SUMO)
+    traffic.set_rates(torch.zeros(3))
+    names = traffic.lane_names
+    state = {
+        "lane": [names.index(("main", 0)), names.index((":2_0", 0))],
+        "previous": [-1, names.index(("on", 1))],
+        "route": [[*network.routes].index("through")] * 2,
+    }
+    given = {name: torch.tensor([values], dtype=torch.int32) for name, values in state.items()}
+    given["speed"] = torch.tensor([[24.907400431, 0.733877497]], dtype=torch.float64)
+    speeds = []
+    for x in (0.366938749, 5.1):
+        given["x"] = torch.tensor([[882.208388096, x]], dtype=torch.float64)
+        traffic.set_state(given)
+        speeds.append(traffic.step()["speed"][0, 0].item())
+    assert speeds[0] == pytest.approx(24.568030539, abs=1e-6)  # libsumo 1.28
+    assert speeds[1] > 25.0
 
 
 def test_who_enters_far_faster_than_its_leader_slows_down_as_sumo():
