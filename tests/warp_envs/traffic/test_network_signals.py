@@ -321,6 +321,47 @@ def test_who_waits_to_enter_keeps_to_the_lights_that_it_saw_first_as_in_sumo():
     assert state["memory"][0, own, SEEN : SEEN + 2].tolist() == [0.0, -1.0]
 
 
+def test_through_lanes_whose_lights_differ_against_central_differences():
+    """Cars before and on the fork's lanes, one to cross to the left; everybody's choices are held.
+
+    What speeds drivers advise each other is a constant to the gradient (docs/traffic.md).
+    """
+    lanes = [("pre", 1), ("main", 2), ("main", 1), ("main", 0)]
+    route = torch.tensor([[0, 0, 0, 1]], dtype=torch.int32)
+    names, steps = ("lane", "previous", "memory", "advised"), 50
+    weight = double(1.0, 0.7, 1.3, -0.4)
+
+    def driven(x, speed, chosen=None):
+        """What the cars come to, and their choices after each step: `chosen` where given."""
+        traffic = TrafficNetwork(fork(), 1, 4, dtype=torch.float64, mobil=Mobil(), **AS_SUMO)
+        lane = torch.tensor([[traffic.lane_index(*lane) for lane in lanes]]).int()
+        traffic.set_state({"x": x, "speed": speed, "lane": lane, "route": route})
+        choices = []
+        for step in range(steps):
+            state = traffic.step()
+            choices.append({name: state[name] for name in names})
+            if chosen is not None:
+                places = {name: state[name] for name in ("x", "speed", "route", "step_count")}
+                traffic.set_state({**places, **chosen[step]})
+        return (weight * (state["x"] + 3.0 * state["speed"])).sum(), choices
+
+    values = [double(350.0, 120.0, 80.0, 60.0), double(14.0, 13.0, 15.0, 12.0)]
+    given = [value.clone().requires_grad_() for value in values]
+    result, chosen = driven(*given)
+    found = torch.autograd.grad(result, given)
+    passed = torch.cat([choice["lane"] for choice in chosen]).T.tolist()
+    assert all(len(set(own)) > 1 for own in passed)  # everybody has changed lanes or roads
+    for which, gradient in enumerate(found):
+        for i in range(4):
+            pair = []
+            for push in (1e-5, -1e-5):
+                pushed = [value.clone() for value in values]
+                pushed[which][0, i] += push
+                pair.append(float(driven(*pushed, chosen)[0]))
+            slope = (pair[0] - pair[1]) / 2e-5
+            assert float(gradient[0, i]) == pytest.approx(slope, rel=1e-6, abs=1e-6), (which, i)
+
+
 # Environments -------------------------------------------------------------------------------------
 
 
