@@ -210,9 +210,11 @@ def _mean_text(cell: Cell) -> str:
 def ladder_place(problem: Problem, score: float, worst: float, best: float) -> float:
     """Where a score lies between two others, 0 and 1; of logarithms where scores vanish.
 
-    NaN where the two are the same.
+    NaN where the two are the same, infinity for a score that has vanished.
     """
-    if problem.logarithmic and max(score, worst, best) < 0.0:
+    if problem.logarithmic and max(worst, best) < 0.0:
+        if score >= 0.0:
+            return math.inf
         score, worst, best = (-math.log10(-value) for value in (score, worst, best))
     return math.nan if best == worst else (score - worst) / (best - worst)
 
