@@ -112,19 +112,20 @@ class TerminalStates:
         return torch.cat([obs, beside], dim=1), torch.cat([target, value], dim=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the states, and the seed of the draws."""
+        """A copy of the states there are, and the seed of the draws."""
+        count = int(self.count)
         return {
-            "states": self._states.clone(),
-            "count": int(self.count),
-            "any": self.any,
+            "states": self._states[KEPT - count :].clone(),
+            "count": count,
             "seed": self._seed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self._states = state["states"].to(self._states, copy=True)
-        self.count = torch.full_like(self.count, int(state["count"]))
-        self.any, self._seed = bool(state["any"]), int(state["seed"])
+        count, self._seed = int(state["count"]), int(state["seed"])
+        self._states[KEPT - count :] = state["states"].to(self._states)
+        self.count = torch.full_like(self.count, count)
+        self.any = count > 0
 
 
 def _last(flags: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,7 +38,7 @@ MERGING = wp.constant(3)  # the one before it in the order of a merge, in anothe
 GAP = wp.constant(4)  # one in another lane, to which it opens or finds a gap; SUMO's: at a zipper
 NUM_HEEDED = 5
 
-LONGEST = wp.constant(30.0)  # [m] vehicle that is looked for
+LONGEST = wp.constant(30.0)  # [m] vehicle whose rear is looked for in lanes that it has left
 LEAST_SIGHT = wp.constant(25.0)  # [m], five lengths of SUMO's passenger car
 NOBODY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 LARGEST_DECEL = wp.constant(9.0)  # of an emergency [m/s^2], SUMO's, where the driver's is infinite

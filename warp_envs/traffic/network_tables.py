@@ -10,14 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.traffic.car_following import CarFollowing
+from kernels.traffic.network import LONGEST
 from kernels.traffic.network_merges import NEARER_FIRST, ZIPPER
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.models import check_names
 from warp_envs.traffic.network import COLOURS, Network
-
-LONGEST_VEHICLE = 30.0
-"""[m] How near a lane's end others are looked at for a vehicle whose rear is still in it."""
-
 
 Priorities = dict[tuple[str, int, str], bool | tuple[str, tuple[bool, ...]]]
 """Of ways from a road's lane to the next road: whether they have priority, or by which signal's
@@ -302,7 +299,7 @@ def _add_tails(tables: Tables, links: dict[int, list[int]]) -> None:
             via, distance = stack.pop()
             for there in links[via]:
                 row.append((there, via, distance))
-                if distance + lengths[there] < LONGEST_VEHICLE:
+                if distance + lengths[there] < LONGEST:  # a rear may still be in it
                     stack.append((there, distance + float(lengths[there])))
         rows.append(row if len({entry[0] for entry in row}) > 1 else [])
     starts, (lane, via, distance) = _compressed(rows, 3)

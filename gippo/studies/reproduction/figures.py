@@ -133,24 +133,17 @@ def ladder_figure(cells: Cells) -> Figure:
     named: set[str] = set()
     for height, row in enumerate(reversed(rows)):
         others = [cell.mean for method, cell in row.items() if method != OURS]
-
-        def place(
-            score: float, problem: Problem = row[OURS].problem, others: Sequence[float] = others
-        ) -> float:
-            return float(
-                np.clip(ladder_place(problem, score, min(others), max(others)), *_LADDER_ENDS)
-            )
-
+        ends = row[OURS].problem, min(others), max(others)
         for method, cell in row.items():
             colour, ours = colours[method], method == OURS
             label = "" if method in named else METHODS[method]
             named.add(method)
             axis.plot(
-                place(cell.mean), height, "D" if ours else "o", ms=8 if ours else 5,
+                _on_ladder(cell.mean, *ends), height, "D" if ours else "o", ms=8 if ours else 5,
                 color=colour, label=label, clip_on=False,
             )  # fmt: skip
             for score in cell.scores if ours else ():
-                axis.plot(place(score), height, "|", ms=10, color=colour, clip_on=False)
+                axis.plot(_on_ladder(score, *ends), height, "|", ms=10, color=colour, clip_on=False)
     axis.set_yticks(range(len(rows)), [row[OURS].problem.title for row in reversed(rows)])
     axis.set_xlim(*_LADDER_ENDS)
     axis.axvline(1.0, ls="--", lw=1, color="0.4")
@@ -158,6 +151,10 @@ def ladder_figure(cells: Cells) -> Figure:
     tidy(axis)
     shared_legend(figure)
     return figure
+
+
+def _on_ladder(score: float, problem: Problem, worst: float, best: float) -> float:
+    return float(np.clip(ladder_place(problem, score, worst, best), *_LADDER_ENDS))
 
 
 TRACES = (
