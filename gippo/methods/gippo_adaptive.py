@@ -16,12 +16,14 @@ its weight is gone in the same epoch. What the windows that follow find of the s
 that were taken decides how far to go: along the natural gradient (`gippo.updates.natural_step`)
 until the policy has moved, over states of the last windows, by
 
-    KL = radius * (left * part)^2.
+    KL = radius * (trust * part)^2,    trust = (left + overshoot) / (1 + overshoot).
 
 `left`, about twenty epochs' mean of the part of the slope that is left after a step
 (`gippo.updates.trust.SlopeLeft`), falls with noise, as the best linear estimate of a signal under
-noise does (Wiener), and with the step's length, to nothing where the step ends at the best point of
-its line: steps stay short of it, whatever the radius. `part` is what the gradient's length is of
+noise does (Wiener), and with the step's length, to 0 where the step ends at the best point of its
+line and to -`overshoot` where steps end at the most, whatever the radius. The best point of each
+line is not the best step of many: as with any descent, what is curved most says where it is, and
+the rest hardly moves. What longer steps overshoot comes back as the radius falls. `part` is what the gradient's length is of
 its root mean square over about an episode, 1 at most: of environments that are at one time of their
 episodes, at which nothing is left to learn, the gradient is small. All units are the policy's own:
 nothing is left to set by problem. A bonus on the entropy, in units of the advantages' spread, keeps
@@ -64,6 +66,9 @@ class GIPPOAdaptiveConfig:
     """Divergence of a step of which all the slope is left, nats, at the start."""
     final_radius: float = 1e-3
     """The same at the end of training; falls linearly."""
+    overshoot: float = 0.2
+    """How far beyond the best point of its line a step may end: the slope there, against the step,
+    in parts of the slope that the step's own window promised."""
     entropy: float = 2e-3
     """Gain in mean advantage, in its standard deviations, that one nat of the policy's entropy is
     worth, at the start; falls linearly to zero."""
@@ -75,6 +80,7 @@ class GIPPOAdaptiveConfig:
         """Raise ValueError naming a key out of range."""
         check_positive("radius", self.radius)
         check_number("final_radius", self.final_radius, 0.0, self.radius, open_low=True)
+        check_number("overshoot", self.overshoot, 0.0)
         check_number("entropy", self.entropy, 0.0)
         check_number("clip", self.clip, 1.0)
 
@@ -160,7 +166,8 @@ class GIPPOAdaptive(Method):
             metrics[f"share_{name}"] = self._shares[name].update(share)
         left = self._slope.update(*told[2:4])
         part = self._size.part(math.sqrt(told[1]))
-        radius = self._radius.rate(epoch) * (self._slope.trusted * part) ** 2
+        trusted = self._slope.trusted(self._config.overshoot)
+        radius = self._radius.rate(epoch) * (trusted * part) ** 2
         direction = self._step.direction(full, metric)
         self._slope.begin(direction, full)
         divergence, moved = self._step.move(direction, radius)

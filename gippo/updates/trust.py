@@ -149,10 +149,13 @@ class SlopeLeft:
             self.value = MEMORY * self.value + (1.0 - MEMORY) * ratio
         return self.value
 
-    @property
-    def trusted(self) -> float:
-        """The mean, but `LEAST` at least."""
-        return max(self.value, LEAST)
+    def trusted(self, overshoot: float) -> float:
+        """The part of the longest step to take, (mean + overshoot) / (1 + overshoot), in [LEAST, 1].
+
+        On a parabola a step of a part t of the way to its top leaves (1 - t) of the slope less what
+        noise takes: a step as long as this, however long the longest, leaves -`overshoot` at least.
+        """
+        return max((self.value + overshoot) / (1.0 + overshoot), LEAST)
 
     def state_dict(self) -> dict[str, Any]:
         """The mean, and the last step's direction and promise."""
