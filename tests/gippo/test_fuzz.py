@@ -331,7 +331,7 @@ def known_keys(algo: str) -> list[str]:
     return [key for key in keys_of(to_omegaconf(config)) if key != "algo.name"]
 
 
-@fuzzed(25)
+@fuzzed(15)
 @given(draw=st.data())
 def test_any_value_of_any_key_trains_or_is_refused(draw, tmp_path_factory, capsys):
     algo = draw.draw(st.sampled_from(("gippo", "ppo", "rp")))

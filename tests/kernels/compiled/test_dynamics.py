@@ -61,7 +61,7 @@ def touching(description, seed):
 
 
 @given(trees(), st.integers(0, 9999))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_random_trees_step_and_differentiate_as_the_plain_kernels_do(description, seed):
     for robot in (description, touching(description, seed)):
         inputs, seeds = random_inputs(robot, 3, seed)
