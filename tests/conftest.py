@@ -1,5 +1,7 @@
-"""What all tests share: one thread a worker, one composition of the same configuration, slow tests in
-part, GPU tests skipped without a GPU."""
+"""What all tests share: one thread a worker, one composition of the same configuration.
+
+GPU tests are skipped without a GPU, of the slow ones a part is run.
+"""
 
 import os
 import zlib
