@@ -1,10 +1,16 @@
-"""What all tests share: one thread a worker, GPU tests skipped without a GPU, slow ones in part."""
+"""What all tests share: one thread a worker, one composition of the same configuration.
+
+GPU tests are skipped without a GPU, of the slow ones a part is run.
+"""
 
 import os
 import zlib
+from collections.abc import Iterator
 
 import pytest
 import torch
+
+from tests.compositions import remember
 
 torch.set_num_threads(1)
 
@@ -30,3 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("gpu") is not None:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compositions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        remember(patch)
+        yield

@@ -93,7 +93,7 @@ def configure(
             check_values(values, base)
             selected, note = _store_preset(base)
             try:
-                whole = _composed(command, selected + chosen)
+                whole = _composed(command, selected + chosen) if selected else base
                 config = from_omegaconf(with_values(whole, values), schema)
             except (UserError, HydraException, OmegaConfBaseException) as error:
                 # which a preset may have given

@@ -309,5 +309,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write the picture in one step, so that no half of one is ever there."""
     FigureCanvasAgg(figure)
     picture = io.BytesIO()
+    figure.set_dpi(150)
+    layout = figure.get_layout_engine()
+    if layout is not None:  # once; savefig would twice, and draw everything for that
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     figure.savefig(picture, format=path.suffix.lstrip(".") or "png", dpi=150)
     write_whole(path, picture.getvalue())

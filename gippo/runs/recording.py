@@ -59,6 +59,11 @@ def warning_of(recording: Path) -> list[str]:
     ]
 
 
+def has_motion(env: Any) -> bool:
+    """Whether an environment has something to record."""
+    return isinstance(env, (RobotSource, TrafficSource))
+
+
 @torch.no_grad()
 def play_policy(
     env: Any,
@@ -89,8 +94,7 @@ def play_policy(
     lengths: list[list[int]] = [[] for _ in range(num_envs)]
     total = torch.zeros(num_envs, dtype=torch.float64)
     length = torch.zeros(num_envs, dtype=torch.int64)
-    shown = isinstance(env, (RobotSource, TrafficSource))
-    recording = RolloutRecorder(env, out) if out is not None and shown else None
+    recording = RolloutRecorder(env, out) if out is not None and has_motion(env) else None
     with recording or nullcontext(env) as stepped:
         for _ in range(num_steps):
             obs, reward, terminated, truncated, _ = stepped.step(policy(obs, deterministic))

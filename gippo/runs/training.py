@@ -51,7 +51,7 @@ from gippo.runs.origin import (
     told,
 )
 from gippo.runs.plots import Columns, Limits, plot_run
-from gippo.runs.recording import note_of, play_policy, warning_of
+from gippo.runs.recording import has_motion, note_of, play_policy, warning_of
 from gippo.runs.trainer import Trainer, new_settings
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
@@ -458,12 +458,14 @@ def _record(trainer: Trainer, config: TrainConfig, console: Console) -> dict[str
     if config.rollout.num_envs > 0:
         with _not_needed(files["rollout"].name, console):
             num_envs, best = config.rollout.num_envs, str(trainer.checkpoints.best_or_newest())
-            recorded = play_policy(
-                make_env(config.env, num_envs=num_envs, device=config.device, seed=0),
-                trained(config, trainer.run_dir, best, device=None, seed=0),
-                num_steps=config.rollout.num_steps,
-                out=files["rollout"],
-            ).recorded
+            env = make_env(config.env, num_envs=num_envs, device=config.device, seed=0)
+            if has_motion(env):
+                recorded = play_policy(
+                    env,
+                    trained(config, trainer.run_dir, best, device=None, seed=0),
+                    num_steps=config.rollout.num_steps,
+                    out=files["rollout"],
+                ).recorded
         for line in note_of(config.rollout.num_envs) if recorded else ():
             console.print(f"note: {line}", soft_wrap=True)
         for line in warning_of(files["rollout"]) if recorded else ():

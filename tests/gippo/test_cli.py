@@ -237,6 +237,7 @@ def test_a_policy_that_is_not_finite_does_not_play(trained, tmp_path, capsys):
     assert "learner.actor.mlp.weights.0 is nan" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_cleanly_and_a_reader_that_leaves_ends_nothing(tmp_path):
     """Under a name that an ASCII terminal cannot show."""
     os.environ["PYTHONIOENCODING"] = "ascii"

@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -324,19 +325,17 @@ TEXT = st.text(st.characters(codec="ascii", min_codepoint=32, max_codepoint=126)
 SIZES = re.compile(r"num_|horizon|iterations|retries|hidden|checkpoint|device|run_dir|resume|asset")
 
 
+@cache
 def known_keys(algo: str) -> list[str]:
     config = configure("train", TrainConfig, [*TINY, f"algo={algo}"])
     return [key for key in keys_of(to_omegaconf(config)) if key != "algo.name"]
 
 
-KEYS = {algo: known_keys(algo) for algo in ("gippo", "ppo", "rp")}
-
-
-@fuzzed(25)
+@fuzzed(15)
 @given(draw=st.data())
 def test_any_value_of_any_key_trains_or_is_refused(draw, tmp_path_factory, capsys):
-    algo = draw.draw(st.sampled_from(sorted(KEYS)))
-    key = draw.draw(st.sampled_from(KEYS[algo]))
+    algo = draw.draw(st.sampled_from(("gippo", "ppo", "rp")))
+    key = draw.draw(st.sampled_from(known_keys(algo)))
     value = draw.draw(st.one_of(NUMBERS, OTHERS, TEXT))
     overrides = [*TINY, f"algo={algo}", f"{key}={value}"]
     try:

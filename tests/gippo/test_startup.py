@@ -5,71 +5,63 @@ import sys
 
 import pytest
 
-CODE = """
-import sys
-from gippo.cli import main
-arguments = {arguments!r}
-status = main(arguments)
-heavy = [name for name in {heavy!r} if name in sys.modules]
-print("status", status, "imported", heavy)
-"""
 HEAVY = ("torch", "warp", "matplotlib", "scipy", "pxr")
 
 
-def imported(arguments, heavy=HEAVY):
-    code = CODE.format(arguments=arguments, heavy=heavy)
+def told(lines, heavy=HEAVY):
+    """For each command line, one after the other in one process: status and what is imported.
+
+    Returns:
+        These, and the lines that are said of mistakes.
+    """
+    code = f"""
+import sys
+from gippo.cli import main
+for line in {lines!r}:
+    status = main(line.split())
+    print("::", status, [name for name in {heavy!r} if name in sys.modules], flush=True)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1], done.stderr
+    marked = [line for line in done.stdout.splitlines() if line.startswith("::")]
+    return [line.removeprefix(":: ") for line in marked], done.stderr.splitlines()
 
 
-@pytest.mark.parametrize("command", ["train", "bench"])
-def test_help_needs_neither_torch_nor_warp(command):
-    assert imported([command, "--help"])[0] == "status 0 imported []"
+def test_help_and_the_keys_of_a_run_need_neither_torch_nor_warp():
+    keys = "train env=ant algo=pe"
+    lines = ["train --help", "bench --help", f"{keys} --keys", f"{keys} --config"]
+    assert told(lines)[0] == ["0 []"] * len(lines)
 
 
 def test_the_list_of_commands_needs_nothing_at_all():
     heavy = (*HEAVY, "hydra", "omegaconf", "numpy", "gymnasium", "rich", "warp_envs")
-    assert imported(["--help"], heavy)[0] == "status 0 imported []"
+    assert told(["--help"], heavy)[0] == ["0 []"]
 
 
-@pytest.mark.parametrize("flag", ["--keys", "--config"])
-def test_the_keys_of_a_run_need_neither(flag):
-    assert imported(["train", "env=ant", "algo=pe", flag])[0] == "status 0 imported []"
+MISTAKES = {
+    "train algo.alpha.alhpa_0=1": "algo.alpha.alpha_0",
+    "train algo.alpha.betas=[0.9,2]": "algo.alpha.betas: ",
+    "train learner.critic.hidden=[0]": "learner.critic.hidden: ",
+    "train env=cartpoel": "'cartpole'",
+    "train env.id=cartpoel": "env.id: 'cartpoel' given",
+    "train env.num_envs=0": "env.num_envs: 0 given",
+    "train env.action_delay=-1": "env.action_delay: -1 given",
+    "train device=gpu": "device: 'gpu' given",
+    "train run_dir=/dev/null": "run_dir: '/dev/null' is a file",
+    "train run_dir=/dev": "run_dir: '/dev' is not empty; resume=true",
+    "train env.compild=true": "did you mean 'env.compiled'?",
+    "train resume=true run_dir=nowhere": "run_dir: 'nowhere' holds no run",
+    "evaluate policy=antt": "did you mean 'ant'?",
+}
+"""Command line -> what is said of it."""
 
 
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("algo.alpha.alhpa_0=1", "algo.alpha.alpha_0"),
-        ("algo.alpha.betas=[0.9,2]", "algo.alpha.betas: "),
-        ("learner.critic.hidden=[0]", "learner.critic.hidden: "),
-        ("env=cartpoel", "'cartpole'"),
-        ("env.id=cartpoel", "env.id: 'cartpoel' given"),
-        ("env.num_envs=0", "env.num_envs: 0 given"),
-        ("env.action_delay=-1", "env.action_delay: -1 given"),
-        ("device=gpu", "device: 'gpu' given"),
-        ("run_dir=/dev/null", "run_dir: '/dev/null' is a file"),
-        ("run_dir=/dev", "run_dir: '/dev' is not empty; resume=true"),
-        ("env.compild=true", "did you mean 'env.compiled'?"),
-    ],
-)
-def test_a_mistake_is_told_before_either_is_imported(override, said):
-    last, errors = imported(["train", override])
-    assert last == "status 2 imported []"
-    assert said in errors
-
-
-def test_nor_does_a_folder_without_the_run_to_go_on_with():
-    last, errors = imported(["train", "resume=true", "run_dir=nowhere"])
-    assert last == "status 2 imported []"
-    assert "run_dir: 'nowhere' holds no run" in errors
-
-
-def test_a_policy_s_name_needs_neither():
-    last, errors = imported(["evaluate", "policy=antt"])
-    assert last == "status 2 imported []"
-    assert "did you mean 'ant'?" in errors
+def test_a_mistake_is_told_before_either_is_imported():
+    done, errors = told(list(MISTAKES))
+    assert done == ["2 []"] * len(MISTAKES), errors
+    assert len(errors) == len(MISTAKES)
+    for said, error in zip(MISTAKES.values(), errors, strict=True):
+        assert said in error
 
 
 WRONG_VALUES = """
@@ -131,17 +123,10 @@ best_by=luck
 def test_wrong_values_of_all_kinds_are_told_before_either_is_imported():
     """Each by its key, with what is accepted; one process for all of them."""
     lines = WRONG_VALUES.strip().splitlines()
-    code = f"""
-import sys
-from gippo.cli import main
-for line in {lines!r}:
-    print(main(["train", *line.split()]), [n for n in {HEAVY!r} if n in sys.modules], flush=True)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    said = done.stderr.splitlines()
-    assert done.stdout.splitlines() == ["2 []"] * len(lines), done.stdout + done.stderr
-    assert len(said) == len(lines), said
-    for line, told in zip(lines, said, strict=True):
+    done, errors = told([f"train {line}" for line in lines])
+    assert done == ["2 []"] * len(lines), errors
+    assert len(errors) == len(lines), errors
+    for line, error in zip(lines, errors, strict=True):
         key = line.split()[-1].partition("=")[0]
-        assert told.startswith(f"gippo: {key}"), told
-        assert " accepted" in told, told
+        assert error.startswith(f"gippo: {key}"), error
+        assert " accepted" in error, error

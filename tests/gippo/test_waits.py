@@ -32,7 +32,13 @@ OF_A_METHOD = {
 }
 
 
-@pytest.mark.parametrize("method", OF_A_METHOD)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=[] if own or method == "ppo" else pytest.mark.slow)
+        for method, own in OF_A_METHOD.items()
+    ],
+)
 def test_the_host_waits_where_it_decides_and_for_the_metrics(method):
     waits, metrics = waits_of_an_epoch(*SMALL, *f"algo={method}".split())
     expected = {**OF_EVERY_EPOCH, **OF_A_METHOD[method]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
@@ -90,16 +91,17 @@ def record_compiled_step(
     ground = wp.array(numbers, dtype=scalar, device=program.device)
     arrays = [joint_q, joint_qd, joint_f, scratch, next_joint_q, next_joint_qd, ground]
     arrays += [] if parameters is None else [parameters]
-    kernel = _kernel(description, scalar, lanes, columns, mass_matrix_every)
+    kernel = _kernel(pickle.dumps(description), scalar, lanes, columns, mass_matrix_every)
     name = f"the dynamics of {description.name!r} ({description.nv} degrees of freedom)"
     program.launch(kernel, num_envs, [scalar(dt / substeps), substeps, *arrays], name=name)
 
 
-@lru_cache(maxsize=8)  # descriptions compare by identity: a robot's programs share one
+@lru_cache(maxsize=16)
 def _kernel(
-    description: RobotDescription, scalar: type, lanes: int | None, columns: Columns, every: int
+    description: bytes, scalar: type, lanes: int | None, columns: Columns, every: int
 ) -> wp.Kernel:
-    return step_kernel(equations_of(description, columns, every), scalar, lanes)
+    """A robot's kernel; descriptions compare by identity, pickled by what they say."""
+    return step_kernel(equations_of(pickle.loads(description), columns, every), scalar, lanes)
 
 
 def equations_of(

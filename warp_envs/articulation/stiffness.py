@@ -14,8 +14,10 @@ others between the limits.
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -186,7 +188,14 @@ def advised_stiffness(
 
 def advised_substeps(description: RobotDescription, control_step: float) -> int:
     """What ``substeps="auto"`` means for a robot and the time between two actions [s]."""
-    return max(LEAST_SUBSTEPS, advised_stiffness(description, control_step).substeps(control_step))
+    return _substeps(pickle.dumps(description), control_step)
+
+
+@lru_cache(maxsize=16)
+def _substeps(description: bytes, control_step: float) -> int:
+    """The same of a pickled description, by which the same robot is known again."""
+    found = advised_stiffness(pickle.loads(description), control_step)
+    return max(LEAST_SUBSTEPS, found.substeps(control_step))
 
 
 def _dofs(body: Body) -> range:

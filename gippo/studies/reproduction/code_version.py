@@ -42,6 +42,7 @@ def digest_of_sources(method: str) -> str:
     return digest.hexdigest()[:8]
 
 
+@cache  # all is read anew with each run that begins, and parsed where it has changed: that is slow
 def _bare(source: str) -> str:
     """A module without comments, layout and strings that stand by themselves."""
     tree = ast.parse(source)
@@ -72,17 +73,18 @@ def _sources(method: str) -> list[Path]:
             continue
         found[name] = Path(spec.origin)
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        pending += [package, *_imports(found[name], package)]
+        pending += [package, *_imports(found[name].read_text(encoding="utf-8"), package)]
     return [*(found[name] for name in sorted(found)), *_assets()]
 
 
-def _imports(path: Path, package: str) -> list[str]:
+@cache
+def _imports(source: str, package: str) -> tuple[str, ...]:
     """The modules of this project that a file imports or names as "module:Class".
 
     Inside functions too, but not for type checkers alone.
     """
     names: list[str] = []
-    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -93,7 +95,8 @@ def _imports(path: Path, package: str) -> list[str]:
             names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names += [node.value.partition(":")[0]] if is_reference(node.value) else []
-    return [name for name in names if name.split(".")[0] in _ROOTS and _is_module(name)]
+    own = (name for name in dict.fromkeys(names) if name.split(".")[0] in _ROOTS)
+    return tuple(name for name in own if _is_module(name))
 
 
 def _walk(tree: ast.AST) -> Iterator[ast.AST]:

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import hydra
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 
 from gippo.cli import main
 from gippo.commands import train
-from gippo.configuration import sweep
+from gippo.configuration import compose, sweep
 from gippo.configuration.compose import parse
 from gippo.configuration.sweep import count_jobs
 from gippo.errors import StoppedError
@@ -142,6 +143,7 @@ def test_many_jobs_are_checked_without_composing_each(tmp_path, monkeypatch, cap
     def begun(config):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(compose, "compose", hydra.compose)
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
     monkeypatch.setattr(train, "sweep_job", begun)
     seeds = ",".join(map(str, range(64)))

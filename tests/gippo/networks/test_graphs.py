@@ -62,6 +62,7 @@ def test_what_waits_for_the_device_cannot_be_captured(captures):
 def learner(method, use_graphs, *overrides):
     given = [f"algo={method}", "learner.native=false", f"learner.graphs={use_graphs}"]
     given += ["learner.critic.hidden=[8]", "learner.actor.hidden=[8]", "learner.horizon=8"]
+    given += ["learner.critic.iterations=4"]
     config = configure("train", TrainConfig, ["env=cartpole", *given, *overrides])
     env = Particle(6, limit=5)
     env.max_episode_steps = 5

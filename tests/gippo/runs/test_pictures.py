@@ -49,6 +49,7 @@ def test_a_picture_that_cannot_be_made_is_a_warning(name, tmp_path, capsys, monk
     class Shown:
         recorded = True
 
+    monkeypatch.setattr(training, "has_motion", lambda env: True)
     monkeypatch.setattr(training, "play_policy", lambda *args, **more: Shown())
     monkeypatch.setattr(training, "render_contact_sheet", lambda *args: [])
 

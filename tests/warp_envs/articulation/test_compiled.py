@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from tests.kernels.articulation.control_steps import (
     values_and_gradients,
     worst,
 )
+from warp_envs.articulation import compiled
 from warp_envs.articulation.compiled import mechanism_of
 from warp_envs.robots.base import asset_path
 from warp_envs.usd.description import Joint, RobotDescription, Shape
@@ -31,6 +34,18 @@ def test_shipped_robots_step_and_differentiate_as_the_plain_kernels_do(name):
     inputs, seeds = ([x.float() for x in part] for part in (inputs, seeds))
     found = values_and_gradients(program(robot, 37, torch.float32, 4), inputs, seeds)
     assert worst(found, expected) < 1e-5
+
+
+def test_a_robot_read_again_has_its_kernel_and_another_its_own(monkeypatch):
+    traced, trace = [], compiled.equations_of
+    monkeypatch.setattr(
+        compiled, "equations_of", lambda *args: traced.append(args[0].name) or trace(*args)
+    )
+    for name, gravity in (("one", 9.8), ("one", 9.8), ("one", 1.6), ("other", 9.8)):
+        read = load_robot(asset_path("cartpole.usda"))
+        pull = np.array([0.0, 0.0, -gravity])
+        program(replace(read, name=f"{name}'s cartpole", gravity=pull), 2, torch.float64, 1)
+    assert traced == ["one's cartpole", "one's cartpole", "other's cartpole"]
 
 
 def test_welded_bodies_are_one_link():

@@ -33,8 +33,8 @@ def test_any_number_of_threads_computes_the_same(name, options):
         warp_envs.set_num_threads(num_threads)
         env = warp_envs.make(name, num_envs=150, seed=1, **options)
         assert num_threads == 1 or env.num_blocks > 1
-        actions = torch.sin(torch.arange(20 * 150 * env.num_actions, dtype=torch.float32))
-        actions = actions.reshape(20, 150, env.num_actions).requires_grad_()
+        actions = torch.sin(torch.arange(8 * 150 * env.num_actions, dtype=torch.float32))
+        actions = actions.reshape(8, 150, env.num_actions).requires_grad_()
         rewards = torch.stack([env.step(action)[1] for action in actions])
         return rewards.detach(), *torch.autograd.grad(rewards.sum(), actions), env.observe()
 

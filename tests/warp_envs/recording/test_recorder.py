@@ -518,14 +518,14 @@ def test_memory_does_not_grow_with_the_recording(puppet, tmp_path, monkeypatch):
         return tracemalloc.get_traced_memory()[0]
 
     monkeypatch.setattr("warp_envs.recording.recorder._PATIENCE", math.inf)
-    capture(300)
+    capture(150)
     tracemalloc.start()
-    capture(128)
+    capture(64)
     before = held()
-    capture(512)
+    capture(256)
     grown = held() - before
     tracemalloc.stop()
-    assert grown < 0.05 * 512 * 20 * 3 * 7 * 8  # of 512 frames next to nothing stays
+    assert grown < 0.05 * 256 * 20 * 3 * 7 * 8  # of 256 frames next to nothing stays
 
 
 def test_sizes(tmp_path):

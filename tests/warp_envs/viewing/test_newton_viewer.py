@@ -12,10 +12,14 @@ from warp_envs.usd.description import rotation_matrix
 from warp_envs.viewing.newton_viewer import play_in_newton, show_in_newton
 from warp_envs.viewing.playback import read_playback
 
-newton = pytest.importorskip("newton", reason="the extra gippo[newton] is not installed")
+
+@pytest.fixture(scope="module")
+def newton():
+    """Imported where it is used: that takes seconds, and one of several workers needs it."""
+    return pytest.importorskip("newton", reason="the extra gippo[newton] is not installed")
 
 
-def shown(path):
+def shown(newton, path):
     """Of each frame what was logged: type, sizes and poses of each batch."""
     frames: list = []
     shapes = {}
@@ -46,11 +50,11 @@ def shown(path):
     return frames
 
 
-def test_robots(tmp_path):
+def test_robots(newton, tmp_path):
     (tmp_path / "puppet.usda").write_text(nested(unit=0.01, up="Y"))
     record(Puppet(tmp_path / "puppet.usda", num_envs=2), tmp_path / "out.usdc")
     stage = stage_of(tmp_path / "out.usdc")
-    frames = shown(tmp_path / "out.usdc")
+    frames = shown(newton, tmp_path / "out.usdc")
     for frame in (0, 5):
         (bones,) = [batch for batch in frames[frame] if batch[0] == "CAPSULE"]
         assert_allclose(bones[1], (0.1, 0.25), atol=1e-6)  # centimetres became metres
@@ -63,16 +67,16 @@ def test_robots(tmp_path):
             assert_allclose(along, axis, atol=1e-5)
 
 
-def test_cars(tmp_path):
+def test_cars(newton, tmp_path):
     record(Cars(num_vehicles=3), tmp_path / "out.usdc")
-    frames = shown(tmp_path / "out.usdc")
+    frames = shown(newton, tmp_path / "out.usdc")
     wheels = [np.concatenate([b[2] for b in f if b[0] == "CYLINDER"]) for f in frames]
     assert [len(poses) for poses in wheels] == [12] * 9
     assert [(poses[:, 2] > 0.0).sum() for poses in wheels] == [12] * 4 + [8] * 5  # one is gone
     assert any(batch[0] == "MESH" for batch in frames[0])
 
 
-def test_unknown_viewers_are_refused(tmp_path):
+def test_unknown_viewers_are_refused(newton, tmp_path):
     with pytest.raises(
         ValueError, match=r"viewer: 'vrml' given, one of \['gl', 'viser', 'rerun'\]"
     ):
