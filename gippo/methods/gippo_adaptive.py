@@ -23,12 +23,12 @@ until the policy has moved, over states of the last windows, by
 noise does (Wiener), and with the step's length, to 0 where the step ends at the best point of its
 line and to -`overshoot` where steps end at the most, whatever the radius. The best point of each
 line is not the best step of many: as with any descent, what is curved most says where it is, and
-the rest hardly moves. What longer steps overshoot comes back as the radius falls. `part` is what the gradient's length is of
-its root mean square over about an episode, 1 at most: of environments that are at one time of their
-episodes, at which nothing is left to learn, the gradient is small. All units are the policy's own:
-nothing is left to set by problem. A bonus on the entropy, in units of the advantages' spread, keeps
-exploration up where the policy's noise is a small part of that spread, and gives way where it is
-all of it, as near a function's optimum.
+the rest hardly moves. What longer steps overshoot comes back as the radius falls. `part` is what
+the gradient's length is of its root mean square over about an episode, 1 at most: of environments
+that are at one time of their episodes, at which nothing is left to learn, the gradient is small.
+All units are the policy's own: nothing is left to set by problem. A bonus on the entropy, in units
+of the advantages' spread, keeps exploration up where the policy's noise is a small part of that
+spread, and gives way where it is all of it, as near a function's optimum.
 """
 
 from __future__ import annotations

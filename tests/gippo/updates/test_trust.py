@@ -136,7 +136,7 @@ def test_trust_begins_at_the_least_and_does_not_fall_below():
 
 @pytest.mark.parametrize(("noise", "overshoot"), [(0.0, 0.0), (0.0, 0.2), (1.0, 0.0), (1.0, 0.2)])
 def test_long_steps_end_as_far_beyond_the_best_point_as_they_may(noise, overshoot):
-    """The longest step is 20 times the way: t = 20 trust, of which 1 / (1 + noise^2) - t is left."""
+    """The longest is 20 times the way: t = 20 trust, of which 1 / (1 + noise^2) - t is left."""
     share = 1.0 / (1.0 + noise**2)
     length, slope = 0.0, SlopeLeft(1, torch.device("cpu"))
     for _ in range(300):
