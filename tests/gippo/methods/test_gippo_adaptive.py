@@ -74,12 +74,14 @@ def test_the_gradient_and_the_radius_from_the_formulas():
     )
     rp, lr = 0.4 * rp_1 + 0.6 * rp_2, 0.4 * lr_1 + 0.6 * lr_2
     torch.testing.assert_close(gradient, (1 - kappa) * rp + kappa * lr)
-    assert radius == pytest.approx(8.0 * 0.01**2)  # the first step, of which nothing is known
+    assert radius == pytest.approx(8.0 * (0.2 / 1.2) ** 2)  # the first, of which nothing is known
 
 
-def test_a_step_is_as_long_as_the_slope_that_windows_find_left():
+@pytest.mark.parametrize("overshoot", [0.0, 0.2])
+def test_a_step_is_as_long_as_the_slope_that_windows_find_left(overshoot):
     context = make_context()
-    method = GIPPOAdaptive(context, GIPPOAdaptiveConfig(entropy=0.0))
+    config = GIPPOAdaptiveConfig(radius=0.01, entropy=0.0, overshoot=overshoot)
+    method = GIPPOAdaptive(context, config)
     told = []
     for sign in (1.0, 1.0, -1.0):
         window = made_up_window(context.actor, num_envs=64, horizon=4)
@@ -87,8 +89,9 @@ def test_a_step_is_as_long_as_the_slope_that_windows_find_left():
         told.append(method.update(window, 0).metrics)
     assert [row["slope_left"] for row in told[:2]] == [0.0, pytest.approx(0.05, rel=0.05)]
     assert told[2]["slope_left"] < 0.5 * told[1]["slope_left"]
-    assert told[1]["actor_learning_rate"] == pytest.approx(8.0 * told[1]["slope_left"] ** 2)
-    assert told[2]["actor_learning_rate"] == pytest.approx(8.0 * 0.01**2)
+    for row in told:
+        trust = max((row["slope_left"] + overshoot) / (1.0 + overshoot), 0.01)
+        assert row["actor_learning_rate"] == pytest.approx(0.01 * trust**2)
 
 
 def test_a_window_in_which_little_is_to_be_gained_moves_the_policy_little():
