@@ -150,7 +150,7 @@ class SlopeLeft:
         return self.value
 
     def trusted(self, overshoot: float) -> float:
-        """The part of the longest step to take, (mean + overshoot) / (1 + overshoot), at least `LEAST`.
+        """Part of the longest step to take: (mean + overshoot) / (1 + overshoot), at least `LEAST`.
 
         On a parabola a step of a part t of the way to its top leaves (1 - t) of the slope less what
         noise takes: a step as long as this, however long the longest, leaves -`overshoot` at least.
