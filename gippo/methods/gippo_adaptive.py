@@ -120,7 +120,7 @@ class GIPPOAdaptive(Method):
         self._size = RunningSize(context.episode_windows)
         self._shares = {name: RunningShare() for name in ("rp", "lr", "mixed")}
         vector = context.parameters.vector
-        self._slope = SlopeLeft(len(vector), vector.device)
+        self._slope = SlopeLeft(len(vector), vector.device, config.overshoot)
 
     @property
     def gradient_lambda(self) -> float | None:
@@ -166,8 +166,7 @@ class GIPPOAdaptive(Method):
             metrics[f"share_{name}"] = self._shares[name].update(share)
         left = self._slope.update(*told[2:4])
         part = self._size.part(math.sqrt(told[1]))
-        trusted = self._slope.trusted(self._config.overshoot)
-        radius = self._radius.rate(epoch) * (trusted * part) ** 2
+        radius = self._radius.rate(epoch) * (self._slope.trusted * part) ** 2
         direction = self._step.direction(full, metric)
         self._slope.begin(direction, full)
         divergence, moved = self._step.move(direction, radius)

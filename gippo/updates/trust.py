@@ -122,11 +122,20 @@ class SlopeLeft:
     one below.
 
     A window's ratio counts as 1 at most, and -1 at least: where gradients are small beside the next
-    window's it tells little. The mean begins at 0: first steps are short, whatever they promise.
+    window's it tells little. The mean begins where nothing is trusted: first steps are short,
+    whatever they promise.
     """
 
-    def __init__(self, num_parameters: int, device: torch.device) -> None:
-        self.value = 0.0
+    def __init__(self, num_parameters: int, device: torch.device, overshoot: float) -> None:
+        """Begin.
+
+        Args:
+            num_parameters: of directions.
+            device: where they lie.
+            overshoot: slope against a step, in parts of what was promised, that is not too much.
+        """
+        self.value = -overshoot
+        self._overshoot = overshoot
         self._direction = torch.zeros(num_parameters, dtype=torch.float64, device=device)
         self._promised = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -149,13 +158,14 @@ class SlopeLeft:
             self.value = MEMORY * self.value + (1.0 - MEMORY) * ratio
         return self.value
 
-    def trusted(self, overshoot: float) -> float:
+    @property
+    def trusted(self) -> float:
         """Part of the longest step to take: (mean + overshoot) / (1 + overshoot), at least `LEAST`.
 
         On a parabola a step of a part t of the way to its top leaves (1 - t) of the slope less what
-        noise takes: a step as long as this, however long the longest, leaves -`overshoot` at least.
+        noise takes: a step as long as this, however long the longest, leaves -overshoot at least.
         """
-        return max((self.value + overshoot) / (1.0 + overshoot), LEAST)
+        return max((self.value + self._overshoot) / (1.0 + self._overshoot), LEAST)
 
     def state_dict(self) -> dict[str, Any]:
         """The mean, and the last step's direction and promise."""

@@ -96,7 +96,7 @@ def test_a_running_share_goes_on_from_what_was_saved():
 
 def walk(noise: float, length: float, count: int = 400) -> SlopeLeft:
     """Steps along noisy gradients of -|x|^2 / 2, each from x = 1: `length` of the way to 0."""
-    slope = SlopeLeft(500, torch.device("cpu"))
+    slope = SlopeLeft(500, torch.device("cpu"), 0.0)
     generator = torch.Generator().manual_seed(6)
 
     def gradient(x):
@@ -119,15 +119,24 @@ def test_the_slope_left_falls_with_noise_and_with_the_way_that_was_gone(noise, l
     assert walk(noise, length).value == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("overshoot", [0.0, 0.2])
+def test_trust_begins_at_the_least(overshoot):
+    slope = SlopeLeft(3, torch.device("cpu"), overshoot)
+    assert slope.trusted == LEAST
+    for _ in range(200):
+        slope.update(1.0, 1.0)
+    assert slope.trusted == pytest.approx(1.0, abs=1e-4)
+
+
 def test_trust_begins_at_the_least_and_does_not_fall_below():
-    slope = SlopeLeft(3, torch.device("cpu"))
-    assert slope.trusted(0.0) == LEAST
+    slope = SlopeLeft(3, torch.device("cpu"), 0.0)
+    assert slope.trusted == LEAST
     assert slope.update(0.0, 5.0) == 0.0  # before the first step nothing is promised
     assert slope.update(2.0, 40.0) == pytest.approx(0.05)  # one window counts as 1 at most
     assert slope.update(2.0, -40.0) == pytest.approx(0.95 * 0.05 - 0.05)
-    assert slope.trusted(0.0) == LEAST
+    assert slope.trusted == LEAST
     slope.begin(randn(3), randn(3, seed=1))
-    other = SlopeLeft(3, torch.device("cpu"))
+    other = SlopeLeft(3, torch.device("cpu"), 0.0)
     other.load_state_dict(slope.state_dict())
     given = randn(3, seed=2)
     assert other.compare(given) == slope.compare(given)
@@ -138,10 +147,10 @@ def test_trust_begins_at_the_least_and_does_not_fall_below():
 def test_long_steps_end_as_far_beyond_the_best_point_as_they_may(noise, overshoot):
     """The longest is 20 times the way: t = 20 trust, of which 1 / (1 + noise^2) - t is left."""
     share = 1.0 / (1.0 + noise**2)
-    length, slope = 0.0, SlopeLeft(1, torch.device("cpu"))
+    length, slope = 0.0, SlopeLeft(1, torch.device("cpu"), overshoot)
     for _ in range(300):
         slope.update(1.0, share - length)
-        length = 0.9 * length + 0.1 * 20.0 * slope.trusted(overshoot)
+        length = 0.9 * length + 0.1 * 20.0 * slope.trusted
     reached = 20.0 * (share + overshoot) / (1.0 + overshoot + 20.0)
     assert length == pytest.approx(reached, rel=1e-3)
     assert -overshoot < slope.value < 0.1
