@@ -39,7 +39,7 @@ TRUST = {
     "share_lr": "of LR is signal, by the halves of the windows",
     "share_mixed": "of their mixture is signal, by the halves of the windows",
     "kappa_lr": "of the mixture is LR's, by the halves of the windows",
-    "slope_left": "of a step's slope is left, by the next window",
+    "slope_left": "of a step's slope is left, by the next window (a mean, from -overshoot on)",
 }
 """What gippo_adaptive tells of its gradients (`gippo.updates.trust`), means over epochs."""
 _TOLD = {**CRITERIA, **TRUST}
