@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -39,7 +39,7 @@ TRUST = {
     "share_lr": "of LR is signal, by the halves of the windows",
     "share_mixed": "of their mixture is signal, by the halves of the windows",
     "kappa_lr": "of the mixture is LR's, by the halves of the windows",
-    "slope_left": "of a step's slope is left, by the next window (a mean, from -overshoot on)",
+    "slope_left": "of a step's slope is left, by the next window",
 }
 """What gippo_adaptive tells of its gradients (`gippo.updates.trust`), means over epochs."""
 _TOLD = {**CRITERIA, **TRUST}
@@ -95,8 +95,7 @@ def _of_run(run_dir: Path) -> tuple[TrainConfig, dict, Shares, str]:
     """A run's configuration, its best policy, and the shares of its epochs."""
     config = load_config(run_dir)
     path = checkpoint_of(run_dir, "best")
-    columns = read_metrics(run_dir)
-    shares = {name: float(np.nanmean(columns[name])) for name in _TOLD if name in columns}
+    shares = _shares(read_metrics(run_dir))
     return config, read(path)["learner"], shares, f"the best policy of {run_dir}"
 
 
@@ -111,12 +110,15 @@ def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
         seed=config.seed,
     )
     rows = [learner.train_epoch() for _ in range(epochs)]
-    shares = {
-        name: float(np.mean([row[name] for row in rows]))
-        for name in _TOLD
-        if rows and name in rows[0]
-    }
-    return learner.state_dict(), shares
+    columns = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    return learner.state_dict(), _shares(columns)
+
+
+def _shares(columns: Mapping[str, np.ndarray]) -> Shares:
+    """The means of what the method told, over the epochs that knew it."""
+    told = {name: columns[name] for name in _TOLD if name in columns}
+    known = {name: value[np.isfinite(value)] for name, value in told.items()}
+    return {name: float(value.mean()) for name, value in known.items() if len(value)}
 
 
 def _qualities(config: TrainConfig, state: dict, settings: Settings) -> list[GradientQuality]:
@@ -223,6 +225,7 @@ def _draw_shares(axis: Axes, shares: Shares, colour: str) -> None:
     criteria = any(name in CRITERIA for name in shares)
     names = [_TOLD[name].partition(":")[0] if criteria else name for name in shares]
     axis.bar(names, [100.0 * share for share in shares.values()], color=colour)
-    axis.set_ylim(0.0, 100.0)
+    axis.set_ylim(min(0.0, 110.0 * min(shares.values())), 100.0)
+    axis.axhline(0.0, lw=0.8, color="0.4")
     axis.set_ylabel("% of epochs that lowered alpha" if criteria else "% (mean over epochs)")
     axis.set_title("criteria of GI-PPO" if criteria else "trust of gippo_adaptive")

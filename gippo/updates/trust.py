@@ -122,8 +122,8 @@ class SlopeLeft:
     one below.
 
     A window's ratio counts as 1 at most, and -1 at least: where gradients are small beside the next
-    window's it tells little. The mean begins where nothing is trusted: first steps are short,
-    whatever they promise.
+    window's it tells little. Trust begins at nothing, whatever first steps promise, and grows with
+    the number of windows.
     """
 
     def __init__(self, num_parameters: int, device: torch.device, overshoot: float) -> None:
@@ -134,8 +134,9 @@ class SlopeLeft:
             device: where they lie.
             overshoot: slope against a step, in parts of what was promised, that is not too much.
         """
-        self.value = -overshoot
         self._overshoot = overshoot
+        self._sum = 0.0
+        self._weight = 0.0
         self._direction = torch.zeros(num_parameters, dtype=torch.float64, device=device)
         self._promised = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -155,29 +156,39 @@ class SlopeLeft:
         """
         if promised > 0.0:
             ratio = min(max(found / promised, -1.0), 1.0)
-            self.value = MEMORY * self.value + (1.0 - MEMORY) * ratio
+            self._sum = MEMORY * self._sum + (1.0 - MEMORY) * ratio
+            self._weight = MEMORY * self._weight + (1.0 - MEMORY)
         return self.value
+
+    @property
+    def value(self) -> float:
+        """The mean so far, NaN where there is none."""
+        return self._sum / self._weight if self._weight > 0.0 else math.nan
 
     @property
     def trusted(self) -> float:
         """Part of the longest step to take: (mean + overshoot) / (1 + overshoot), at least `LEAST`.
 
+        Of the first windows as much less as they are fewer than about twenty.
+
         On a parabola a step of a part t of the way to its top leaves (1 - t) of the slope less what
         noise takes: a step as long as this, however long the longest, leaves -overshoot at least.
         """
-        return max((self.value + self._overshoot) / (1.0 + self._overshoot), LEAST)
+        trust = (self._sum + self._overshoot * self._weight) / (1.0 + self._overshoot)
+        return max(trust, LEAST)
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean, and the last step's direction and promise."""
+        """The mean and its windows' weight, and the last step's direction and promise."""
         return {
-            "value": self.value,
+            "sum": self._sum,
+            "weight": self._weight,
             "direction": self._direction.clone(),
             "promised": self._promised.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self.value = float(state["value"])
+        self._sum, self._weight = float(state["sum"]), float(state["weight"])
         self._direction = state["direction"].to(self._direction, copy=True)
         self._promised = state["promised"].to(self._promised, copy=True)
 

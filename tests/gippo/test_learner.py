@@ -214,8 +214,8 @@ def test_without_native_passes_an_epoch_is_the_same_to_rounding(method):
         for own, other in zip(run(native, 1), run(plain, 1), strict=True):
             assert own.keys() == other.keys()
             for name, value in own.items():
-                # A mean of ratios of order 1, some of which cancel.
-                least = within if name == "slope_left" else 0.1 * within
+                # One window's ratio of two slopes, the second of which is nearly all noise.
+                least = 10.0 * within if name == "slope_left" else 0.1 * within
                 expected = pytest.approx(other[name], rel=within, abs=least, nan_ok=True)
                 assert value == expected, (epoch, name)
 

@@ -123,6 +123,9 @@ def test_the_slope_left_falls_with_noise_and_with_the_way_that_was_gone(noise, l
 def test_trust_begins_at_the_least(overshoot):
     slope = SlopeLeft(3, torch.device("cpu"), overshoot)
     assert slope.trusted == LEAST
+    assert math.isnan(slope.value)
+    assert slope.update(1.0, 1.0) == 1.0  # what is told of one window is that window's
+    assert slope.trusted == pytest.approx(0.05)
     for _ in range(200):
         slope.update(1.0, 1.0)
     assert slope.trusted == pytest.approx(1.0, abs=1e-4)
@@ -131,9 +134,9 @@ def test_trust_begins_at_the_least(overshoot):
 def test_trust_begins_at_the_least_and_does_not_fall_below():
     slope = SlopeLeft(3, torch.device("cpu"), 0.0)
     assert slope.trusted == LEAST
-    assert slope.update(0.0, 5.0) == 0.0  # before the first step nothing is promised
-    assert slope.update(2.0, 40.0) == pytest.approx(0.05)  # one window counts as 1 at most
-    assert slope.update(2.0, -40.0) == pytest.approx(0.95 * 0.05 - 0.05)
+    assert math.isnan(slope.update(0.0, 5.0))  # before the first step nothing is promised
+    assert slope.update(2.0, 40.0) == pytest.approx(1.0)  # one window counts as 1 at most
+    assert slope.update(2.0, -40.0) == pytest.approx((0.95 - 1.0) / (0.95 + 1.0))
     assert slope.trusted == LEAST
     slope.begin(randn(3), randn(3, seed=1))
     other = SlopeLeft(3, torch.device("cpu"), 0.0)
