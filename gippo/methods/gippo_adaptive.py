@@ -24,7 +24,8 @@ noise does (Wiener), and with the step's length, to 0 where the step ends at the
 line and to -`overshoot` where steps end at the most, whatever the radius; trust grows from nothing
 as the first twenty epochs come. The best point of each
 line is not the best step of many: as with any descent, what is curved most says where it is, and
-the rest hardly moves. What longer steps overshoot comes back as the radius falls. `part` is what
+the rest hardly moves. What longer steps overshoot comes back as the radius falls: its root, the
+longest step, linearly. `part` is what
 the gradient's length is of its root mean square over about an episode, 1 at most: of environments
 that are at one time of their episodes, at which nothing is left to learn, the gradient is small.
 All units are the policy's own: nothing is left to set by problem. A bonus on the entropy, in units
@@ -66,7 +67,7 @@ class GIPPOAdaptiveConfig:
     radius: float = 8.0
     """Divergence of a step of which all the slope is left, nats, at the start."""
     final_radius: float = 1e-3
-    """The same at the end of training; falls linearly."""
+    """The same at the end of training; its root, a step's length, falls linearly."""
     overshoot: float = 0.2
     """How far beyond the best point of its line a step may end: the slope there, against the step,
     in parts of the slope that the step's own window promised."""
@@ -115,7 +116,8 @@ class GIPPOAdaptive(Method):
         self._gae_lambda = context.gae_lambda
         self._ranks = context.ranks
         self._config = config
-        self._radius = Schedule("linear", config.radius, config.final_radius, context.num_epochs)
+        lengths = math.sqrt(config.radius), math.sqrt(config.final_radius)
+        self._length = Schedule("linear", *lengths, context.num_epochs)
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
         self._step = NaturalStep(context, config.natural)
         self._size = RunningSize(context.episode_windows)
@@ -167,7 +169,7 @@ class GIPPOAdaptive(Method):
             metrics[f"share_{name}"] = self._shares[name].update(share)
         left = self._slope.update(*told[2:4])
         part = self._size.part(math.sqrt(told[1]))
-        radius = self._radius.rate(epoch) * (self._slope.trusted * part) ** 2
+        radius = (self._length.rate(epoch) * self._slope.trusted * part) ** 2
         direction = self._step.direction(full, metric)
         self._slope.begin(direction, full)
         divergence, moved = self._step.move(direction, radius)
