@@ -98,6 +98,18 @@ def test_a_step_is_as_long_as_the_slope_that_windows_find_left(overshoot):
         assert row["actor_learning_rate"] == pytest.approx(0.01 * trust**2)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "length"), [(0, 4.0), (50, 2.5), (75, 1.75), (100, 1.0), (200, 1.0)]
+)
+def test_the_longest_step_falls_linearly_to_its_end(epoch, length):
+    """Of 100 epochs, from a divergence of 16 to 1: a step's length is the root."""
+    context = make_context()
+    method = GIPPOAdaptive(context, GIPPOAdaptiveConfig(radius=16.0, final_radius=1.0))
+    window = made_up_window(context.actor, num_envs=64, horizon=4)
+    first = method.update(window, epoch).metrics["actor_learning_rate"]
+    assert first == pytest.approx((0.01 * length) ** 2)
+
+
 def test_a_window_in_which_little_is_to_be_gained_moves_the_policy_little():
     """Environments that are at one time of their episodes, at which nothing is left to learn."""
     context = dataclasses.replace(make_context(), episode_windows=30.0)
