@@ -21,13 +21,13 @@ until the policy has moved, over states of the last windows, by
 `left`, about twenty epochs' mean of the part of the slope that is left after a step
 (`gippo.updates.trust.SlopeLeft`), falls with noise, as the best linear estimate of a signal under
 noise does (Wiener), and with the step's length, to 0 where the step ends at the best point of its
-line and to -`overshoot` where steps end at the most, whatever the radius; trust grows from nothing
-as the first twenty epochs come. The best point of each
-line is not the best step of many: as with any descent, what is curved most says where it is, and
-the rest hardly moves. What longer steps overshoot comes back as the radius falls: its root, the
-longest step, linearly. `part` is what
-the gradient's length is of its root mean square over about an episode, 1 at most: of environments
-that are at one time of their episodes, at which nothing is left to learn, the gradient is small.
+line and to -`overshoot` where steps end at the most, whatever the radius. Trust grows from nothing
+as the first twenty epochs come. The best point of each line is not the best step of many: as with
+any descent, what is curved most says where it is, and the rest hardly moves. What longer steps
+overshoot comes back as the radius falls, whose root, the longest step, does so linearly. `part` is
+what the gradient's length is of its root mean square over about an episode, 1 at most: of
+environments that are at one time of their episodes, at which nothing is left to learn, the gradient
+is small.
 All units are the policy's own: nothing is left to set by problem. A bonus on the entropy, in units
 of the advantages' spread, keeps exploration up where the policy's noise is a small part of that
 spread, and gives way where it is all of it, as near a function's optimum.

@@ -110,7 +110,8 @@ def _of_training(config: TrainConfig, epochs: int) -> tuple[dict, Shares]:
         seed=config.seed,
     )
     rows = [learner.train_epoch() for _ in range(epochs)]
-    columns = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    told = [name for name in _TOLD if rows and name in rows[0]]
+    columns = {name: np.array([row[name] for row in rows]) for name in told}
     return learner.state_dict(), _shares(columns)
 
 
