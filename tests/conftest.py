@@ -4,7 +4,6 @@ GPU tests are skipped without a GPU, of the slow ones a part is run.
 """
 
 import os
-import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -18,18 +17,16 @@ PARTS = 8
 """Of the slow tests a run takes one part: GIPPO_SLOW, 0 to 7, by default 0; "all" takes all."""
 
 
-def _left_for_later(item: pytest.Item, part: str) -> bool:
-    if part == "all" or item.get_closest_marker("slow") is None:
-        return False
-    return zlib.crc32(item.nodeid.encode()) % PARTS != int(part) % PARTS
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = os.environ.get("GIPPO_SLOW", "0")
-    later = [item for item in items if _left_for_later(item, part)]
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    # Neighbours, which are alike, in different parts.
+    taken = slow if part == "all" else slow[int(part) % PARTS :: PARTS]
+    later = [item for item in slow if item not in taken]
     if later:
         config.hook.pytest_deselected(items=later)
-        items[:] = [item for item in items if not _left_for_later(item, part)]
+    # Those first: one that is begun late is waited for by the other processes.
+    items[:] = taken + [item for item in items if item not in slow]
     if torch.cuda.is_available() or os.environ.get("GIPPO_GPU") == "cpu":
         return
     skip = pytest.mark.skip(reason="no CUDA device")
