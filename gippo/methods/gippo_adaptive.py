@@ -49,7 +49,7 @@ from gippo.networks.perceptron import log_prob
 from gippo.updates.natural_step import NaturalStep, NaturalStepConfig
 from gippo.updates.trust import (
     Halves,
-    RunningShare,
+    RunningMean,
     RunningSize,
     SlopeLeft,
     clipped_samples,
@@ -121,7 +121,7 @@ class GIPPOAdaptive(Method):
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
         self._step = NaturalStep(context, config.natural)
         self._size = RunningSize(context.episode_windows)
-        self._shares = {name: RunningShare() for name in ("rp", "lr", "mixed")}
+        self._shares = {name: RunningMean() for name in ("rp", "lr", "mixed")}
         vector = context.parameters.vector
         self._slope = SlopeLeft(len(vector), vector.device, config.overshoot)
 

@@ -85,30 +85,36 @@ def inverse_variance_weight(
     return torch.where(total > 0.0, own / (total + TINY), 0.5), own, other
 
 
-class RunningShare:
-    """The mean of `signal_share` over about the last twenty epochs."""
+class RunningMean:
+    """The mean of about the last twenty epochs' values, or of those that there are."""
 
     def __init__(self) -> None:
-        self.value = 0.0
-        self._begun = False
+        self._sum = 0.0
+        self.weight = 0.0
+        """Of all values so far: from 0 to 1, as there are twenty."""
 
-    def update(self, share: float) -> float:
-        """Take in an epoch's share.
+    @property
+    def value(self) -> float:
+        """The mean so far, NaN where there is none."""
+        return self._sum / self.weight if self.weight > 0.0 else math.nan
+
+    def update(self, value: float) -> float:
+        """Take in an epoch's value.
 
         Returns:
             The mean so far.
         """
-        old = self.value if self._begun else share
-        self.value, self._begun = MEMORY * old + (1.0 - MEMORY) * share, True
+        self._sum = MEMORY * self._sum + (1.0 - MEMORY) * value
+        self.weight = MEMORY * self.weight + (1.0 - MEMORY)
         return self.value
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean, and whether there is one."""
-        return {"value": self.value, "begun": self._begun}
+        """The values' sum and their weight."""
+        return {"sum": self._sum, "weight": self.weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self.value, self._begun = float(state["value"]), bool(state["begun"])
+        self._sum, self.weight = float(state["sum"]), float(state["weight"])
 
 
 class SlopeLeft:
@@ -135,8 +141,7 @@ class SlopeLeft:
             overshoot: slope against a step, in parts of what was promised, that is not too much.
         """
         self._overshoot = overshoot
-        self._sum = 0.0
-        self._weight = 0.0
+        self._left = RunningMean()
         self._direction = torch.zeros(num_parameters, dtype=torch.float64, device=device)
         self._promised = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -155,15 +160,13 @@ class SlopeLeft:
             The mean so far; as it was where nothing was promised.
         """
         if promised > 0.0:
-            ratio = min(max(found / promised, -1.0), 1.0)
-            self._sum = MEMORY * self._sum + (1.0 - MEMORY) * ratio
-            self._weight = MEMORY * self._weight + (1.0 - MEMORY)
+            self._left.update(min(max(found / promised, -1.0), 1.0))
         return self.value
 
     @property
     def value(self) -> float:
         """The mean so far, NaN where there is none."""
-        return self._sum / self._weight if self._weight > 0.0 else math.nan
+        return self._left.value
 
     @property
     def trusted(self) -> float:
@@ -174,21 +177,22 @@ class SlopeLeft:
         On a parabola a step of a part t of the way to its top leaves (1 - t) of the slope less what
         noise takes: a step as long as this, however long the longest, leaves -overshoot at least.
         """
-        trust = (self._sum + self._overshoot * self._weight) / (1.0 + self._overshoot)
-        return max(trust, LEAST)
+        if self._left.weight == 0.0:
+            return LEAST
+        trust = (self._left.value + self._overshoot) / (1.0 + self._overshoot)
+        return max(self._left.weight * trust, LEAST)
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean and its windows' weight, and the last step's direction and promise."""
+        """The mean, and the last step's direction and promise."""
         return {
-            "sum": self._sum,
-            "weight": self._weight,
+            "left": self._left.state_dict(),
             "direction": self._direction.clone(),
             "promised": self._promised.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
-        self._sum, self._weight = float(state["sum"]), float(state["weight"])
+        self._left.load_state_dict(state["left"])
         self._direction = state["direction"].to(self._direction, copy=True)
         self._promised = state["promised"].to(self._promised, copy=True)
 

@@ -6,7 +6,7 @@ import torch
 from gippo.updates.trust import (
     LEAST,
     Halves,
-    RunningShare,
+    RunningMean,
     RunningSize,
     SlopeLeft,
     clipped_samples,
@@ -62,7 +62,7 @@ def test_the_running_share_is_the_signals_part_of_a_halfs_square(strength):
     """|g|^2 / (|g|^2 + tr cov of a half)."""
     signal = strength * torch.ones(500, dtype=torch.float64)
     expected = strength**2 / (strength**2 + 1.0 / 30)
-    running = RunningShare()
+    running = RunningMean()
     told = []
     for halves in synthetic(120, 0.5, signal, 1.0):
         running.update(signal_share(halves, torch.ones(500)).item())
@@ -85,11 +85,12 @@ def test_tiny_single_precision_halves_do_not_vanish():
     assert signal_share(Halves(a, a, 0.5), torch.ones(5)).item() == pytest.approx(1.0)
 
 
-def test_a_running_share_goes_on_from_what_was_saved():
-    running = RunningShare()
+def test_a_running_mean_is_of_what_there_is_and_goes_on_from_what_was_saved():
+    running = RunningMean()
+    assert math.isnan(running.value)
     assert running.update(-0.5) == -0.5
-    assert running.update(0.5) == pytest.approx(0.95 * -0.5 + 0.05 * 0.5)
-    other = RunningShare()
+    assert running.update(0.5) == pytest.approx((0.95 * -0.5 + 0.5) / (0.95 + 1.0))
+    other = RunningMean()
     other.load_state_dict(running.state_dict())
     assert other.update(0.2) == running.update(0.2)
 
