@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -167,6 +168,7 @@ class Learner:
         self._episodes = EpisodeStatistics(self._num_envs)
         inputs = self._num_obs + count_privileged(env)
         self._ends = TerminalStates(inputs, self._dtype, self._device, seed=seed, ranks=ranks)
+        self._last = math.nan, math.nan
         self._num_diverged = 0
         self._skipped_in_a_row = 0
         self._skipped = 0
@@ -269,10 +271,12 @@ class Learner:
         means = self._ranks.means(*rollout.reward_terms.values())
         terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
         told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
+        told.update(self._look_back(rollout, normalizer, reward, advantage + values.value))
         told["terminal_states"] = self._ends.count
         told["num_diverged"] = self._ranks.joined(rollout.diverged.sum().reshape(1)).sum()
         numbers = _as_floats(told)
         self._ends.any = numbers.pop("terminal_states") > 0.0
+        self._last = numbers.pop("last_advantage"), numbers.pop("last_residual")
         self._count_diverged(int(numbers.pop("num_diverged")), rollout)
         self._count_problems([report.problem, critic_problem], window)
         if self._ranks.size > 1:
@@ -397,7 +401,17 @@ class Learner:
             )
             gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
-        return Window(rollout, advantage, gradients, total / count)
+        return Window(rollout, advantage, gradients, total / count, *self._last)
+
+    def _look_back(
+        self, rollout: Rollout, normalizer: Normalizer, reward: torch.Tensor, target: torch.Tensor
+    ) -> Metrics:
+        """A window by the critic that has been fit to it, as the next one has it, 0-d each."""
+        value_function = self.critic.target_value(self.config.critic.actor_combine)
+        values = evaluate(rollout, value_function, normalizer, with_gradient=False)
+        advantage = self._advantage(reward, rollout, values, self.config.gae_lambda)
+        own = advantage.mean(), (target - values.value).mean()
+        return dict(zip(("last_advantage", "last_residual"), self._ranks.means(*own), strict=True))
 
     def _update(self, window: Window) -> UpdateReport:
         """The method's update, undone if it has met a number that is not finite and not said so.
@@ -471,6 +485,7 @@ class Learner:
         return {
             "epoch": self.epoch,
             "env_steps": self.env_steps,
+            "last": list(self._last),
             "num_diverged": self._num_diverged,
             "skipped": self._skipped,
             "skipped_in_a_row": self._skipped_in_a_row,
@@ -526,6 +541,8 @@ class Learner:
         self._obs = share(obs).clone()
         self.epoch = int(state["epoch"])
         self.env_steps = int(state["env_steps"])
+        if "last" in state:  # older releases kept none
+            self._last = tuple(float(value) for value in state["last"])
         self._num_diverged = int(state["num_diverged"])
         self._skipped = int(state["skipped"])
         self._skipped_in_a_row = int(state["skipped_in_a_row"])

@@ -28,6 +28,9 @@ overshoot comes back as the radius falls, whose root, the longest step, does so 
 what the gradient's length is of its root mean square over about an episode, 1 at most: of
 environments that are at one time of their episodes, at which nothing is left to learn, the gradient
 is small.
+What ends an episode RP does not see: a step may climb all the slopes it promised and lose. Where
+windows turn out worse than those before for too long (`gippo.updates.setbacks`) the policy goes
+back to the best of late, with what the critic has learnt since, and trust begins anew.
 All units are the policy's own: nothing is left to set by problem. A bonus on the entropy, in units
 of the advantages' spread, keeps exploration up where the policy's noise is a small part of that
 spread, and gives way where it is all of it, as near a function's optimum.
@@ -47,7 +50,9 @@ from gippo.methods.base import Method
 from gippo.networks.adam import Schedule
 from gippo.networks.perceptron import log_prob
 from gippo.updates.natural_step import NaturalStep, NaturalStepConfig
+from gippo.updates.setbacks import Setbacks
 from gippo.updates.trust import (
+    TINY,
     Halves,
     RunningMean,
     RunningSize,
@@ -74,6 +79,9 @@ class GIPPOAdaptiveConfig:
     entropy: float = 2e-3
     """Gain in mean advantage, in its standard deviations, that one nat of the policy's entropy is
     worth, at the start; falls linearly to zero."""
+    setback: float = 3.0
+    """Loss of the windows since the best of late, in standard deviations of a window's advantages,
+    beyond which the policy goes back to that of the best."""
     clip: float = 10.0
     """A sample's dA/da is shortened to so many times the median length."""
     natural: NaturalStepConfig = field(default_factory=NaturalStepConfig)
@@ -84,6 +92,7 @@ class GIPPOAdaptiveConfig:
         check_number("final_radius", self.final_radius, 0.0, self.radius, open_low=True)
         check_number("overshoot", self.overshoot, 0.0)
         check_number("entropy", self.entropy, 0.0)
+        check_positive("setback", self.setback)
         check_number("clip", self.clip, 1.0)
 
 
@@ -124,6 +133,9 @@ class GIPPOAdaptive(Method):
         self._shares = {name: RunningMean() for name in ("rp", "lr", "mixed")}
         vector = context.parameters.vector
         self._slope = SlopeLeft(len(vector), vector.device, config.overshoot)
+        self._setbacks = Setbacks(config.setback)
+        self._best = vector.clone()
+        """Parameters of the policy since whose window there has been no gain."""
 
     @property
     def gradient_lambda(self) -> float | None:
@@ -141,7 +153,9 @@ class GIPPOAdaptive(Method):
         weight = _weights(window, self._ranks)
         clipped, share_clipped = clipped_samples(samples.action_gradient, self._config.clip)
         pull = weight.unsqueeze(-1) * clipped
-        worth = self._worth(samples, epoch)
+        variance, mean = self._ranks.moments(*torch.var_mean(samples.advantage, correction=0))
+        deviation = torch.sqrt(variance)
+        worth = (self._entropy.rate(epoch) * deviation).to(samples.obs.dtype)
         rp, lr = self._estimates(samples, pull, weight, worth, window.rollout.reward.shape[1])
         before = self._step.state_dict()
         metric = self._step.look(samples, epoch)
@@ -161,26 +175,45 @@ class GIPPOAdaptive(Method):
         # A device is waited for once.
         slopes = self._slope.compare(full)
         square = (metric * full) @ full
-        told = torch.stack([finite.double(), square, *slopes, *shares]).tolist()
+        told = torch.stack([finite.double(), square, mean, deviation, *slopes, *shares]).tolist()
         if not told[0]:
             self._step.load_state_dict(before)
             return UpdateReport(metrics, "the policy's gradient is not finite")
-        for name, share in zip(halves, told[4:], strict=True):
+        for name, share in zip(halves, told[6:], strict=True):
             metrics[f"share_{name}"] = self._shares[name].update(share)
-        left = self._slope.update(*told[2:4])
+        left = self._slope.update(*told[4:6])
+        mean_advantage, spread = told[2:4]
+        gains = mean_advantage - window.last_advantage, mean_advantage - window.last_residual
+        metrics |= {"gain": gains[0] / (spread + TINY), "slope_left": left, "undone": 0.0}
         part = self._size.part(math.sqrt(told[1]))
+        if self._lost(*gains, spread, window.rollout.reward.shape[1] * self._ranks.size):
+            told_of = {"gradient_part": part, "actor_learning_rate": 0.0, "kl": 0.0}
+            return UpdateReport(metrics | told_of | {"actor_failed": 0.0, "undone": 1.0})
         radius = (self._length.rate(epoch) * self._slope.trusted * part) ** 2
         direction = self._step.direction(full, metric)
         self._slope.begin(direction, full)
         divergence, moved = self._step.move(direction, radius)
         metrics |= {
-            "slope_left": left,
             "gradient_part": part,
             "actor_learning_rate": radius,
             "kl": divergence,
             "actor_failed": float(not moved),
         }
         return UpdateReport(metrics)
+
+    def _lost(self, gain: float, rise: float, deviation: float, num_envs: int) -> bool:
+        """Whether windows have lost too much; then the best policy of late is there again.
+
+        Args: those of `Setbacks.update`.
+        """
+        vector = self._parameters.vector
+        lost = self._setbacks.update(gain, rise, deviation, num_envs)
+        if lost:
+            vector.copy_(self._best)
+            self._slope.restart()
+        elif self._setbacks.values == 0.0:
+            self._best.copy_(vector)
+        return lost
 
     def _estimates(
         self,
@@ -224,11 +257,6 @@ class GIPPOAdaptive(Method):
         part = middle / count
         return Halves(rp_1, rp_2, part), Halves(lr_1, lr_2, part)
 
-    def _worth(self, samples: Samples, epoch: int) -> torch.Tensor:
-        """What a nat of entropy is worth in mean advantage, 0-d."""
-        variance, _ = self._ranks.moments(*torch.var_mean(samples.advantage, correction=0))
-        return (self._entropy.rate(epoch) * torch.sqrt(variance)).to(samples.obs.dtype)
-
     def state_dict(self) -> dict[str, Any]:
         """A copy of the running means and the step's state."""
         shares = {name: share.state_dict() for name, share in self._shares.items()}
@@ -236,6 +264,8 @@ class GIPPOAdaptive(Method):
             "shares": shares,
             "slope": self._slope.state_dict(),
             "size": self._size.square,
+            "setbacks": self._setbacks.state_dict(),
+            "best": self._best.clone(),
             "step": self._step.state_dict(),
         }
 
@@ -245,4 +275,6 @@ class GIPPOAdaptive(Method):
             share.load_state_dict(state["shares"][name])
         self._slope.load_state_dict(state["slope"])
         self._size.square = float(state["size"])
+        self._setbacks.load_state_dict(state["setbacks"])
+        self._best = state["best"].to(self._best, copy=True)
         self._step.load_state_dict(state["step"])

@@ -40,6 +40,7 @@ TRUST = {
     "share_mixed": "of their mixture is signal, by the halves of the windows",
     "kappa_lr": "of the mixture is LR's, by the halves of the windows",
     "slope_left": "of a step's slope is left, by the next window",
+    "undone": "of the epochs took the policy back, as windows had lost",
 }
 """What gippo_adaptive tells of its gradients (`gippo.updates.trust`), means over epochs."""
 _TOLD = {**CRITERIA, **TRUST}

@@ -141,9 +141,13 @@ class SlopeLeft:
             overshoot: slope against a step, in parts of what was promised, that is not too much.
         """
         self._overshoot = overshoot
-        self._left = RunningMean()
         self._direction = torch.zeros(num_parameters, dtype=torch.float64, device=device)
-        self._promised = torch.zeros((), dtype=torch.float64, device=device)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all windows."""
+        self._left = RunningMean()
+        self._promised = self._direction.new_zeros(())
 
     def begin(self, direction: torch.Tensor, gradient: torch.Tensor) -> None:
         """Say where a step goes, (num_parameters,), and the gradient of its window."""

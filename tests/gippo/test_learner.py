@@ -1,3 +1,4 @@
+import copy
 import io
 import logging
 import math
@@ -116,6 +117,38 @@ def test_metrics_have_the_promised_names_and_are_numbers(method):
     assert learner.env_steps == 3 * 6 * 4
     assert metrics["episode_length"] == 10.0
     assert metrics["num_episodes"] == 4.0
+
+
+def test_a_window_knows_of_the_last_what_its_own_critic_makes_of_it(monkeypatch):
+    """Mean advantage and residual by another critic than it was collected with, sum by sum."""
+    env = Particle(4, ends={(2, 1): "terminated", (8, 3): "truncated"})
+    learner = small_learner("rp", env=env, normalize_obs=False, normalize_value=False)
+    gamma, decay = learner.config.gamma, learner.config.gamma * learner.config.gae_lambda
+    windows, update = [], learner.method.update
+    monkeypatch.setattr(learner.method, "update", lambda *w: windows.append(w[0]) or update(*w))
+    before = copy.deepcopy(learner.critic.target).frozen("min")
+    run(learner, 1)
+    for _ in range(2):
+        rollout, advantage = windows[-1].rollout, windows[-1].advantage
+        value = copy.deepcopy(learner.critic.target).frozen("min")
+        now, then = value(rollout.obs), value(rollout.final_obs)
+        run(learner, 1)
+        total = 0.0
+        for t in range(6):
+            for n in range(4):
+                factor = 1.0
+                for k in range(t, 6):
+                    after = 0.0 if rollout.terminated[k, n] else gamma * then[k, n].item()
+                    total += factor * (rollout.reward[k, n].item() + after - now[k, n].item())
+                    if rollout.done[k, n]:
+                        break
+                    factor *= decay
+        residual = (advantage + before(rollout.obs) - now).mean().item()
+        told = windows[-1]
+        assert told.last_advantage == pytest.approx(total / 24, rel=1e-9)
+        assert told.last_residual == pytest.approx(residual, rel=1e-9)
+        assert abs(told.last_advantage - residual) > 1e-6
+        before = value
 
 
 @pytest.mark.parametrize("method", METHODS)

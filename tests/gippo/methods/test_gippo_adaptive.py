@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -125,6 +126,27 @@ def test_a_window_in_which_little_is_to_be_gained_moves_the_policy_little():
     assert quiet["share_rp"] > 0.9
     assert quiet["gradient_part"] < 0.01
     assert quiet["kl"] < 1e-3 * moved["kl"]
+
+
+def test_a_policy_whose_windows_lose_is_taken_back():
+    """To the bit, to that of the last window that was no worse than the one before."""
+    context = make_context()
+    method = GIPPOAdaptive(context, GIPPOAdaptiveConfig())
+    vector, told, policies = context.parameters.vector, [], []
+    for gain in (0.5, 0.5, -2.0, -2.0, -2.0, -2.0, 0.5):  # in standard deviations
+        window = made_up_window(context.actor, num_envs=64, horizon=4)
+        deviation, mean = torch.std_mean(window.advantage, correction=0)
+        window.last_advantage = window.last_residual = (mean - gain * deviation).item()
+        policies.append(vector.clone())
+        told.append(method.update(window, 0).metrics)
+        assert told[-1]["gain"] == pytest.approx(gain)
+    assert [row["undone"] for row in told] == [0.0] * 5 + [1.0, 0.0]
+    assert not any(torch.equal(a, b) for a, b in pairwise(policies))
+    torch.testing.assert_close(policies[6], policies[1], rtol=0.0, atol=0.0)
+    lost, after = told[5:]
+    assert lost["kl"] == 0.0
+    assert math.isnan(after["slope_left"])  # trust begins anew
+    assert after["actor_learning_rate"] == pytest.approx(8.0 * 0.01**2, rel=0.01)
 
 
 def test_rp_and_lr_estimate_one_gradient():

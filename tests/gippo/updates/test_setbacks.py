@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+
+from gippo.updates.setbacks import LEAST, SLACK, Setbacks
+
+
+def alarms(gains, rises=None, num_envs=1024):
+    """The windows after the first at which there is one."""
+    setbacks = Setbacks(3.0)
+    assert not setbacks.update(math.nan, math.nan, 1.0, num_envs)
+    rises = gains if rises is None else rises
+    pairs = enumerate(zip(gains, rises, strict=True))
+    return [k for k, (gain, rise) in pairs if setbacks.update(gain, rise, 1.0, num_envs)]
+
+
+@pytest.mark.parametrize("loss", [0.2, 0.5, 1.0, 50.0])
+def test_a_steady_loss_is_told_when_its_sum_beyond_the_slack_is_the_limit(loss):
+    beyond = min(loss, 1.0) - SLACK
+    (first, *_) = alarms([0.3] * 5 + [-loss] * 100)
+    assert first == 5 + math.floor(3.0 / beyond)
+
+
+def test_gains_are_not_saved_up_and_small_losses_are_none():
+    assert alarms([1.0] * 1000 + [-1.0] * 4) == [1003]
+    assert alarms([-0.9 * SLACK] * 10_000) == []
+
+
+def test_neither_values_nor_windows_alone_give_an_alarm():
+    """Values sink at the start, to what a policy is worth; windows lose and win by chance."""
+    losses, nothing = [-1.0] * 100, [0.0] * 100
+    assert alarms(nothing, losses) == []
+    assert alarms(losses, nothing) == []
+    enough = math.floor(LEAST / (1.0 - SLACK)) + 1
+    assert alarms([0.0] * (100 - enough) + losses[:enough], losses) == [99]
+
+
+@pytest.mark.parametrize("num_envs", [1, 4, 16, 64, 1024])
+def test_noise_of_a_window_gives_no_alarm(num_envs):
+    """Each environment's mean has the standard deviation of a sample, at worst."""
+    generator = torch.Generator().manual_seed(3)
+    errors = torch.randn(2, 4000, dtype=torch.float64, generator=generator) / num_envs**0.5
+    assert alarms((errors[0] - errors[1]).tolist(), num_envs=num_envs) == []
+
+
+@pytest.mark.parametrize("num_envs", [16, 64])
+def test_a_loss_is_found_in_noise(num_envs):
+    generator = torch.Generator().manual_seed(3)
+    errors = torch.randn(2, 200, dtype=torch.float64, generator=generator) / num_envs**0.5
+    gains = errors[0] - errors[1] - 1.0 * (torch.arange(200) >= 100)
+    (first, *_) = alarms(gains.tolist(), num_envs=num_envs)
+    assert 103 <= first <= 120
+
+
+def test_losses_weigh_in_units_of_the_best_of_late():
+    """Where what is lost makes advantages vary more."""
+    setbacks = Setbacks(3.0)
+    assert not setbacks.update(math.nan, math.nan, 0.1, 64)  # the first window's
+    assert not setbacks.update(0.1, 0.1, 0.2, 64)
+    told = [setbacks.update(-0.2, -0.2, 40.0, 64) for _ in range(4)]
+    assert told == [False, False, False, True]
+    assert setbacks.values == setbacks.windows == 0.0
+
+
+def test_advantages_that_are_all_alike_are_no_number_problem():
+    setbacks = Setbacks(3.0)
+    for gain in (math.nan, 0.0, -0.0, 1e-300):
+        assert not setbacks.update(gain, gain, 0.0, 64)
+        assert setbacks.values == 0.0
+
+
+def test_what_was_saved_goes_on():
+    setbacks, other = Setbacks(3.0), Setbacks(3.0)
+    for gain in (0.3, -0.5, -0.5):
+        setbacks.update(gain, 0.8 * gain, 0.5, 1024)
+    assert setbacks.windows == pytest.approx(2.0 * (SLACK - 1.0))
+    assert setbacks.values == pytest.approx(2.0 * (SLACK - 0.8))
+    other.load_state_dict(setbacks.state_dict())
+    told = [[s.update(-0.2, -0.2, 0.5, 64) for _ in range(8)] for s in (setbacks, other)]
+    assert told[0] == told[1]
+    assert any(told[0])
