@@ -23,7 +23,8 @@ SLACK = 0.15
 ERRORS = 0.85
 """The same in standard errors of the difference between two windows."""
 LEAST = 1.0
-"""What windows must have lost, in standard deviations of advantages."""
+"""What windows must have lost, in standard deviations of advantages, by so many environments that
+`SLACK` is their slack; by fewer as much more as that is more."""
 _MOST = 1.0
 """Gain or loss that one window can count as, in standard deviations of advantages."""
 
@@ -71,7 +72,7 @@ class Setbacks:
         self.values = min(self.values + self._worth(rise) + slack, 0.0)
         if self.values == 0.0:
             self._unit = deviation
-        alarm = self.values < -self._limit and self.windows < -LEAST
+        alarm = self.values < -self._limit and self.windows < -LEAST * slack / SLACK
         if alarm:
             self.windows = self.values = 0.0
         return alarm

@@ -44,6 +44,15 @@ def test_noise_of_a_window_gives_no_alarm(num_envs):
     assert alarms((errors[0] - errors[1]).tolist(), num_envs=num_envs) == []
 
 
+@pytest.mark.parametrize("num_envs", [1, 4, 16, 64])
+def test_noise_gives_none_while_values_sink(num_envs):
+    """As in the first windows of all, to what the policy is worth."""
+    generator = torch.Generator().manual_seed(3)
+    errors = torch.randn(2, 1000, dtype=torch.float64, generator=generator) / num_envs**0.5
+    gains = errors[0] - errors[1]
+    assert alarms(gains.tolist(), (gains - 1.0).tolist(), num_envs) == []
+
+
 @pytest.mark.parametrize("num_envs", [16, 64])
 def test_a_loss_is_found_in_noise(num_envs):
     generator = torch.Generator().manual_seed(3)
