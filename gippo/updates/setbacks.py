@@ -55,16 +55,16 @@ class Setbacks:
         """Take in a window.
 
         Args:
-            gain: its mean advantage less the last one's by the same critic, in units of the reward;
-                NaN where there is none: nothing changes.
+            gain: its mean advantage less the last one's by the same critic, in units of the reward.
             rise: the same, and what the critic that was fit to the last one adds to its values.
+                Where either is NaN nothing changes.
             deviation: its advantages' standard deviation.
             num_envs: whose samples are independent of each other; each one's own are not.
 
         Returns:
             Whether this is the alarm, after which the sums begin anew.
         """
-        if math.isnan(gain):
+        if math.isnan(gain + rise):
             self._unit = self._unit or deviation
             return False
         slack = max(SLACK, ERRORS * math.sqrt(2.0 / num_envs))

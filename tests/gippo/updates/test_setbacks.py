@@ -79,6 +79,14 @@ def test_advantages_that_are_all_alike_are_no_number_problem():
         assert setbacks.values == 0.0
 
 
+def test_a_window_of_which_nothing_is_known_changes_nothing():
+    unknown = [(math.nan, -1.0), (-1.0, math.nan), (math.inf, -math.inf)]
+    setbacks = Setbacks(3.0)
+    assert not setbacks.update(math.nan, math.nan, 1.0, 64)
+    told = [setbacks.update(*gains, 1.0, 64) for gains in [(-1.0, -1.0), *unknown] * 4]
+    assert [k for k, alarm in enumerate(told) if alarm] == [12]
+
+
 def test_what_was_saved_goes_on():
     setbacks, other = Setbacks(3.0), Setbacks(3.0)
     for gain in (0.3, -0.5, -0.5):
