@@ -271,12 +271,14 @@ class Learner:
         means = self._ranks.means(*rollout.reward_terms.values())
         terms = dict(zip((f"reward/{name}" for name in rollout.reward_terms), means, strict=True))
         told = {**report.metrics, **critic_metrics, "sigma_mean": sigma_mean, **terms}
-        told.update(self._look_back(rollout, normalizer, reward, advantage + values.value))
+        if self.method.looks_back:
+            told.update(self._look_back(rollout, normalizer, reward, advantage + values.value))
         told["terminal_states"] = self._ends.count
         told["num_diverged"] = self._ranks.joined(rollout.diverged.sum().reshape(1)).sum()
         numbers = _as_floats(told)
         self._ends.any = numbers.pop("terminal_states") > 0.0
-        self._last = numbers.pop("last_advantage"), numbers.pop("last_residual")
+        if self.method.looks_back:
+            self._last = numbers.pop("last_advantage"), numbers.pop("last_residual")
         self._count_diverged(int(numbers.pop("num_diverged")), rollout)
         self._count_problems([report.problem, critic_problem], window)
         if self._ranks.size > 1:

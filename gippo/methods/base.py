@@ -29,6 +29,11 @@ class Method(ABC):
         return None
 
     @property
+    def looks_back(self) -> bool:
+        """Whether windows are to tell what their critic makes of the one before."""
+        return False
+
+    @property
     def horizon(self) -> int | None:
         """Steps of the next window, asked before each epoch; None: the learner's.
 

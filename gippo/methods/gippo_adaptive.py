@@ -80,8 +80,8 @@ class GIPPOAdaptiveConfig:
     """Gain in mean advantage, in its standard deviations, that one nat of the policy's entropy is
     worth, at the start; falls linearly to zero."""
     setback: float = 3.0
-    """Loss of the windows since the best of late, in standard deviations of a window's advantages,
-    beyond which the policy goes back to that of the best."""
+    """How far values may have sunk since the best window of late, in standard deviations of its
+    advantages, before the policy goes back to that of then."""
     clip: float = 10.0
     """A sample's dA/da is shortened to so many times the median length."""
     natural: NaturalStepConfig = field(default_factory=NaturalStepConfig)
@@ -142,6 +142,11 @@ class GIPPOAdaptive(Method):
         """The learner's lambda: both estimates are of one gradient."""
         return self._gae_lambda
 
+    @property
+    def looks_back(self) -> bool:
+        """Windows are compared."""
+        return True
+
     def update(self, window: Window, epoch: int) -> UpdateReport:
         """Take one step.
 
@@ -184,17 +189,19 @@ class GIPPOAdaptive(Method):
         left = self._slope.update(*told[4:6])
         mean_advantage, spread = told[2:4]
         gains = mean_advantage - window.last_advantage, mean_advantage - window.last_residual
-        metrics |= {"gain": gains[0] / (spread + TINY), "slope_left": left, "undone": 0.0}
         part = self._size.part(math.sqrt(told[1]))
-        if self._lost(*gains, spread, window.rollout.reward.shape[1] * self._ranks.size):
-            told_of = {"gradient_part": part, "actor_learning_rate": 0.0, "kl": 0.0}
-            return UpdateReport(metrics | told_of | {"actor_failed": 0.0, "undone": 1.0})
-        radius = (self._length.rate(epoch) * self._slope.trusted * part) ** 2
-        direction = self._step.direction(full, metric)
-        self._slope.begin(direction, full)
-        divergence, moved = self._step.move(direction, radius)
+        lost = self._lost(*gains, spread, window.rollout.reward.shape[1] * self._ranks.size)
+        radius, divergence, moved = 0.0, 0.0, True
+        if not lost:
+            radius = (self._length.rate(epoch) * self._slope.trusted * part) ** 2
+            direction = self._step.direction(full, metric)
+            self._slope.begin(direction, full)
+            divergence, moved = self._step.move(direction, radius)
         metrics |= {
+            "slope_left": left,
             "gradient_part": part,
+            "gain": gains[0] / (spread + TINY),
+            "undone": float(lost),
             "actor_learning_rate": radius,
             "kl": divergence,
             "actor_failed": float(not moved),

@@ -33,10 +33,11 @@ class Window:
     objective: torch.Tensor
     """Sum over sub-trajectories of A_first + V_first, over their number, 0-d."""
     last_advantage: float = math.nan
-    """Mean advantage of the window before by this one's critic; NaN in the first."""
+    """Mean advantage of the window before by this one's critic; NaN in the first, and where the
+    method does not look back."""
     last_residual: float = math.nan
     """Mean over the window before of advantage + value, as they were then, less the value by this
-    one's critic, which was fit to them; NaN in the first."""
+    one's critic, which was fit to them; NaN as well."""
 
     @cached_property
     def samples(self) -> Samples:

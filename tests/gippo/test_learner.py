@@ -126,6 +126,7 @@ def test_a_window_knows_of_the_last_what_its_own_critic_makes_of_it(monkeypatch)
     gamma, decay = learner.config.gamma, learner.config.gamma * learner.config.gae_lambda
     windows, update = [], learner.method.update
     monkeypatch.setattr(learner.method, "update", lambda *w: windows.append(w[0]) or update(*w))
+    monkeypatch.setattr(type(learner.method), "looks_back", True)
     before = copy.deepcopy(learner.critic.target).frozen("min")
     run(learner, 1)
     for _ in range(2):
