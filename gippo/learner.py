@@ -487,7 +487,6 @@ class Learner:
         return {
             "epoch": self.epoch,
             "env_steps": self.env_steps,
-            "last": list(self._last),
             "num_diverged": self._num_diverged,
             "skipped": self._skipped,
             "skipped_in_a_row": self._skipped_in_a_row,
@@ -500,6 +499,11 @@ class Learner:
             "ends": self._ends.state_dict(),
             "generator": self._generator.get_state(),
             "act_generator": self._act_generator.get_state(),
+            **(
+                {"last": torch.tensor(self._last, dtype=torch.float64)}
+                if self.method.looks_back
+                else {}
+            ),
             **(self._env_state() if self._ranks.size == 1 else self._everywhere),
         }
 
@@ -543,8 +547,8 @@ class Learner:
         self._obs = share(obs).clone()
         self.epoch = int(state["epoch"])
         self.env_steps = int(state["env_steps"])
-        if "last" in state:  # older releases kept none
-            self._last = tuple(float(value) for value in state["last"])
+        if self.method.looks_back:
+            self._last = tuple(state["last"].tolist())
         self._num_diverged = int(state["num_diverged"])
         self._skipped = int(state["skipped"])
         self._skipped_in_a_row = int(state["skipped_in_a_row"])

@@ -202,8 +202,9 @@ def difference(given: Any, expected: Any, name: str) -> str | None:
 def unsound(tree: Any, name: str) -> str | None:
     """The first number in a checkpoint that no training leaves there; None if there is none.
 
-    Numbers are finite, but for those that are unknown before an episode has ended and the return
-    of an episode that is diverging. Variances, counts and times are not below zero.
+    Numbers are finite, but for those that are unknown before an episode has ended or after a window
+    that diverged, and the return of an episode that is diverging. Variances, counts and times are
+    not below zero.
 
     Args:
         tree: dictionaries with tensors, numbers and strings as leaves.
@@ -219,7 +220,7 @@ def unsound(tree: Any, name: str) -> str | None:
     if not values.is_floating_point():
         return None
     known = torch.isfinite(values)
-    if type(tree) is float and ".episodes." in name:
+    if (type(tree) is float and ".episodes." in name) or key == "last":
         known |= torch.isnan(values)
     elif key == "best_return":
         known |= values == -math.inf

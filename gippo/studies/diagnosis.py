@@ -225,7 +225,9 @@ def plot_diagnosis(
 
 def _draw_shares(axis: Axes, shares: Shares, colour: str) -> None:
     criteria = any(name in CRITERIA for name in shares)
-    names = [_TOLD[name].partition(":")[0] if criteria else name for name in shares]
+    names = [
+        _TOLD[name].partition(":")[0] if criteria else name.replace("_", "\n") for name in shares
+    ]
     axis.bar(names, [100.0 * share for share in shares.values()], color=colour)
     axis.set_ylim(min(0.0, 110.0 * min(shares.values())), 100.0)
     axis.axhline(0.0, lw=0.8, color="0.4")
