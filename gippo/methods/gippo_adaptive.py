@@ -24,13 +24,13 @@ noise does (Wiener), and with the step's length, to 0 where the step ends at the
 line and to -`overshoot` where steps end at the most, whatever the radius. Trust grows from nothing
 as the first twenty epochs come. The best point of each line is not the best step of many: as with
 any descent, what is curved most says where it is, and the rest hardly moves. What longer steps
-overshoot comes back as the radius falls, whose root, the longest step, does so linearly. `part` is
-what the gradient's length is of its root mean square over about an episode, 1 at most: of
-environments that are at one time of their episodes, at which nothing is left to learn, the gradient
-is small.
+overshoot comes back as the radius falls. Its root, the longest step, grows from nothing over the
+first tenth of training and falls linearly to its end. `part` is what the gradient's length is of
+its root mean square over an episode's windows, 1 at most: of environments that are at one time of
+their episodes, at which nothing is left to learn, the gradient is small.
 What ends an episode RP does not see: a step may climb all the slopes it promised and lose. Where
 windows turn out worse than those before for too long (`gippo.updates.setbacks`) the policy goes
-back to the best of late, with what the critic has learnt since, and trust begins anew.
+back to the last that was proven, with what the critic has learnt since, and trust begins anew.
 All units are the policy's own: nothing is left to set by problem. A bonus on the entropy, in units
 of the advantages' spread, keeps exploration up where the policy's noise is a small part of that
 spread, and gives way where it is all of it, as near a function's optimum.
@@ -54,8 +54,8 @@ from gippo.updates.setbacks import Setbacks
 from gippo.updates.trust import (
     TINY,
     Halves,
+    RecentSize,
     RunningMean,
-    RunningSize,
     SlopeLeft,
     clipped_samples,
     inverse_variance_weight,
@@ -73,6 +73,8 @@ class GIPPOAdaptiveConfig:
     """Divergence of a step of which all the slope is left, nats, at the start."""
     final_radius: float = 1e-3
     """The same at the end of training; its root, a step's length, falls linearly."""
+    warmup: float = 0.1
+    """Part of training over which that length grows from nothing, linearly."""
     overshoot: float = 0.2
     """How far beyond the best point of its line a step may end: the slope there, against the step,
     in parts of the slope that the step's own window promised."""
@@ -81,7 +83,7 @@ class GIPPOAdaptiveConfig:
     worth, at the start; falls linearly to zero."""
     setback: float = 3.0
     """How far values may have sunk since the best window of late, in standard deviations of its
-    advantages, before the policy goes back to that of then."""
+    advantages, before the policy goes back to one that was proven before."""
     clip: float = 10.0
     """A sample's dA/da is shortened to so many times the median length."""
     natural: NaturalStepConfig = field(default_factory=NaturalStepConfig)
@@ -90,6 +92,7 @@ class GIPPOAdaptiveConfig:
         """Raise ValueError naming a key out of range."""
         check_positive("radius", self.radius)
         check_number("final_radius", self.final_radius, 0.0, self.radius, open_low=True)
+        check_number("warmup", self.warmup, 0.0, 1.0)
         check_number("overshoot", self.overshoot, 0.0)
         check_number("entropy", self.entropy, 0.0)
         check_positive("setback", self.setback)
@@ -127,15 +130,18 @@ class GIPPOAdaptive(Method):
         self._config = config
         lengths = math.sqrt(config.radius), math.sqrt(config.final_radius)
         self._length = Schedule("linear", *lengths, context.num_epochs)
+        self._warm_epochs = config.warmup * context.num_epochs
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
         self._step = NaturalStep(context, config.natural)
-        self._size = RunningSize(context.episode_windows)
+        self._size = RecentSize(context.episode_windows)
         self._shares = {name: RunningMean() for name in ("rp", "lr", "mixed")}
         vector = context.parameters.vector
         self._slope = SlopeLeft(len(vector), vector.device, config.overshoot)
         self._setbacks = Setbacks(config.setback)
         self._best = vector.clone()
-        """Parameters of the policy since whose window there has been no gain."""
+        """Parameters of the policy to go back to."""
+        self._tried = vector.clone()
+        """Those of the one that is on trial."""
 
     @property
     def gradient_lambda(self) -> float | None:
@@ -193,7 +199,7 @@ class GIPPOAdaptive(Method):
         lost = self._lost(*gains, spread, window.rollout.reward.shape[1] * self._ranks.size)
         radius, divergence, moved = 0.0, 0.0, True
         if not lost:
-            radius = (self._length.rate(epoch) * self._slope.trusted * part) ** 2
+            radius = (self._longest(epoch) * self._slope.trusted * part) ** 2
             direction = self._step.direction(full, metric)
             self._slope.begin(direction, full)
             divergence, moved = self._step.move(direction, radius)
@@ -208,8 +214,13 @@ class GIPPOAdaptive(Method):
         }
         return UpdateReport(metrics)
 
+    def _longest(self, epoch: int) -> float:
+        """The root of the radius."""
+        grown = (epoch + 1) / max(self._warm_epochs, 1.0)
+        return self._length.rate(epoch) * min(grown, 1.0)
+
     def _lost(self, gain: float, rise: float, deviation: float, num_envs: int) -> bool:
-        """Whether windows have lost too much; then the best policy of late is there again.
+        """Whether windows have lost too much; then a policy that was proven is there again.
 
         Args: those of `Setbacks.update`.
         """
@@ -217,9 +228,11 @@ class GIPPOAdaptive(Method):
         lost = self._setbacks.update(gain, rise, deviation, num_envs)
         if lost:
             vector.copy_(self._best)
+            self._tried.copy_(self._best)
             self._slope.restart()
-        elif self._setbacks.values == 0.0:
-            self._best.copy_(vector)
+        elif self._setbacks.proven:
+            self._best.copy_(self._tried)
+            self._tried.copy_(vector)
         return lost
 
     def _estimates(
@@ -270,9 +283,10 @@ class GIPPOAdaptive(Method):
         return {
             "shares": shares,
             "slope": self._slope.state_dict(),
-            "size": self._size.square,
+            "size": self._size.state_dict(),
             "setbacks": self._setbacks.state_dict(),
             "best": self._best.clone(),
+            "tried": self._tried.clone(),
             "step": self._step.state_dict(),
         }
 
@@ -281,7 +295,8 @@ class GIPPOAdaptive(Method):
         for name, share in self._shares.items():
             share.load_state_dict(state["shares"][name])
         self._slope.load_state_dict(state["slope"])
-        self._size.square = float(state["size"])
+        self._size.load_state_dict(state["size"])
         self._setbacks.load_state_dict(state["setbacks"])
         self._best = state["best"].to(self._best, copy=True)
+        self._tried = state["tried"].to(self._tried, copy=True)
         self._step.load_state_dict(state["step"])

@@ -15,6 +15,7 @@ step along the gradient would move the policy, and not how its network is writte
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,22 +202,37 @@ class SlopeLeft:
         self._promised = state["promised"].to(self._promised, copy=True)
 
 
-class RunningSize:
-    """The root of the mean square of a gradient's length over about an episode's windows.
+class RecentSize:
+    """The root of the mean square of a gradient's length over an episode's windows.
 
     Environments that started together are at one time of their episodes: where there is nothing
-    left to learn at that time a window's gradient is small, however well its halves agree.
+    left to learn at that time a window's gradient is small, however well its halves agree. What
+    comes before is forgotten: gradients shrink as a task is learnt, and a few long ones in a mean
+    that forgets slowly would keep steps short for as long.
     """
 
     def __init__(self, windows: float) -> None:
-        self._keep = 1.0 - 1.0 / windows
-        self.square = 0.0
+        """Begin.
+
+        Args:
+            windows: of an episode.
+        """
+        self._lengths: deque[float] = deque(maxlen=max(1, round(windows)))
 
     def part(self, length: float) -> float:
         """Take in an epoch's length; what it is of the mean so far, at most 1."""
-        keep = self._keep if self.square > 0.0 else 0.0
-        self.square = keep * self.square + (1.0 - keep) * length**2
-        return min(length / math.sqrt(self.square), 1.0) if self.square > 0.0 else 1.0
+        self._lengths.append(length)
+        size = math.hypot(*self._lengths) / math.sqrt(len(self._lengths))
+        return min(length / size, 1.0) if size > 0.0 else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The lengths, the oldest first."""
+        return {"lengths": list(self._lengths)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._lengths.clear()
+        self._lengths.extend(float(length) for length in state["lengths"])
 
 
 def clipped_samples(samples: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:

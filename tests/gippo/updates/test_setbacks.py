@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gippo.updates.setbacks import LEAST, SLACK, Setbacks
+from gippo.updates.setbacks import LEAST, PROOF, SLACK, Setbacks
 
 
 def alarms(gains, rises=None, num_envs=1024):
@@ -62,6 +62,26 @@ def test_a_loss_is_found_in_noise(num_envs):
     assert 103 <= first <= 120
 
 
+def test_a_policy_is_proven_once_windows_have_come_and_none_is_worse():
+    """Not while values are below those of its window; an alarm ends its trial."""
+    setbacks = Setbacks(3.0)
+
+    def proven(gains):
+        told = []
+        for gain in gains:
+            setbacks.update(gain, gain, 1.0, 1024)
+            told.append(setbacks.proven)
+        return [k for k, yes in enumerate(told) if yes]
+
+    assert proven([math.nan] * 30) == []  # nothing is known of them
+    assert proven([0.1] * 3 * PROOF) == [PROOF - 1, 2 * PROOF - 1, 3 * PROOF - 1]
+    lost = [0.0] * (PROOF - 1) + [-1.0, *[0.0] * 20]
+    back = PROOF - 1 + math.ceil((1.0 - SLACK) / SLACK)  # a loss is forgiven by the slack
+    assert proven(lost)[0] == back
+    setbacks = Setbacks(3.0)
+    assert proven([-1.0] * 4 + [0.0] * PROOF) == [3 + PROOF]
+
+
 def test_losses_weigh_in_units_of_the_best_of_late():
     """Where what is lost makes advantages vary more."""
     setbacks = Setbacks(3.0)
@@ -94,6 +114,10 @@ def test_what_was_saved_goes_on():
     assert setbacks.windows == pytest.approx(2.0 * (SLACK - 1.0))
     assert setbacks.values == pytest.approx(2.0 * (SLACK - 0.8))
     other.load_state_dict(setbacks.state_dict())
-    told = [[s.update(-0.2, -0.2, 0.5, 64) for _ in range(8)] for s in (setbacks, other)]
+    told = []
+    for each in (setbacks, other):
+        gains = [-0.2] * 8 + [0.2] * PROOF
+        told.append([(each.update(gain, gain, 0.5, 64), each.proven) for gain in gains])
     assert told[0] == told[1]
-    assert any(told[0])
+    assert any(alarm for alarm, _ in told[0])
+    assert any(proven for _, proven in told[0])

@@ -6,8 +6,8 @@ import torch
 from gippo.updates.trust import (
     LEAST,
     Halves,
+    RecentSize,
     RunningMean,
-    RunningSize,
     SlopeLeft,
     clipped_samples,
     inverse_variance_weight,
@@ -161,15 +161,17 @@ def test_long_steps_end_as_far_beyond_the_best_point_as_they_may(noise, overshoo
 
 
 def test_a_gradient_is_small_beside_those_of_an_episode():
-    alone = RunningSize(1.0)
+    alone = RecentSize(1.0)
     assert [alone.part(x) for x in (3.0, 1e-9, 0.0, 7.0)] == [1.0] * 4
-    running = RunningSize(10.0)
-    assert [running.part(x) for x in (2.0, 2.0)] == pytest.approx([1.0, 1.0])
-    assert running.part(1e-3) == pytest.approx(1e-3 / math.sqrt(0.9 * 4.0 + 0.1 * 1e-6))
-    assert running.part(5.0) == 1.0  # never longer than the radius
-    for _ in range(200):
-        part = running.part(1e-3)
-    assert part == pytest.approx(1.0, abs=0.01)  # where all are small none is
+    recent, other = RecentSize(10.0), RecentSize(10.0)
+    assert [recent.part(x) for x in (2.0, 2.0)] == pytest.approx([1.0, 1.0])
+    assert recent.part(1e-3) == pytest.approx(1e-3 / math.sqrt((4.0 + 4.0 + 1e-6) / 3.0))
+    assert recent.part(5.0) == 1.0  # never longer than the radius
+    other.load_state_dict(recent.state_dict())
+    parts = [recent.part(1e-3) for _ in range(10)]
+    assert max(parts[:9]) < 1e-3
+    assert parts[9] == pytest.approx(1.0)  # the last ten windows have no other
+    assert [other.part(1e-3) for _ in range(10)] == parts
 
 
 def test_the_mixture_has_the_least_variance():
