@@ -393,14 +393,7 @@ class Learner:
         total, count = self._ranks.means(((gain + values.value) * first).sum(), first.sum())
         gradients = None
         if gradient_lambda is not None:
-            gradients = action_gradients(
-                rollout,
-                values,
-                config.gamma,
-                gradient_lambda,
-                bonus,
-                at_ends=config.critic.terminal_share > 0.0,
-            )
+            gradients = action_gradients(rollout, values, config.gamma, gradient_lambda, bonus)
             gradients.num_subtrajectories = count.to(self._dtype)
             rollout.forget_graph()
         return Window(rollout, advantage, gradients, total / count, *self._last)

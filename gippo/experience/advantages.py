@@ -130,8 +130,6 @@ def action_gradients(
     gamma: float,
     gae_lambda: float,
     bonus: EntropyBonus | None = None,
-    *,
-    at_ends: bool = False,
 ) -> ActionGradients:
     """Gradients of all advantages from one backward pass through the window (Eq. 15).
 
@@ -147,17 +145,13 @@ def action_gradients(
 
     A bonus for entropy is part of r_k: later actions' states bring it. What the policy's own
     parameters do to it at a given state is not in these gradients.
-
-    With `at_ends` a last step that terminated has the slope of gamma V(s_{k+1}), too, of a critic
-    that has been told that the value there is 0 (`gippo.experience.ends`).
     """
     assert values.next_value_gradient is not None
     steps = subtrajectory_steps(rollout.done)
     discount = (gamma * gae_lambda) ** steps.to(rollout.reward.dtype)
     goes_on = ~rollout.done
     goes_on[-1] = False
-    without = rollout.diverged if at_ends else rollout.terminated
-    share = (1.0 - gae_lambda * goes_on.to(discount.dtype)) * ~without
+    share = (1.0 - gae_lambda * goes_on.to(discount.dtype)) * ~rollout.terminated
     value_weight = discount * gamma * share
     obs_weight = value_weight.unsqueeze(-1) * values.next_value_gradient
 

@@ -46,7 +46,7 @@ class CriticConfig(NetworkConfig):
     """Share of the critic in the new target critic; the rest is the old target."""
     terminal_share: float = 0.0
     """Of the fit's samples that are states in which episodes terminated, drawn from the last 256,
-    whose value is 0. The actor's gradient then sees the value's slope there, too. 0: none."""
+    whose value is 0. 0: none."""
     init_gain: float = math.sqrt(2.0)
     """Of the orthogonal initialisation of every layer."""
     count: int = 1

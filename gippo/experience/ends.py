@@ -6,6 +6,7 @@ critic fit on the states acted on is never told of what lies beyond. So policies
 states as long as every step before still pays: a robot that runs lower and lower, a car that comes
 ever nearer. With them among what the critic is fit to, at the value 0, its value slopes down
 towards them, and the objective, which bootstraps from it at every step, is told before the jump.
+At the jump itself it bootstraps from nothing: there the slope is that of a cliff.
 """
 
 from __future__ import annotations

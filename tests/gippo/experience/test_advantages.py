@@ -52,16 +52,13 @@ class Setup:
         obs, _ = env.reset(seed=3)
         return collect(env, obs, self.actor, self.normalizer, self.eps, record_gradient=True)
 
-    def gradients(self, gae_lambda=LAMBDA, **options):
+    def gradients(self, gae_lambda=LAMBDA):
         rollout = self.collect()
         values = evaluate(rollout, self.critic.forward, self.normalizer)
-        return action_gradients(rollout, values, GAMMA, gae_lambda, **options)
+        return action_gradients(rollout, values, GAMMA, gae_lambda)
 
-    def graph_advantages(self, gae_lambda=LAMBDA, at_ends=False):
-        """Every A_t with autograd's graph of every delta, as Eq. 14 is written; the actions.
-
-        `at_ends`: with V(s_{t+1}) where the episode terminated.
-        """
+    def graph_advantages(self, gae_lambda=LAMBDA):
+        """Every A_t with autograd's graph of every delta, as Eq. 14 is written; the actions."""
         env = Particle(NUM_ENVS, ends=self.ends, num_actions=2)
         obs, _ = env.reset(seed=3)
         actions, deltas, done = [], [], []
@@ -70,8 +67,7 @@ class Setup:
             action = mu + log_sigma.exp() * noise
             next_obs, reward, terminated, truncated, info = env.step(torch.tanh(action))
             reached = self.value(info["final_obs"])
-            without = torch.zeros_like(terminated) if at_ends else terminated
-            bootstrap = torch.where(without, torch.zeros_like(reached), reached)
+            bootstrap = torch.where(terminated, torch.zeros_like(reached), reached)
             deltas.append(reward + GAMMA * bootstrap - self.value(obs))
             actions.append(action)
             done.append(terminated | truncated)
@@ -123,13 +119,12 @@ def test_values_use_the_observation_before_the_reset():
     torch.testing.assert_close(values.next_value[0], values.value[1])
 
 
-@pytest.mark.parametrize("at_ends", [False, True])
 @pytest.mark.parametrize("gae_lambda", [LAMBDA, 1.0, 0.3])
 @pytest.mark.parametrize("ends", [{}, ENDS], ids=["whole", "with resets and ends"])
-def test_one_backward_pass_gives_every_steps_own_gradient(ends, gae_lambda, at_ends):
+def test_one_backward_pass_gives_every_steps_own_gradient(ends, gae_lambda):
     setup = Setup(ends)
-    gradients = setup.gradients(gae_lambda, at_ends=at_ends)
-    advantages, actions = setup.graph_advantages(gae_lambda, at_ends)
+    gradients = setup.gradients(gae_lambda)
+    advantages, actions = setup.graph_advantages(gae_lambda)
     for t, (advantage, action) in enumerate(zip(advantages, actions, strict=True)):
         (brute,) = torch.autograd.grad(advantage.sum(), action, retain_graph=True)
         torch.testing.assert_close(gradients.of_own[t], brute, rtol=1e-10, atol=1e-12)
