@@ -76,6 +76,18 @@ def test_rates_of_function_optimisation(env, lr, rp, ppo):
     assert gippo.env["dim"] == (64 if env.endswith("64") else 1)
 
 
+@pytest.mark.parametrize("env", ["cartpole", "pace_car10", "hopper"])
+def test_gippo_adaptive_brings_what_it_takes_of_the_learner_and_no_other_method_does(env):
+    learner = train(f"env={env}", "algo=gippo_adaptive").learner
+    assert learner.staggered
+    assert learner.critic.terminal_share == 0.015
+    plain = train(f"env={env}", "algo=rp").learner
+    assert not plain.staggered
+    assert plain.critic.terminal_share == 0.0
+    learner.staggered, learner.critic.terminal_share = False, 0.0
+    assert learner == plain
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("env", choices("env"))
 def test_every_environment_file_fits_every_method(env, tmp_path):
