@@ -130,7 +130,7 @@ class GIPPOAdaptive(Method):
         self._config = config
         lengths = math.sqrt(config.radius), math.sqrt(config.final_radius)
         self._length = Schedule("linear", *lengths, context.num_epochs)
-        self._warm_epochs = config.warmup * context.num_epochs
+        self._warm_epochs = max(config.warmup * context.num_epochs, 1.0)
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
         self._step = NaturalStep(context, config.natural)
         self._size = RecentSize(context.episode_windows)
@@ -216,8 +216,7 @@ class GIPPOAdaptive(Method):
 
     def _longest(self, epoch: int) -> float:
         """The root of the radius."""
-        grown = (epoch + 1) / max(self._warm_epochs, 1.0)
-        return self._length.rate(epoch) * min(grown, 1.0)
+        return self._length.rate(epoch) * min((epoch + 1) / self._warm_epochs, 1.0)
 
     def _lost(self, gain: float, rise: float, deviation: float, num_envs: int) -> bool:
         """Whether windows have lost too much; then a policy that was proven is there again.
