@@ -48,6 +48,7 @@ from torch.nn.functional import softplus
 from gippo.distributed import Ranks
 from gippo.methods.base import Method
 from gippo.networks.adam import Schedule
+from gippo.networks.jacobian import jacobian_of
 from gippo.networks.perceptron import log_prob
 from gippo.updates.natural_step import NaturalStep, NaturalStepConfig
 from gippo.updates.setbacks import Setbacks
@@ -132,6 +133,9 @@ class GIPPOAdaptive(Method):
         self._length = Schedule("linear", *lengths, context.num_epochs)
         self._warm_epochs = max(config.warmup * context.num_epochs, 1.0)
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
+        self._jacobian = jacobian_of(
+            context.actor.mlp, context.parameters, context.parameters.vector.dtype
+        )
         self._step = NaturalStep(context, config.natural)
         self._size = RecentSize(context.episode_windows)
         self._shares = {name: RunningMean() for name in ("rp", "lr", "mixed")}
@@ -260,18 +264,15 @@ class GIPPOAdaptive(Method):
         gain = weight * advantage.to(weight.dtype)
         found: list[torch.Tensor] = []
         for half in (slice(0, middle), slice(middle, count)):
-            mu, log_sigma = self._actor.forward(samples.obs[half])
+            output = self._jacobian.at(self._parameters.vector, samples.obs[half])
+            mu, log_sigma = self._actor.split(output.requires_grad_())
             action = mu + torch.exp(log_sigma) * samples.eps[half]
             bonus = worth * (weight[half] * squashed_entropy(action, log_sigma)).mean()
             rp = (pull[half] * action).sum(-1).mean()
             lr = (gain[half] * log_prob(samples.action[half], mu, log_sigma)).mean()
             for surrogate in (rp, lr):
-                gradients = torch.autograd.grad(
-                    surrogate + bonus,
-                    self._parameters.parameters,
-                    retain_graph=surrogate is rp,
-                )
-                found.append(torch.cat([g.reshape(-1) for g in gradients]))
+                (seed,) = torch.autograd.grad(surrogate + bonus, output, retain_graph=True)
+                found.append(self._jacobian.transposed(seed))
         rp_1, lr_1, rp_2, lr_2 = self._ranks.means(*found)
         part = middle / count
         return Halves(rp_1, rp_2, part), Halves(lr_1, lr_2, part)

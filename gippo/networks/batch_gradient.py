@@ -6,7 +6,7 @@ A loss is a torch function of the network's output and of whatever else it needs
 
 with output (n, num_outputs), columns (n, ...) and settings, numbers or 0-d tensors that may differ
 from call to call. Its gradient is autograd's. On a CPU a loss that has a native twin is taken by
-`gippo.networks.native` instead: the same numbers, to rounding.
+`gippo.networks.native_gradient` instead: the same numbers, to rounding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import torch
 
 from gippo.distributed import SINGLE, Ranks
 from gippo.networks.adam import ParameterVector
-from gippo.networks.native import NativeGradient, Part, split_in_parts, twin_of
+from gippo.networks.native import twin_of
+from gippo.networks.native_gradient import NativeGradient, Part, split_in_parts
 from gippo.networks.perceptron import Ensemble, Mlp
 
 Loss = Callable[..., torch.Tensor]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
@@ -26,10 +25,14 @@ from kernels.perceptron.tasks import (
     BACKWARD,
     FIT_SETTINGS,
     FORWARD,
+    LINEARISE,
     PACK,
+    TIMES,
+    TRANSPOSED,
     mlp_descent_task,
     mlp_fit_task,
     mlp_function_task,
+    mlp_jacobian_task,
 )
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.start import load_module
@@ -42,10 +45,8 @@ __all__ = [
     "NativeDescent",
     "NativeFit",
     "NativeFunction",
-    "NativeGradient",
-    "Part",
+    "NativeJacobian",
     "native_twin",
-    "split_in_parts",
     "twin_of",
 ]
 
@@ -225,119 +226,6 @@ class NativeDescent:
         self._settings.copy_(torch.tensor(numbers, dtype=torch.float64))
         task.launch()
         return self._losses, self._output
-
-
-SPLIT = 2048
-"""Samples that are worth two threads."""
-
-Part = tuple[torch.Tensor, torch.Tensor]
-"""Some samples' inputs, and all columns that their loss needs side by side."""
-Evaluated = tuple[torch.Tensor, torch.Tensor]
-"""Losses (n,) and outputs (n, num_outputs)."""
-Work = Callable[["_Worker", Part], Evaluated]
-
-
-def split_in_parts(inputs: torch.Tensor, columns: Sequence[torch.Tensor]) -> list[Part]:
-    """Lay a batch out as `NativeGradient` takes it: (B, num_inputs), and (B, ...) each."""
-    size = len(inputs)
-    side_by_side = torch.cat([column.reshape(size, -1) for column in columns], dim=1)
-    count = 2 if size >= SPLIT else 1
-    return list(zip(inputs.tensor_split(count), side_by_side.tensor_split(count), strict=True))
-
-
-class _Worker:
-    """Works on a part of a batch at a time; the next call may overwrite what it returns."""
-
-    def __init__(self, sizes: Sequence[int], parameters: torch.Tensor) -> None:
-        self._sizes = sizes
-        self._parameters = parameters
-        self.gradient = torch.zeros_like(parameters)
-        """What `descend` leaves."""
-        self._descents: dict[tuple[int, str], NativeDescent] = {}
-
-    def evaluate(self, part: Part, twin: str, settings: Settings) -> Evaluated:
-        """Of the part's samples."""
-        return self._descent(part, twin, settings).evaluate(*part, settings)
-
-    def descend(self, part: Part, twin: str, settings: Settings, share: float) -> Evaluated:
-        """The same, and the gradient, to which each sample gives its `share`."""
-        return self._descent(part, twin, settings).descend(*part, settings, share)
-
-    def _descent(self, part: Part, twin: str, settings: Settings) -> NativeDescent:
-        inputs, columns = part
-        key = (len(inputs), twin)
-        if key not in self._descents:
-            self._descents[key] = NativeDescent(
-                self._sizes,
-                len(inputs),
-                columns.shape[1],
-                twin,
-                len(settings),
-                self._parameters,
-                self.gradient,
-            )
-        return self._descents[key]
-
-
-class NativeGradient:
-    """Mean losses over batches and their gradients, by two threads if there is another.
-
-    A large batch is split into the same halves, which are summed in the same order, whether a
-    second thread had time to help or not.
-    """
-
-    def __init__(
-        self, sizes: Sequence[int], parameters: torch.Tensor, helper: ThreadPoolExecutor | None
-    ) -> None:
-        """Prepare.
-
-        Args:
-            sizes: the network's, as `NativeDescent` takes them.
-            parameters: (P,), likewise.
-            helper: one more thread, asked for half of the work if it is idle.
-        """
-        self._workers = [_Worker(sizes, parameters) for _ in range(2)]
-        self._helper = helper
-
-    def evaluate(self, parts: list[Part], twin: str, settings: Settings) -> Evaluated:
-        """The mean loss (0-d) and the network's outputs (B, num_outputs)."""
-        return self._share(lambda worker, part: worker.evaluate(part, twin, settings), parts)
-
-    def descent(
-        self, parts: list[Part], twin: str, settings: Settings
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same and the mean loss's gradient (P,), which the next call overwrites."""
-        share = 1.0 / sum(len(inputs) for inputs, _ in parts)
-        mean, outputs = self._share(
-            lambda worker, part: worker.descend(part, twin, settings, share), parts
-        )
-        gradient = self._workers[0].gradient
-        if len(parts) > 1:
-            gradient.add_(self._workers[1].gradient)
-        return mean, outputs, gradient
-
-    def _share(self, work: Work, parts: list[Part]) -> Evaluated:
-        """Do the first half here, and the second on the helper unless it is busy elsewhere.
-
-        Returns:
-            The mean loss, and all outputs, a new tensor.
-        """
-        if len(parts) == 1:
-            losses, output = work(self._workers[0], parts[0])
-            return losses.mean(), output.clone()
-        (here, other), (first, second) = self._workers, parts
-        if self._helper is None:
-            halves = work(here, first), work(other, second)
-        else:
-            future = self._helper.submit(work, other, second)
-            try:
-                own = work(here, first)
-            except BaseException:
-                future.cancel()
-                raise
-            halves = own, work(other, second) if future.cancel() else future.result()
-        losses, outputs = zip(*halves, strict=True)
-        return torch.cat(losses).mean(), torch.cat(outputs)
 
 
 class NativeFit:
@@ -562,3 +450,107 @@ class _Apply(torch.autograd.Function):
         batch.seed.copy_(seed)
         batch.run(BACKWARD)
         return None, None, batch.gradient.clone()
+
+
+class NativeJacobian:
+    """A multilayer perceptron's outputs, and their derivative J by its parameters.
+
+    Hidden layers are Linear -> ELU -> LayerNorm, the last one is linear. It belongs to one thread
+    at a time, and shares its work with others.
+    """
+
+    def __init__(self, sizes: Sequence[int], dtype: torch.dtype) -> None:
+        """Prepare; what is compiled is compiled at the first call on a machine.
+
+        Args:
+            sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
+            dtype: that is calculated in, torch.float32 or torch.float64.
+        """
+        self.sizes = tuple(sizes)
+        self._dtype = dtype
+        self._blocks: dict[int, _LinearBlocks] = {}
+        self._at: _LinearBlocks | None = None
+
+    def at(self, parameters: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Linearise there, which the products are of until the next call.
+
+        Args:
+            parameters: (P,), as `NativeDescent` takes them.
+            x: (n, num_inputs).
+
+        Returns:
+            The outputs, (n, num_outputs).
+        """
+        if len(x) not in self._blocks:
+            self._blocks[len(x)] = _LinearBlocks(self.sizes, len(x), len(parameters), self._dtype)
+        self._at = self._blocks[len(x)]
+        self._at.parameters.copy_(parameters)
+        self._at.inputs.copy_(x)
+        self._at.run(LINEARISE)
+        return self._at.output.clone()
+
+    def times(self, change: torch.Tensor) -> torch.Tensor:
+        """The outputs' change J v (n, num_outputs) for that of the parameters, (P,)."""
+        assert self._at is not None, "at comes first"
+        self._at.change.copy_(change)
+        self._at.run(TIMES)
+        return self._at.output.clone()
+
+    def transposed(self, seed: torch.Tensor) -> torch.Tensor:
+        """The gradient J^T u (P,) of the outputs times u, (n, num_outputs)."""
+        assert self._at is not None, "at comes first"
+        self._at.seed.copy_(seed)
+        self._at.run(TRANSPOSED)
+        return self._at.totals.sum(0)
+
+
+class _LinearBlocks:
+    """Launches for a number of rows, in an even number of blocks, for any number of threads."""
+
+    def __init__(
+        self, sizes: tuple[int, ...], rows: int, num_parameters: int, dtype: torch.dtype
+    ) -> None:
+        plan, size = plan_pass(sizes)
+        length = -(-rows // (2 * -(-rows // (2 * BLOCK))))
+        self.parameters, self.change = torch.empty(2, num_parameters, dtype=dtype)
+        self.inputs = torch.empty(rows, sizes[0], dtype=dtype)
+        self.output, self.seed = torch.empty(2, rows, sizes[-1], dtype=dtype)
+        rowwise = (self.inputs, self.output, self.seed)
+        parts = list(zip(*(tensor.split(length) for tensor in rowwise), strict=True))
+        self.totals = torch.empty(len(parts), num_parameters, dtype=dtype)
+        """Of each block."""
+        worth = 8 * rows * num_parameters // SHARE
+        self._threads = max(1, min(get_num_threads(), worth, len(parts)))
+        self._blocks = [
+            [
+                PreparedTask(
+                    mlp_jacobian_task(scalar_type(dtype)),
+                    plan=torch.tensor(plan, dtype=torch.int32),
+                    epsilon=LAYER_NORM_EPS,
+                    step=step,
+                    parameters=self.parameters,
+                    inputs=inputs,
+                    output=output,
+                    seed=seed,
+                    change=self.change,
+                    totals=totals,
+                    workspace=workspace,
+                )
+                for step in (LINEARISE, TIMES, TRANSPOSED)
+            ]
+            for (inputs, output, seed), totals, workspace in zip(
+                parts, self.totals, torch.zeros(len(parts), size, dtype=dtype), strict=True
+            )
+        ]
+
+    def run(self, step: int) -> None:
+        """Do a step for all rows."""
+        count = self._threads
+        others = [thread_pool().submit(self._some, step, i) for i in range(1, count)]
+        self._some(step, 0)
+        for other in others:
+            other.result()
+
+    def _some(self, step: int, thread: int) -> None:
+        for block in self._blocks[thread :: self._threads]:
+            block[step].launch()

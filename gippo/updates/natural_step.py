@@ -22,7 +22,8 @@ import torch
 
 from gippo.distributed import Ranks
 from gippo.networks import graphs
-from gippo.networks.perceptron import GaussianActor, Tangent, kl_divergence
+from gippo.networks.jacobian import Jacobian, jacobian_of
+from gippo.networks.perceptron import GaussianActor, kl_divergence
 from gippo.seeding import stream_seed
 from gippo.updates.window import Context, Samples
 from warp_envs.checks import check_integer, check_positive
@@ -95,38 +96,28 @@ class Fisher:
     In double precision: with a standard deviation of 1e-6 the matrix's entries differ by 1e12.
     """
 
-    def __init__(
-        self, actor: GaussianActor, parameters: tuple[torch.Tensor, ...], obs: torch.Tensor
-    ) -> None:
-        """Pass states (n, num_obs) through the actor once."""
-        self._parameters = [p.detach().double().requires_grad_() for p in parameters]
-        mu, log_sigma = actor.forward_with(self._parameters, obs.double())
-        self._output = torch.cat([mu, log_sigma], dim=-1)
-        precision = torch.exp(-2.0 * log_sigma.detach())
-        self._weight = torch.cat([precision, torch.full_like(precision, 2.0)], -1) / len(obs)
-        self._tangent = Tangent(actor.mlp, self._parameters, obs.double())
-        self._sizes = [p.numel() for p in parameters]
+    def __init__(self, jacobian: Jacobian, parameters: torch.Tensor, obs: torch.Tensor) -> None:
+        """Pass states through the actor once.
 
-    def _back(self, u: torch.Tensor) -> torch.Tensor:
-        """J^T u, flat."""
-        gradients = torch.autograd.grad(self._output, self._parameters, u, retain_graph=True)
-        return torch.cat([g.reshape(-1) for g in gradients])
+        Args:
+            jacobian: of the actor's network, in double precision; linearised here.
+            parameters: the actor's, (P,).
+            obs: the states, (n, num_obs).
+        """
+        self._jacobian = jacobian
+        _, log_sigma = GaussianActor.split(jacobian.at(parameters, obs))
+        precision = torch.exp(-2.0 * log_sigma)
+        self._weight = torch.cat([precision, torch.full_like(precision, 2.0)], -1) / len(obs)
 
     def times(self, vector: torch.Tensor) -> torch.Tensor:
         """F v."""
-        parts = vector.split(self._sizes)
-        changes = [part.view(p.shape) for part, p in zip(parts, self._parameters, strict=True)]
-        return self._back(self._weight * self._tangent.times(changes))
+        return self._jacobian.transposed(self._weight * self._jacobian.times(vector))
 
     def diagonal_sample(self, generator: torch.Generator) -> torch.Tensor:
         """(J^T M^(1/2) z)^2 with z standard normal, whose mean is F's diagonal."""
-        z = torch.randn(
-            self._output.shape,
-            dtype=self._output.dtype,
-            device=self._output.device,
-            generator=generator,
-        )
-        return self._back(torch.sqrt(self._weight) * z).square()
+        weight = self._weight
+        z = torch.randn(weight.shape, dtype=weight.dtype, device=weight.device, generator=generator)
+        return self._jacobian.transposed(torch.sqrt(weight) * z).square()
 
 
 class NaturalStep:
@@ -151,6 +142,7 @@ class NaturalStep:
         self._memory = vector.new_zeros(config.states, context.actor.mlp.sizes[0])
         """The states kept, of which those at the end are filled."""
         self._filled = 0
+        self._jacobian = jacobian_of(context.actor.mlp, context.parameters, torch.float64)
         self._fisher: Fisher | None = None
 
     def look(self, samples: Samples, epoch: int) -> torch.Tensor:
@@ -164,7 +156,7 @@ class NaturalStep:
         generator.manual_seed(stream_seed(self._seed, _STREAM, epoch))
         keep = _DIAGONAL_MEMORY if self._filled > 0 else 0.0
         self._renew(samples.obs, generator)
-        self._fisher = Fisher(self._actor, self._parameters.parameters, self._states)
+        self._fisher = Fisher(self._jacobian, self._parameters.vector, self._states)
         diagonal = torch.lerp(self._fisher.diagonal_sample(generator), self._diagonal, keep)
         self._diagonal = diagonal
         return 1.0 / (diagonal + self._config.damping)

@@ -38,6 +38,7 @@ COLUMNS = (
     "of_weight",  # sums of the gradient, as `padded`
     "of_bias",  # (output_stride,), and after it those of norm_weight and norm_bias
     "gradient",  # with respect to what goes out, then to z, (BLOCK, output_stride)
+    "change",  # of weight, as `transposed`
 )
 """Of a layer in the plan."""
 
@@ -76,6 +77,7 @@ def plan_pass(sizes: Sequence[int]) -> tuple[list[list[int]], int]:
         from_stride, to_stride = strides[i], strides[i + 1]
         lengths = [BLOCK * from_stride, BLOCK * to_stride, BLOCK, BLOCK, inputs * to_stride]
         lengths += [outputs * from_stride, outputs * from_stride, 3 * to_stride, BLOCK * to_stride]
+        lengths += [inputs * to_stride]
         workspace = [take(length) for length in lengths]
         plan.append([inputs, outputs, from_stride, to_stride, *where, *workspace])
     return plan, used
@@ -233,26 +235,36 @@ _PRODUCT = """
 
 
 _PACKING = f"""
-    auto pack = [&](bool back) {{
+    // A layer's matrix out of numbers laid out as the parameters
+    auto transpose = [&](int l, const T* from_parameters, T* transposed) {{
+        const T* const weight = from_parameters + at(l, WEIGHT);
+        const int from = at(l, INPUTS), to = at(l, OUTPUTS), stride = at(l, OUTPUT_STRIDE);
+        for (int i = 0; i < from; ++i)
+            for (int o = 0; o < stride; ++o)
+                transposed[i * stride + o] = o < to ? weight[o * from + i] : T(0);
+    }};
+    auto clear = [&]() {{
         for (int l = 0; l < layers; ++l) {{
-            const T* const weight = parameters.data + at(l, WEIGHT);
-            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
-            const int from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
-            T* const transposed = work + at(l, TRANSPOSED);
-            for (int i = 0; i < from; ++i)
-                for (int o = 0; o < stride; ++o)
-                    transposed[i * stride + o] = o < to ? weight[o * from + i] : T(0);
-            if (!back)
-                continue;
-            T* const padded = work + at(l, PADDED);
-            for (int o = 0; o < to; ++o)
-                for (int i = 0; i < from_stride; ++i) {{
-                    padded[o * from_stride + i] = i < from ? weight[o * from + i] : T(0);
-                    work[at(l, OF_WEIGHT) + o * from_stride + i] = T(0);
-                }}
-            for (int i = 0; i < 3 * stride; ++i)
+            for (int i = 0; i < at(l, OUTPUTS) * at(l, INPUT_STRIDE); ++i)
+                work[at(l, OF_WEIGHT) + i] = T(0);
+            for (int i = 0; i < 3 * at(l, OUTPUT_STRIDE); ++i)
                 work[at(l, OF_BIAS) + i] = T(0);
         }}
+    }};
+    auto pack = [&](bool back) {{
+        for (int l = 0; l < layers; ++l) {{
+            transpose(l, parameters.data, work + at(l, TRANSPOSED));
+            if (!back)
+                continue;
+            const T* const weight = parameters.data + at(l, WEIGHT);
+            const int from = at(l, INPUTS), from_stride = at(l, INPUT_STRIDE);
+            T* const padded = work + at(l, PADDED);
+            for (int o = 0; o < at(l, OUTPUTS); ++o)
+                for (int i = 0; i < from_stride; ++i)
+                    padded[o * from_stride + i] = i < from ? weight[o * from + i] : T(0);
+        }}
+        if (back)
+            clear();
         const int last = layers - 1;
         for (int i = 0; back && i < {BLOCK} * at(last, OUTPUT_STRIDE); ++i)
             work[at(last, GRADIENT) + i] = T(0);  // and beyond a row's end it stays so
@@ -418,6 +430,72 @@ _PASSES = """
 """
 """A block of rows through all layers."""
 
+_TANGENT = """
+    // What a hidden layer's ELU and LayerNorm make of a change of its linear outcome, in some rows
+    // of `gradient`, and of one of their own parameters
+    auto carry = [&](int l, const T* change, auto* height, int row) {
+        enum { M = sizeof(*height) };
+        const int to = at(l, OUTPUTS);
+        const size_t stride = at(l, OUTPUT_STRIDE);
+        const T* const norm_weight = parameters.data + at(l, NORM_WEIGHT);
+        T* const t = work + at(l, GRADIENT) + row * stride;
+        const T* const e = work + at(l, Z) + row * stride;
+        V average[M], s[M], sum[M], along[M];
+        for (int r = 0; r < M; ++r) {
+            average[r] = V(work[at(l, MEAN) + row + r]);
+            s[r] = V(work[at(l, SCALE) + row + r]);
+            sum[r] = along[r] = V(T(0));
+        }
+        for (int i = 0; i < to; i += LANES) {
+            const V of_bias = load_part(change + at(l, BIAS) + i, to - i);
+            for (int r = 0; r < M; ++r) {
+                const V value = load(e + r * stride + i);
+                const V slope = (value < V(T(0))) ? value + V(T(1)) : V(T(1));
+                const V z = (load(t + r * stride + i) + of_bias) * slope;
+                store(t + r * stride + i, z);  // zero beyond the row's end
+                sum[r] += z;
+                along[r] += z * ((value - average[r]) * s[r]);
+            }
+        }
+        for (int r = 0; r < M; ++r) {
+            sum[r] = V(total(sum[r]) / T(to));
+            along[r] = V(total(along[r]) / T(to));
+        }
+        for (int i = 0; i < to; i += LANES) {
+            const V weight = load_part(norm_weight + i, to - i);
+            const V of_weight = load_part(change + at(l, NORM_WEIGHT) + i, to - i);
+            const V of_offset = load_part(change + at(l, NORM_BIAS) + i, to - i);
+            for (int r = 0; r < M; ++r) {
+                const V d = (load(e + r * stride + i) - average[r]) * s[r];
+                const V moved = s[r] * (load(t + r * stride + i) - sum[r] - d * along[r]);
+                store(t + r * stride + i, moved * weight + d * of_weight + of_offset);
+            }
+        }
+    };
+    // After `forward`: the outputs' change for one of the parameters, laid out as they are
+    auto move = [&](const T* change, int m, T* output) {
+        for (int l = 0; l < layers; ++l) {
+            const int from = at(l, INPUTS), to = at(l, OUTPUTS);
+            const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
+            T* const t = work + at(l, GRADIENT);
+            transpose(l, change, work + at(l, CHANGE));
+            product(m, to, from, work + at(l, X), from_stride, 1, work + at(l, CHANGE), stride, t,
+                    stride, false);
+            if (l > 0)
+                product(m, to, from, work + at(l - 1, GRADIENT), from_stride, 1,
+                        work + at(l, TRANSPOSED), stride, t, stride, true);
+            if (l < layers - 1) {
+                in_fours(m, [&](auto* height, int row) { carry(l, change, height, row); });
+                continue;
+            }
+            for (int row = 0; row < m; ++row)
+                for (int o = 0; o < to; ++o)
+                    output[row * to + o] = t[row * stride + o] + change[at(l, BIAS) + o];
+        }
+    };
+"""
+"""Forward differentiation of a block of rows (J v, of the outputs' derivative J)."""
+
 _UNPACKING = """
     auto unpack = [&](T* totals) {
         for (int l = 0; l < layers; ++l) {
@@ -443,6 +521,14 @@ _UNPACKING = """
 def passes() -> str:
     """C++, after the prelude: ``pack(back)``, then blocks of rows ``forward`` and back."""
     return f"{_PACKING}{_ACTIVATION}{_PASSES}"
+
+
+def linear_passes() -> str:
+    """C++, after the prelude: `passes`, and of what `forward` did ``move(change, m, output)``.
+
+    ``clear()`` and ``unpack(totals)`` before and after `backward`.
+    """
+    return f"{passes()}{_TANGENT}{_UNPACKING}"
 
 
 def sweep() -> str:

@@ -1,9 +1,9 @@
 """What is done with a multilayer perceptron in one task each: for a CPU.
 
-A function with its reverse. A descent: losses and their gradient. A fit of one output by mean
-squared error: all descents over all minibatches, with Adam's steps; besides saving what some thirty
-calls per descent cost, a thread that fits so never asks for Python's lock, and whatever runs beside
-it never waits for that.
+A function with its reverse. Products with the outputs' derivative by the parameters. A descent:
+losses and their gradient. A fit of one output by mean squared error: all descents over all
+minibatches, with Adam's steps; besides saving what some thirty calls per descent cost, a thread
+that fits so never asks for Python's lock, and whatever runs beside it never waits for that.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ import warp as wp
 from kernels.perceptron.adam import AdamSettings, adam_step
 from kernels.perceptron.losses import sample_loss
 from kernels.perceptron.native_task import C_TYPES, NativeTask, native_task
-from kernels.perceptron.passes import BLOCK, passes, prelude, sweep
+from kernels.perceptron.passes import BLOCK, linear_passes, passes, prelude, sweep
 
 FIT_SETTINGS = (
     *AdamSettings._fields,
@@ -174,3 +174,54 @@ def mlp_function_task(scalar: type) -> NativeTask:
         "workspace": vector,
     }
     return native_task(f"mlp_function_{name}", code, arguments)
+
+
+LINEARISE, TIMES, TRANSPOSED = range(3)
+"""Steps."""
+
+
+@cache
+def mlp_jacobian_task(scalar: type) -> NativeTask:
+    """One of three steps, for networks of any sizes and `BLOCK` rows at most.
+
+    With J the derivative of all outputs by all parameters. Arguments: plan and workspace as
+    `plan_pass` says; epsilon of the normalisation; the step; parameters (P,); inputs (rows,
+    num_inputs); output and seed (rows, num_outputs); change and totals (P,). Steps are `LINEARISE`
+    at parameters and inputs, to the output, for the other two to come; `TIMES`, J change to the
+    output; `TRANSPOSED`, J^T seed to the totals.
+
+    Args:
+        scalar: wp.float32 or wp.float64.
+    """
+    name = C_TYPES[scalar]
+    matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
+    code = f"""{prelude(name)}{linear_passes()}
+    const int last = layers - 1, rows = inputs.shape[0], to = output.shape[1];
+    if (step == {LINEARISE}) {{
+        pack(true);
+        forward(inputs.data, rows, output.data);
+    }} else if (step == {TIMES}) {{
+        move(change.data, rows, output.data);
+    }} else {{
+        clear();
+        T* const first = work + at(last, GRADIENT);
+        for (int row = 0; row < rows; ++row)
+            for (int o = 0; o < to; ++o)
+                first[row * at(last, OUTPUT_STRIDE) + o] = seed.data[row * to + o];
+        backward(rows);
+        unpack(totals.data);
+    }}
+"""
+    arguments = {
+        "plan": wp.array2d(dtype=int),
+        "epsilon": scalar,
+        "step": int,
+        "parameters": vector,
+        "inputs": matrix,
+        "output": matrix,
+        "seed": matrix,
+        "change": vector,
+        "totals": vector,
+        "workspace": vector,
+    }
+    return native_task(f"mlp_jacobian_{name}", code, arguments)

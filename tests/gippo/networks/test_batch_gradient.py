@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from gippo.networks import native
+from gippo.networks import native_gradient
 from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import Batch, BatchGradient, helper_thread
 from gippo.networks.perceptron import GaussianActor
@@ -40,7 +40,7 @@ def plain(output, eps, goal):
 def test_losses_outputs_and_gradients_are_autograds(
     monkeypatch, way, batch, split, num_obs, hidden
 ):
-    monkeypatch.setattr(native, "SPLIT", split)
+    monkeypatch.setattr(native_gradient, "SPLIT", split)
     actor, parameters, network, columns = make(num_obs, hidden, batch=batch, native=way != "torch")
     assert bool(network._native) == (way != "torch")
     loss_function = plain if way == "without a twin" else square_distance
@@ -67,7 +67,7 @@ def test_single_precision_is_as_near_as_autograds():
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_numbers_do_not_depend_on_the_helper(monkeypatch, busy):
-    monkeypatch.setattr(native, "SPLIT", 8)
+    monkeypatch.setattr(native_gradient, "SPLIT", 8)
     _, _, alone, columns = make(dtype=torch.float32)
     loss, output, gradient = alone.descent(Batch(columns[0], tuple(columns[1:])), square_distance)
     done = threading.Event()
@@ -91,8 +91,8 @@ def test_parameters_are_followed_as_they_move():
 
 
 def test_an_error_in_the_helpers_half_is_raised(monkeypatch):
-    monkeypatch.setattr(native, "SPLIT", 8)
-    descend = native._Worker.descend
+    monkeypatch.setattr(native_gradient, "SPLIT", 8)
+    descend = native_gradient._Worker.descend
 
     def fails_elsewhere(*args):
         if threading.current_thread() is not threading.main_thread():
@@ -100,7 +100,7 @@ def test_an_error_in_the_helpers_half_is_raised(monkeypatch):
         here.wait(5.0)  # so that the helper has begun
         return descend(*args)
 
-    monkeypatch.setattr(native._Worker, "descend", fails_elsewhere)
+    monkeypatch.setattr(native_gradient._Worker, "descend", fails_elsewhere)
     here = threading.Event()
     with helper_thread() as pool:
         _, _, network, columns = make(helper=pool)
