@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import warp as wp
 
+from kernels.perceptron.arithmetic import vectors
 from kernels.perceptron.native_task import C_TYPES, NativeTask, native_task
-from kernels.perceptron.passes import vectors
 
 
 class AdamSettings(NamedTuple):
@@ -29,8 +29,8 @@ class AdamSettings(NamedTuple):
 def adam_step() -> str:
     """C++: ``adam(step, gradient, parameters, means, squares, size)``.
 
-    After `kernels.perceptron.passes.vectors` and the numbers of `AdamSettings`. `step` counts from
-    1 and includes this one.
+    After `kernels.perceptron.arithmetic.vectors` and the numbers of `AdamSettings`. `step` counts
+    from 1 and includes this one.
     """
     return """
     typedef double Doubles __attribute__((ext_vector_type(LANES)));
