@@ -168,19 +168,19 @@ class NativeDescent:
                 normalisations' weights, their biases; as they are at each call.
             totals: (P,), where gradients are written.
         """
-        plan, size = plan_pass(sizes)
+        plan = plan_pass(sizes)
         dtype = parameters.dtype
         self._inputs = torch.empty(rows, sizes[0], dtype=dtype)
         self._columns = torch.empty(rows, num_columns, dtype=dtype)
         self._output = torch.empty(rows, sizes[-1], dtype=dtype)
         self._losses = torch.empty(rows, dtype=dtype)
         self._settings = torch.empty(1 + num_settings, dtype=torch.float64)
-        self.workspace = torch.empty(size, dtype=dtype)
+        self.workspace = torch.empty(plan.size, dtype=dtype)
         """What blocks leave for the next; `passes.plan_pass` tells where it lies."""
         self._evaluate, self._descend = (
             PreparedTask(
                 mlp_descent_task(scalar_type(dtype), loss),
-                plan=torch.tensor(plan, dtype=torch.int32),
+                plan=torch.tensor(plan.layers, dtype=torch.int32),
                 epsilon=LAYER_NORM_EPS,
                 descend=flag,
                 settings=self._settings,
@@ -258,7 +258,7 @@ class NativeFit:
             square: Adam's mean square, likewise.
         """
         most = -(-rows // num_minibatches)
-        plan, size = plan_pass(sizes)
+        plan = plan_pass(sizes)
         dtype = parameters.dtype
         self.num_descents = -(-rows // most) * iterations
         """Of a fit."""
@@ -268,7 +268,7 @@ class NativeFit:
         self._losses = torch.empty(-(-rows // most), dtype=dtype)
         self._fit = PreparedTask(
             mlp_fit_task(scalar_type(dtype)),
-            plan=torch.tensor(plan, dtype=torch.int32),
+            plan=torch.tensor(plan.layers, dtype=torch.int32),
             epsilon=LAYER_NORM_EPS,
             settings=self._settings,
             iterations=iterations,
@@ -280,7 +280,7 @@ class NativeFit:
             losses=self._losses,
             output=torch.empty(most, 1, dtype=dtype),
             totals=torch.empty_like(parameters),
-            workspace=torch.empty(size, dtype=dtype),
+            workspace=torch.empty(plan.size, dtype=dtype),
         )
 
     def fit(
@@ -392,7 +392,7 @@ class _Batch:
 
     def __init__(self, function: NativeFunction, rows: int) -> None:
         sizes, dtype = function.sizes, function.dtype
-        plan, size = plan_pass(sizes)
+        plan = plan_pass(sizes)
         self.inputs, self.gradient = torch.empty(2, rows, sizes[0], dtype=dtype)
         self.output, self.seed = torch.empty(2, rows, sizes[-1], dtype=dtype)
         self.packed = -1
@@ -404,12 +404,12 @@ class _Batch:
         self._parts: list[list[PreparedTask]] = []
         for part in zip(*(tensor.split(length) for tensor in rowwise), strict=True):
             inputs, output, seed, gradient = part
-            workspace = torch.empty(size, dtype=dtype)
+            workspace = torch.empty(plan.size, dtype=dtype)
             self._parts.append(
                 [
                     PreparedTask(
                         mlp_function_task(scalar_type(dtype)),
-                        plan=torch.tensor(plan, dtype=torch.int32),
+                        plan=torch.tensor(plan.layers, dtype=torch.int32),
                         epsilon=function.epsilon,
                         step=step,
                         parameters=function.parameters,
@@ -452,6 +452,10 @@ class _Apply(torch.autograd.Function):
         return None, None, batch.gradient.clone()
 
 
+MOST_PARTS = 16
+"""That products are shared out in."""
+
+
 class NativeJacobian:
     """A multilayer perceptron's outputs, and their derivative J by its parameters.
 
@@ -468,8 +472,8 @@ class NativeJacobian:
         """
         self.sizes = tuple(sizes)
         self._dtype = dtype
-        self._blocks: dict[int, _LinearBlocks] = {}
-        self._at: _LinearBlocks | None = None
+        self._rows: dict[int, _LinearRows] = {}
+        self._at: _LinearRows | None = None
 
     def at(self, parameters: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Linearise there, which the products are of until the next call.
@@ -481,9 +485,9 @@ class NativeJacobian:
         Returns:
             The outputs, (n, num_outputs).
         """
-        if len(x) not in self._blocks:
-            self._blocks[len(x)] = _LinearBlocks(self.sizes, len(x), len(parameters), self._dtype)
-        self._at = self._blocks[len(x)]
+        if len(x) not in self._rows:
+            self._rows[len(x)] = _LinearRows(self.sizes, len(x), len(parameters), self._dtype)
+        self._at = self._rows[len(x)]
         self._at.parameters.copy_(parameters)
         self._at.inputs.copy_(x)
         self._at.run(LINEARISE)
@@ -504,28 +508,30 @@ class NativeJacobian:
         return self._at.totals.sum(0)
 
 
-class _LinearBlocks:
-    """Launches for a number of rows, in an even number of blocks, for any number of threads."""
+class _LinearRows:
+    """Launches for a number of rows, in parts that are the same for any number of threads."""
 
     def __init__(
         self, sizes: tuple[int, ...], rows: int, num_parameters: int, dtype: torch.dtype
     ) -> None:
-        plan, size = plan_pass(sizes)
-        length = -(-rows // (2 * -(-rows // (2 * BLOCK))))
+        plan = plan_pass(sizes)
+        length = -(-rows // min(2 * -(-rows // (4 * BLOCK)), MOST_PARTS))
+        kept = plan.shared + plan.block * -(-length // BLOCK)
         self.parameters, self.change = torch.empty(2, num_parameters, dtype=dtype)
         self.inputs = torch.empty(rows, sizes[0], dtype=dtype)
         self.output, self.seed = torch.empty(2, rows, sizes[-1], dtype=dtype)
         rowwise = (self.inputs, self.output, self.seed)
         parts = list(zip(*(tensor.split(length) for tensor in rowwise), strict=True))
         self.totals = torch.empty(len(parts), num_parameters, dtype=dtype)
-        """Of each block."""
+        """Of each part."""
         worth = 8 * rows * num_parameters // SHARE
         self._threads = max(1, min(get_num_threads(), worth, len(parts)))
-        self._blocks = [
+        self._parts = [
             [
                 PreparedTask(
                     mlp_jacobian_task(scalar_type(dtype)),
-                    plan=torch.tensor(plan, dtype=torch.int32),
+                    plan=torch.tensor(plan.layers, dtype=torch.int32),
+                    block=plan.block,
                     epsilon=LAYER_NORM_EPS,
                     step=step,
                     parameters=self.parameters,
@@ -539,7 +545,7 @@ class _LinearBlocks:
                 for step in (LINEARISE, TIMES, TRANSPOSED)
             ]
             for (inputs, output, seed), totals, workspace in zip(
-                parts, self.totals, torch.zeros(len(parts), size, dtype=dtype), strict=True
+                parts, self.totals, torch.zeros(len(parts), kept, dtype=dtype), strict=True
             )
         ]
 
@@ -552,5 +558,5 @@ class _LinearBlocks:
             other.result()
 
     def _some(self, step: int, thread: int) -> None:
-        for block in self._blocks[thread :: self._threads]:
-            block[step].launch()
+        for part in self._parts[thread :: self._threads]:
+            part[step].launch()

@@ -12,6 +12,7 @@ multiple of `PAD` numbers, so that only the parameters, which are not, need care
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from kernels.perceptron.arithmetic import arithmetic
 
@@ -29,29 +30,45 @@ COLUMNS = (
     "bias",
     "norm_weight",
     "norm_bias",
-    "x",  # where in the workspace: what comes in, (BLOCK, input_stride)
-    "z",  # before the activation, then ELU(z), (BLOCK, output_stride)
-    "mean",  # of a row's ELU(z)
-    "scale",  # 1/sqrt(variance + epsilon)
-    "transposed",  # weight, (inputs, output_stride)
+    "transposed",  # where in the workspace: weight, (inputs, output_stride)
     "padded",  # weight, (outputs, input_stride)
     "of_weight",  # sums of the gradient, as `padded`
     "of_bias",  # (output_stride,), and after it those of norm_weight and norm_bias
-    "gradient",  # with respect to what goes out, then to z, (BLOCK, output_stride)
     "change",  # of weight, as `transposed`
+    "x",  # from here on of each block: what comes in, (BLOCK, input_stride)
+    "z",  # before the activation, then ELU(z), (BLOCK, output_stride)
+    "mean",  # of a row's ELU(z)
+    "scale",  # 1/sqrt(variance + epsilon)
+    "gradient",  # with respect to what goes out, then to z, (BLOCK, output_stride)
 )
 """Of a layer in the plan."""
 
 
-def plan_pass(sizes: Sequence[int]) -> tuple[list[list[int]], int]:
+class Plan(NamedTuple):
+    """Where everything lies."""
+
+    layers: list[list[int]]
+    """A row of `COLUMNS` for each."""
+    shared: int
+    """Numbers of the workspace that serve all rows."""
+    block: int
+    """More for each block of rows that is kept."""
+
+    @property
+    def size(self) -> int:
+        """The workspace's, for a block at a time."""
+        return self.shared + self.block
+
+
+def plan_pass(sizes: Sequence[int]) -> Plan:
     """Lay out the passes of a network.
 
     Args:
         sizes: numbers of inputs, of each hidden layer's outputs, of outputs.
 
     Returns:
-        A row of `COLUMNS` for each layer, and the workspace's size. The parameters are the layers'
-        weights, their biases, the hidden layers' normalisation weights and biases, in this order.
+        The plan. The parameters are the layers' weights, their biases, the hidden layers'
+        normalisation weights and biases, in this order.
     """
     layers = list(pairwise(sizes))
     hidden = layers[:-1]
@@ -72,15 +89,20 @@ def plan_pass(sizes: Sequence[int]) -> tuple[list[list[int]], int]:
         [*(take(o) for _, o in hidden), 0],
     ]
     used = 0
-    plan: list[list[int]] = []
-    for i, ((inputs, outputs), *where) in enumerate(zip(layers, *parameters, strict=True)):
-        from_stride, to_stride = strides[i], strides[i + 1]
-        lengths = [BLOCK * from_stride, BLOCK * to_stride, BLOCK, BLOCK, inputs * to_stride]
-        lengths += [outputs * from_stride, outputs * from_stride, 3 * to_stride, BLOCK * to_stride]
-        lengths += [inputs * to_stride]
-        workspace = [take(length) for length in lengths]
-        plan.append([inputs, outputs, from_stride, to_stride, *where, *workspace])
-    return plan, used
+    ends = list(zip(layers, pairwise(strides), strict=True))
+    of_weights = [
+        [take(n) for n in (i * to, o * start, o * start, 3 * to, i * to)]
+        for (i, o), (start, to) in ends
+    ]
+    shared = used
+    of_rows = [[take(BLOCK * n) for n in (start, to, 1, 1, to)] for _, (start, to) in ends]
+    plan = [
+        [*numbers, *steps, *p, *w, *r]
+        for (numbers, steps), p, w, r in zip(
+            ends, zip(*parameters, strict=True), of_weights, of_rows, strict=True
+        )
+    ]
+    return Plan(plan, shared, used - shared)
 
 
 def prelude(scalar: str) -> str:
@@ -89,8 +111,9 @@ def prelude(scalar: str) -> str:
     return f"""{arithmetic(scalar)}
     enum {{ {columns} }};
     const int layers = plan.shape[0];
-    auto at = [&](int layer, int column) -> int {{
-        return plan.data[layer * plan.shape[1] + column];
+    long rows_at = 0;  // of the block of rows that is worked on, in the workspace
+    auto at = [&](int layer, int column) -> long {{
+        return plan.data[layer * plan.shape[1] + column] + (column < X ? 0 : rows_at);
     }};
     T* const work = workspace.data;
 """
@@ -334,13 +357,17 @@ _TANGENT = """
             }
         }
     };
-    // After `forward`: the outputs' change for one of the parameters, laid out as they are
+    auto pack_change = [&](const T* change) {
+        for (int l = 0; l < layers; ++l)
+            transpose(l, change, work + at(l, CHANGE));
+    };
+    // After `forward` and `pack_change`: the outputs' change for one of the parameters, which is
+    // laid out as they are
     auto move = [&](const T* change, int m, T* output) {
         for (int l = 0; l < layers; ++l) {
             const int from = at(l, INPUTS), to = at(l, OUTPUTS);
             const size_t from_stride = at(l, INPUT_STRIDE), stride = at(l, OUTPUT_STRIDE);
             T* const t = work + at(l, GRADIENT);
-            transpose(l, change, work + at(l, CHANGE));
             product(m, to, from, work + at(l, X), from_stride, 1, work + at(l, CHANGE), stride, t,
                     stride, false);
             if (l > 0)
@@ -388,7 +415,8 @@ def passes() -> str:
 def linear_passes() -> str:
     """C++, after the prelude: `passes`, and of what `forward` did ``move(change, m, output)``.
 
-    ``clear()`` and ``unpack(totals)`` before and after `backward`.
+    ``pack_change(change)`` before it; ``clear()`` and ``unpack(totals)`` before and after all
+    blocks' `backward`. Of several blocks `rows_at` says which it is.
     """
     return f"{passes()}{_TANGENT}{_UNPACKING}"
 

@@ -182,13 +182,14 @@ LINEARISE, TIMES, TRANSPOSED = range(3)
 
 @cache
 def mlp_jacobian_task(scalar: type) -> NativeTask:
-    """One of three steps, for networks of any sizes and `BLOCK` rows at most.
+    """One of three steps, for networks of any sizes.
 
     With J the derivative of all outputs by all parameters. Arguments: plan and workspace as
-    `plan_pass` says; epsilon of the normalisation; the step; parameters (P,); inputs (rows,
-    num_inputs); output and seed (rows, num_outputs); change and totals (P,). Steps are `LINEARISE`
-    at parameters and inputs, to the output, for the other two to come; `TIMES`, J change to the
-    output; `TRANSPOSED`, J^T seed to the totals.
+    `plan_pass` says, with a block for each `BLOCK` rows, of so many numbers; epsilon of the
+    normalisation; the step; parameters (P,); inputs (rows, num_inputs); output and seed (rows,
+    num_outputs); change and totals (P,). Steps are `LINEARISE` at parameters and inputs, to the
+    output, for the other two to come; `TIMES`, J change to the output; `TRANSPOSED`, J^T seed to
+    the totals.
 
     Args:
         scalar: wp.float32 or wp.float64.
@@ -196,24 +197,36 @@ def mlp_jacobian_task(scalar: type) -> NativeTask:
     name = C_TYPES[scalar]
     matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
     code = f"""{prelude(name)}{linear_passes()}
-    const int last = layers - 1, rows = inputs.shape[0], to = output.shape[1];
-    if (step == {LINEARISE}) {{
+    const int last = layers - 1, rows = inputs.shape[0];
+    const int width = inputs.shape[1], to = output.shape[1];
+    if (step == {LINEARISE})
         pack(true);
-        forward(inputs.data, rows, output.data);
-    }} else if (step == {TIMES}) {{
-        move(change.data, rows, output.data);
-    }} else {{
+    else if (step == {TIMES})
+        pack_change(change.data);
+    else
         clear();
+    for (int start = 0; start < rows; start += {BLOCK}, rows_at += block) {{
+        const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
+        if (step == {LINEARISE}) {{
+            forward(inputs.data + (size_t)start * width, m, output.data + (size_t)start * to);
+            continue;
+        }}
+        if (step == {TIMES}) {{
+            move(change.data, m, output.data + (size_t)start * to);
+            continue;
+        }}
         T* const first = work + at(last, GRADIENT);
-        for (int row = 0; row < rows; ++row)
+        for (int row = 0; row < m; ++row)
             for (int o = 0; o < to; ++o)
-                first[row * at(last, OUTPUT_STRIDE) + o] = seed.data[row * to + o];
-        backward(rows);
-        unpack(totals.data);
+                first[row * at(last, OUTPUT_STRIDE) + o] = seed.data[(start + row) * to + o];
+        backward(m);
     }}
+    if (step == {TRANSPOSED})
+        unpack(totals.data);
 """
     arguments = {
         "plan": wp.array2d(dtype=int),
+        "block": int,
         "epsilon": scalar,
         "step": int,
         "parameters": vector,

@@ -138,8 +138,7 @@ def test_the_elu_is_exact_to_rounding_everywhere(dtype):
     network.vector.copy_(torch.cat([zeros, zeros, z, zero, ones, zeros]))
     once = network.descent(1, "square_error", num_settings=2)
     once.evaluate(torch.zeros(1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype), (1.0, 0.0))
-    plan, _ = plan_pass(network.sizes)
-    start = plan[0][COLUMNS.index("z")]
+    start = plan_pass(network.sizes).layers[0][COLUMNS.index("z")]
     found = once.workspace[start : start + len(z)].double()
     assert ((found - expected) / expected).abs().max() < 3.0 * torch.finfo(dtype).eps
 
