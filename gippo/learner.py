@@ -63,9 +63,9 @@ class LearnerConfig:
     parallel_updates: bool = True
     """On a CPU, fit the critic on a second thread while the actor is updated. Same numbers."""
     native: bool = True
-    """On a CPU, take a rollout's policy, values, losses, Adam's steps and the critic's fit in
-    native passes where there are any, not in torch's operations, which do the same to rounding and
-    take longer."""
+    """On a CPU, take a rollout's policy, values, losses, Adam's steps, the critic's fit and a
+    natural step's products in native passes where there are any, not in torch's operations, which
+    do the same to rounding and take longer."""
     graphs: bool = True
     """On a GPU, capture the critic's fit, the alpha-policy's and PPO's ascent into CUDA graphs, one
     launch each in the place of hundreds; not where several processes train together."""

@@ -17,6 +17,7 @@ class TorchJacobian:
         self._mlp = mlp
         self._views = parameters.views
         self._dtype = dtype
+        self._tangent: Tangent | None = None
 
     def at(self, parameters: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Linearise there, which the products are of until the next call.
@@ -32,11 +33,13 @@ class TorchJacobian:
         views = self._views(parameters.detach().to(self._dtype))
         self._parameters = [view.detach().requires_grad_() for view in views]
         self._output = self._mlp.forward_with(self._parameters, x)
-        self._tangent = Tangent(self._mlp, self._parameters, x)
+        self._x, self._tangent = x, None
         return self._output.detach()
 
     def times(self, change: torch.Tensor) -> torch.Tensor:
         """The outputs' change J v (n, num_outputs) for that of the parameters, (P,)."""
+        if self._tangent is None:  # whoever goes back alone needs none
+            self._tangent = Tangent(self._mlp, self._parameters, self._x)
         return self._tangent.times(self._views(change))
 
     def transposed(self, seed: torch.Tensor) -> torch.Tensor:

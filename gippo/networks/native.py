@@ -2,10 +2,11 @@
 
 A small network on a few thousand samples spends half of torch's time in allocation, bookkeeping and
 one sweep through memory per operation. Here an Adam step is one call, a loss with its gradient
-through the network is one call, and so are a whole fit of squares and a pass of a network whose
-parameters stand still, with its reverse. Everything works without: `learner.native` says whether it
-is used, and the tests hold each call against torch's operations. A loss takes part where
-`native_twin` names its twin in `kernels.perceptron.losses`.
+through the network is one call, and so are a whole fit of squares, a pass of a network whose
+parameters stand still, with its reverse, and a product with its derivative by the parameters.
+Everything works without: `learner.native` says whether it is used, and the tests hold each call
+against torch's operations. A loss takes part where `native_twin` names its twin in
+`kernels.perceptron.losses`.
 """
 
 from __future__ import annotations

@@ -201,6 +201,14 @@ _ACTIVATION = """
             }
         }
     };
+    // What `activate` has left of some rows, and sums to begin with
+    auto begin_norm = [&](int l, int row, int count, V* average, V* s, V* sum, V* along) {
+        for (int r = 0; r < count; ++r) {
+            average[r] = V(work[at(l, MEAN) + row + r]);
+            s[r] = V(work[at(l, SCALE) + row + r]);
+            sum[r] = along[r] = V(T(0));
+        }
+    };
     // The same backwards: the gradient with respect to the LayerNorm's output becomes that to z
     auto reverse = [&](int l, auto* height, int row) {
         enum { M = sizeof(*height) };
@@ -213,11 +221,7 @@ _ACTIVATION = """
         T* const g = work + at(l, GRADIENT) + row * stride;
         const T* const e = work + at(l, Z) + row * stride;
         V average[M], s[M], sum[M], along[M];
-        for (int r = 0; r < M; ++r) {
-            average[r] = V(work[at(l, MEAN) + row + r]);
-            s[r] = V(work[at(l, SCALE) + row + r]);
-            sum[r] = along[r] = V(T(0));
-        }
+        begin_norm(l, row, M, average, s, sum, along);
         for (int i = 0; i < to; i += LANES) {
             const V weight = load_part(norm_weight + i, to - i);
             V of_weight = load(of_norm_weight + i), of_offset = load(of_norm_bias + i);
@@ -326,11 +330,7 @@ _TANGENT = """
         T* const t = work + at(l, GRADIENT) + row * stride;
         const T* const e = work + at(l, Z) + row * stride;
         V average[M], s[M], sum[M], along[M];
-        for (int r = 0; r < M; ++r) {
-            average[r] = V(work[at(l, MEAN) + row + r]);
-            s[r] = V(work[at(l, SCALE) + row + r]);
-            sum[r] = along[r] = V(T(0));
-        }
+        begin_norm(l, row, M, average, s, sum, along);
         for (int i = 0; i < to; i += LANES) {
             const V of_bias = load_part(change + at(l, BIAS) + i, to - i);
             for (int r = 0; r < M; ++r) {

@@ -7,6 +7,7 @@ that fits so never asks for Python's lock, and whatever runs beside it never wai
 """
 
 from functools import cache
+from typing import Any
 
 import warp as wp
 
@@ -123,6 +124,34 @@ def mlp_fit_task(scalar: type) -> NativeTask:
     return native_task(f"mlp_fit_{name}", _fit(name), arguments)
 
 
+_ROWS = """
+    const int last = layers - 1, rows = inputs.shape[0];
+    const int width = inputs.shape[1], to = output.shape[1];
+    auto begin_back = [&](int start, int m) {
+        T* const first = work + at(last, GRADIENT);
+        for (int row = 0; row < m; ++row)
+            for (int o = 0; o < to; ++o)
+                first[row * at(last, OUTPUT_STRIDE) + o] = seed.data[(start + row) * to + o];
+    };
+"""
+"""C++: the rows of a network's inputs, outputs and seeds, of which a block is begun with."""
+
+
+def _rowwise(scalar: type) -> dict[str, Any]:
+    """Arguments of a task whose steps share a workspace."""
+    matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
+    return {
+        "plan": wp.array2d(dtype=int),
+        "epsilon": scalar,
+        "step": int,
+        "parameters": vector,
+        "inputs": matrix,
+        "output": matrix,
+        "seed": matrix,
+        "workspace": vector,
+    }
+
+
 PACK, FORWARD, BACKWARD = range(3)
 """Steps."""
 
@@ -141,38 +170,22 @@ def mlp_function_task(scalar: type) -> NativeTask:
         scalar: wp.float32 or wp.float64.
     """
     name = C_TYPES[scalar]
-    matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
     code = f"""{prelude(name)}{passes()}
-    const int last = layers - 1, rows = inputs.shape[0];
-    const int width = inputs.shape[1], to = output.shape[1];
-    if (step == {PACK})
+{_ROWS}    if (step == {PACK})
         pack(true);
     for (int start = 0; step != {PACK} && start < rows; start += {BLOCK}) {{
         const int m = rows - start < {BLOCK} ? rows - start : {BLOCK};
         forward(inputs.data + (size_t)start * width, m, output.data + (size_t)start * to);
         if (step == {FORWARD})
             continue;
-        T* const first = work + at(last, GRADIENT);
-        for (int row = 0; row < m; ++row)
-            for (int o = 0; o < to; ++o)
-                first[row * at(last, OUTPUT_STRIDE) + o] = seed.data[(start + row) * to + o];
+        begin_back(start, m);
         const T* const result = backward_to_inputs(m);
         for (int row = 0; row < m; ++row)
             for (int i = 0; i < width; ++i)
                 gradient.data[(start + row) * width + i] = result[row * at(0, INPUT_STRIDE) + i];
     }}
 """
-    arguments = {
-        "plan": wp.array2d(dtype=int),
-        "epsilon": scalar,
-        "step": int,
-        "parameters": vector,
-        "inputs": matrix,
-        "output": matrix,
-        "seed": matrix,
-        "gradient": matrix,
-        "workspace": vector,
-    }
+    arguments = _rowwise(scalar) | {"gradient": wp.array2d(dtype=scalar)}
     return native_task(f"mlp_function_{name}", code, arguments)
 
 
@@ -195,11 +208,8 @@ def mlp_jacobian_task(scalar: type) -> NativeTask:
         scalar: wp.float32 or wp.float64.
     """
     name = C_TYPES[scalar]
-    matrix, vector = wp.array2d(dtype=scalar), wp.array(dtype=scalar)
     code = f"""{prelude(name)}{linear_passes()}
-    const int last = layers - 1, rows = inputs.shape[0];
-    const int width = inputs.shape[1], to = output.shape[1];
-    if (step == {LINEARISE})
+{_ROWS}    if (step == {LINEARISE})
         pack(true);
     else if (step == {TIMES})
         pack_change(change.data);
@@ -215,26 +225,12 @@ def mlp_jacobian_task(scalar: type) -> NativeTask:
             move(change.data, m, output.data + (size_t)start * to);
             continue;
         }}
-        T* const first = work + at(last, GRADIENT);
-        for (int row = 0; row < m; ++row)
-            for (int o = 0; o < to; ++o)
-                first[row * at(last, OUTPUT_STRIDE) + o] = seed.data[(start + row) * to + o];
+        begin_back(start, m);
         backward(m);
     }}
     if (step == {TRANSPOSED})
         unpack(totals.data);
 """
-    arguments = {
-        "plan": wp.array2d(dtype=int),
-        "block": int,
-        "epsilon": scalar,
-        "step": int,
-        "parameters": vector,
-        "inputs": matrix,
-        "output": matrix,
-        "seed": matrix,
-        "change": vector,
-        "totals": vector,
-        "workspace": vector,
-    }
+    vector = wp.array(dtype=scalar)
+    arguments = _rowwise(scalar) | {"block": int, "change": vector, "totals": vector}
     return native_task(f"mlp_jacobian_{name}", code, arguments)
