@@ -74,8 +74,6 @@ class GIPPOAdaptiveConfig:
     """Divergence of a step of which all the slope is left, nats, at the start."""
     final_radius: float = 1e-3
     """The same at the end of training; its root, a step's length, falls linearly."""
-    warmup: float = 0.1
-    """Part of training over which that length grows from nothing, linearly."""
     overshoot: float = 0.2
     """How far beyond the best point of its line a step may end: the slope there, against the step,
     in parts of the slope that the step's own window promised."""
@@ -93,7 +91,6 @@ class GIPPOAdaptiveConfig:
         """Raise ValueError naming a key out of range."""
         check_positive("radius", self.radius)
         check_number("final_radius", self.final_radius, 0.0, self.radius, open_low=True)
-        check_number("warmup", self.warmup, 0.0, 1.0)
         check_number("overshoot", self.overshoot, 0.0)
         check_number("entropy", self.entropy, 0.0)
         check_positive("setback", self.setback)
@@ -131,7 +128,6 @@ class GIPPOAdaptive(Method):
         self._config = config
         lengths = math.sqrt(config.radius), math.sqrt(config.final_radius)
         self._length = Schedule("linear", *lengths, context.num_epochs)
-        self._warm_epochs = max(config.warmup * context.num_epochs, 1.0)
         self._entropy = Schedule("linear", config.entropy, 0.0, context.num_epochs)
         self._jacobian = jacobian_of(
             context.actor.mlp, context.parameters, context.parameters.vector.dtype
@@ -203,7 +199,7 @@ class GIPPOAdaptive(Method):
         lost = self._lost(*gains, spread, window.rollout.reward.shape[1] * self._ranks.size)
         radius, divergence, moved = 0.0, 0.0, True
         if not lost:
-            radius = (self._longest(epoch) * self._slope.trusted * part) ** 2
+            radius = (self._length.rate(epoch) * self._slope.trusted * part) ** 2
             direction = self._step.direction(full, metric)
             self._slope.begin(direction, full)
             divergence, moved = self._step.move(direction, radius)
@@ -217,10 +213,6 @@ class GIPPOAdaptive(Method):
             "actor_failed": float(not moved),
         }
         return UpdateReport(metrics)
-
-    def _longest(self, epoch: int) -> float:
-        """The root of the radius."""
-        return self._length.rate(epoch) * min((epoch + 1) / self._warm_epochs, 1.0)
 
     def _lost(self, gain: float, rise: float, deviation: float, num_envs: int) -> bool:
         """Whether windows have lost too much; then a policy that was proven is there again.
