@@ -158,7 +158,7 @@ def test_a_method_s_file_says_what_it_takes_of_the_learner_and_presets_win_over_
     assert ahac.critic.learning_rate == 1e-3  # cartpole's, for all methods
     assert train("algo=shac", "env=ant").method_config.learning_rate == 2e-3
     humanoid = [train(f"algo={name}", "env=humanoid").learner.critic for name in ("shac", "ahac")]
-    assert [(c.target, c.target_rate) for c in humanoid] == [(True, 0.005), (False, 0.005)]
+    assert [(c.target, c.target_rate) for c in humanoid] == [(True, 0.8), (False, 0.8)]
     assert train("algo=shac", "learner.actor.log_sigma=head").learner.actor.log_sigma == "head"
 
 
