@@ -126,6 +126,7 @@ def test_presets_of_half_cheetah_humanoid_and_anymal_are_their_authors():
     assert networks[2] == ([256, 128], [128, 128])
     assert networks[4] == ([400, 200, 100], [400, 200, 100])
     assert [c.learner.critic.learning_rate for c in found.values()] == [2e-3, 2e-3, *[5e-4] * 3]
+    assert {c.learner.critic.target_rate for c in found.values()} == {0.8}  # not theirs: it lags
     assert [c.env["num_envs"] for c in found.values()] == [64, 64, 64, 64, 128]
     assert all(c.method_config.learning_rate == 2e-3 for c in found.values())
 
@@ -145,7 +146,7 @@ def test_the_robots_presets():
     assert hopper.num_epochs == 2000
 
 
-def test_a_method_s_file_says_what_it_takes_of_the_learner_and_presets_win_over_it():
+def test_a_method_s_file_says_what_it_takes_of_the_learner():
     rp, shac, ahac, sapo = (
         train(f"algo={name}").learner for name in ("rp", "shac", "ahac", "sapo")
     )
@@ -160,6 +161,16 @@ def test_a_method_s_file_says_what_it_takes_of_the_learner_and_presets_win_over_
     humanoid = [train(f"algo={name}", "env=humanoid").learner.critic for name in ("shac", "ahac")]
     assert [(c.target, c.target_rate) for c in humanoid] == [(True, 0.8), (False, 0.8)]
     assert train("algo=shac", "learner.actor.log_sigma=head").learner.actor.log_sigma == "head"
+
+
+def test_presets_win_over_a_method_s_file(tmp_path, monkeypatch):
+    shutil.copytree(config_dir(), tmp_path / "configs")
+    line = "presets: {run: {num_epochs: 1}, learner: {critic: {target_rate: 0.005}}}"
+    file = tmp_path / "configs" / "env" / "mine.yaml"
+    file.write_text(f"id: dejong\nnum_envs: 4\ndim: 2\n{line}\n")
+    monkeypatch.setattr("gippo.configuration.compose.config_dir", lambda: tmp_path / "configs")
+    critics = [train(f"algo={name}", "env=mine").learner.critic for name in ("shac", "ahac")]
+    assert [(c.target, c.target_rate) for c in critics] == [(True, 0.005), (False, 0.005)]
 
 
 # Copies, epochs, the actor's and the critic's layers, both learning rates, target rate.
