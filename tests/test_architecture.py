@@ -13,7 +13,10 @@ FORBIDDEN = {
     "warp_envs": {"gippo", "hydra", "omegaconf"},
     "gippo": {"kernels", "pxr", "warp"},
 }
-MAY = {"gippo/networks/native.py": {"kernels", "warp"}}
+MAY = {
+    "gippo/networks/native.py": {"kernels", "warp"},
+    "gippo/networks/native_function.py": {"kernels"},
+}
 """The native passes of networks are kernels of the learner's own."""
 
 FLOORS = {

@@ -24,10 +24,10 @@ noise does (Wiener), and with the step's length, to 0 where the step ends at the
 line and to -`overshoot` where steps end at the most, whatever the radius. Trust grows from nothing
 as the first twenty epochs come. The best point of each line is not the best step of many: as with
 any descent, what is curved most says where it is, and the rest hardly moves. What longer steps
-overshoot comes back as the radius falls. Its root, the longest step, grows from nothing over the
-first tenth of training and falls linearly to its end. `part` is what the gradient's length is of
-its root mean square over an episode's windows, 1 at most: of environments that are at one time of
-their episodes, at which nothing is left to learn, the gradient is small.
+overshoot comes back as the radius falls: its root, the longest step, does so linearly. `part` is
+what the gradient's length is of its root mean square over an episode's windows, 1 at most: of
+environments that are at one time of their episodes, at which nothing is left to learn, the gradient
+is small.
 What ends an episode RP does not see: a step may climb all the slopes it promised and lose. Where
 windows turn out worse than those before for too long (`gippo.updates.setbacks`) the policy goes
 back to the last that was proven, with what the critic has learnt since, and trust begins anew.

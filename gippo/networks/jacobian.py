@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gippo.networks.adam import ParameterVector
-from gippo.networks.native import NativeJacobian
+from gippo.networks.native_function import NativeJacobian
 from gippo.networks.perceptron import Mlp, Tangent
 
 

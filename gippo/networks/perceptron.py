@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn.functional import elu, layer_norm, linear, silu, softplus
 
-from gippo.networks.native import LAYER_NORM_EPS, NativeFunction
+from gippo.networks.native import LAYER_NORM_EPS
+from gippo.networks.native_function import NativeFunction
 from warp_envs.checks import (
     ArgumentError,
     check_choice,

@@ -3,7 +3,7 @@ import torch
 
 from gippo.networks.adam import ParameterVector
 from gippo.networks.jacobian import TorchJacobian, jacobian_of
-from gippo.networks.native import NativeJacobian
+from gippo.networks.native_function import NativeJacobian
 from gippo.networks.perceptron import GaussianActor
 from warp_envs.bridge.threads import get_num_threads, set_num_threads
 

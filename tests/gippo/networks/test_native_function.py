@@ -3,7 +3,8 @@ import copy
 import pytest
 import torch
 
-from gippo.networks.native import LAYER_NORM_EPS, SHARE
+from gippo.networks.native import LAYER_NORM_EPS
+from gippo.networks.native_function import SHARE
 from gippo.networks.perceptron import Mlp
 from warp_envs.bridge.threads import get_num_threads, set_num_threads
 
