@@ -19,6 +19,7 @@ from gippo.distributed import SINGLE, Ranks
 from gippo.experience.rollout import Rollout
 from gippo.networks.normalization import Normalizer
 from gippo.seeding import stream_seed
+from warp_envs.checks import check_integer
 
 KEPT = 256
 """States, the last ones."""
@@ -113,18 +114,26 @@ class TerminalStates:
         return torch.cat([obs, beside], dim=1), torch.cat([target, value], dim=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the states there are, and the seed of the draws."""
-        count = int(self.count)
+        """A copy of the states, zeros where there are none yet, and the seed of the draws.
+
+        The same number of them always, so that any run's checkpoint fits any other's.
+        """
+        filled = torch.arange(KEPT, device=self._states.device) >= KEPT - self.count
         return {
-            "states": self._states[KEPT - count :].clone(),
-            "count": count,
+            "states": torch.where(filled.unsqueeze(-1), self._states, 0.0),
+            "count": int(self.count),
             "seed": self._seed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Go back to what `state_dict` returned.
+
+        Raises:
+            ValueError: more states than are kept.
+        """
         count, self._seed = int(state["count"]), int(state["seed"])
-        self._states[KEPT - count :] = state["states"].to(self._states)
+        check_integer("ends.count", count, 0, KEPT)
+        self._states = state["states"].to(self._states, copy=True)
         self.count = torch.full_like(self.count, count)
         self.any = count > 0
 

@@ -207,12 +207,14 @@ def unsound(tree: Any, name: str) -> str | None:
     not below zero.
 
     Args:
-        tree: dictionaries with tensors, numbers and strings as leaves.
+        tree: dictionaries and lists with tensors, numbers and strings as leaves.
         name: of `tree`, for the answer.
     """
     if isinstance(tree, dict):
         parts = (unsound(value, f"{name}.{key}") for key, value in tree.items())
         return next((part for part in parts if part is not None), None)
+    if isinstance(tree, list):
+        return next((found for part in tree if (found := unsound(part, name))), None)
     key = name.rpartition(".")[2]
     if type(tree) not in (int, float, torch.Tensor) or key == "running_return":
         return None

@@ -235,7 +235,12 @@ class NaturalStep:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Go back to what `state_dict` returned.
+
+        Raises:
+            ValueError: more states than are kept.
+        """
+        check_integer("step.filled", state["filled"], 0, len(self._memory))
         self._diagonal = state["diagonal"].to(self._diagonal, copy=True)
         self._memory = state["memory"].to(self._memory, copy=True)
         self._filled, self._seed = int(state["filled"]), int(state["seed"])

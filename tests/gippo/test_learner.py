@@ -1,5 +1,7 @@
 import copy
+import dataclasses
 import io
+import json
 import logging
 import math
 
@@ -20,6 +22,7 @@ from gippo.methods.rp import RP, RPConfig
 from gippo.methods.sapo import SAPOConfig
 from gippo.methods.shac import SHACConfig
 from gippo.networks.perceptron import ActorConfig
+from gippo.runs.trainer import Trainer
 from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
 from gippo.updates.surrogate import PPOConfig
@@ -193,18 +196,30 @@ ENDING = {(step, step % 4): "terminated" for step in range(3, 10**3, 7)}
 TOLD = CriticConfig([8], iterations=2, terminal_share=0.3)
 
 
-def test_terminal_states_go_on_to_the_bit():
-    def ended(seed):
-        env = Particle(4, dtype=torch.float32, ends=ENDING, limit=10)
-        return small_learner("rp", seed, env, critic=TOLD)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_whose_episodes_terminate_goes_on_from_its_file_to_the_bit(method, tmp_path):
+    """A checkpoint of a run fits a learner that has met none of what the run has met."""
+    told = dataclasses.replace(LEARNERS.get(method, {}).get("critic", TOLD), terminal_share=0.3)
 
-    undisturbed, resumed = ended(0), ended(7)
-    run(undisturbed, 3)
-    state = undisturbed.state_dict()
-    clock, rest = undisturbed.env.clock, run(undisturbed, 3)
-    resumed.load_state_dict(state)
-    resumed.env.clock = clock
-    assert same(run(resumed, 3), rest)
+    def trainer(folder):
+        env = Particle(4, dtype=torch.float32, ends=ENDING, limit=10)
+        learner = small_learner(method, 0, env, critic=told)
+        options = {"num_epochs": 7, "checkpoint_every": 100, "keep_last": 1}
+        return Trainer(learner, tmp_path / folder, **options)
+
+    def rows(folder):
+        lines = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        return [{**json.loads(line), "wall_time": 0.0} for line in lines]
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    assert trainer("whole").train()
+    first, second = trainer("stopped"), trainer("stopped")
+    assert not first.train(stop=lambda: first.epoch == 4)
+    assert first.learner.state_dict()["ends"]["count"] > 0
+    assert second.resume() == []
+    assert second.epoch == 4 and second.train()
+    assert rows("stopped") == rows("whole")
 
 
 def test_the_critic_is_told_where_episodes_terminated_and_nothing_else_changes_without():

@@ -84,6 +84,23 @@ def test_without_any_a_window_stays_as_it_is():
     assert obs.numel() == target.numel() == 0
 
 
+def test_its_state_is_of_one_shape_and_of_no_state_that_did_not_end():
+    ends = states()
+    fresh = ends.state_dict()["states"]
+    ends.take(rollout([3, 70], start=5))
+    kept = ends.state_dict()["states"]
+    assert kept.shape == fresh.shape == (KEPT, 3)
+    assert torch.equal(kept[:-2], fresh[:-2]) and not fresh.any()
+    assert kept[-2:, 0].tolist() == [8.0, 75.0]
+
+
+@pytest.mark.parametrize("count", [-1, KEPT + 1])
+def test_a_state_with_more_than_are_kept_is_refused(count):
+    ends = states()
+    with pytest.raises(ValueError, match=f"ends.count: {count} given"):
+        ends.load_state_dict({**ends.state_dict(), "count": count})
+
+
 def test_a_copy_goes_on_with_the_same_draws():
     ends, other = states(), states()
     ends.take(rollout([3, 70, 200]))

@@ -192,6 +192,8 @@ def test_a_tree_of_another_kind_is_told_from_the_expected(given, answer):
         ("best_return", -math.inf, None),  # before an episode has ended
         ("episodes", {"best_return": math.nan, "running_return": torch.tensor([math.nan])}, None),
         ("episodes", {"best_return": math.inf}, "s.episodes.best_return is inf"),
+        ("lengths", [1.0, math.nan], "s.lengths is nan"),
+        ("lengths", [], None),
         ("generator", torch.zeros(3, dtype=torch.uint8), None),
         ("name", "nan", None),
     ],

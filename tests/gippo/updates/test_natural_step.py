@@ -199,3 +199,10 @@ def test_the_state_continues_to_the_bit():
     other_context.parameters.vector.copy_(context.parameters.vector)
     other.load_state_dict(step.state_dict())
     assert torch.equal(step.look(samples, 3), other.look(samples, 3))
+
+
+@pytest.mark.parametrize("filled", [-1, 10**6])
+def test_a_state_with_more_samples_than_are_kept_is_refused(filled):
+    _, step = made()
+    with pytest.raises(ValueError, match=f"step.filled: {filled} given"):
+        step.load_state_dict({**step.state_dict(), "filled": filled})
