@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,6 +19,9 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 def main() -> None:
     """Read the runs, say what there is, draw."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("picture", type=Path, help="as ladder.png")
+    picture = parser.parse_args().picture
     scores: dict[tuple[str, str], list[float]] = defaultdict(list)
     for folder in ("table1", "figure3", "figure4", "adaptive"):
         with (RESULTS / folder / "runs.csv").open(encoding="utf-8") as file:
@@ -33,7 +36,7 @@ def main() -> None:
     }
     for (env, method), cell in cells.items():
         print(f"{env:12} {METHODS[method]:9} {cell.mean:12.5g} of {len(cell.scores)} runs")
-    plot_ladder(cells, Path(sys.argv[1]))
+    plot_ladder(cells, picture)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import helper_thread
 from gippo.networks.normalization import Normalizer, RunningStatistics, identity
 from gippo.networks.perceptron import ActorConfig, GaussianActor, ValueNetwork
+from gippo.schema import check_sections
 from gippo.seeding import stream_seed
 from gippo.updates.window import (
     Context,
@@ -122,8 +123,14 @@ class Learner:
             ranks: the processes that train together, each with an `env` of as many copies.
 
         Raises:
-            ValueError: a config of no method, `num_epochs` below 1 or a seed out of range.
+            ValueError: a config of no method or with a part of another kind, `num_epochs` below 1,
+                a seed out of range, or windows of fewer samples than the method needs.
         """
+        if not isinstance(config, LearnerConfig):
+            raise ArgumentError("config", repr(config), "an object of LearnerConfig")
+        made = method_of(method_config)
+        check_sections("config", config)
+        check_sections("method_config", method_config)
         check_integer("num_epochs", num_epochs, 1)
         check_integer("seed", seed, 0, 2**31 - 1)
         self.env = env
@@ -158,8 +165,9 @@ class Learner:
             ranks=ranks,
             graphs=self._graphs,
         )
-        self.method = method_of(method_config)(context, method_config)
+        self.method = made(context, method_config)
         check_made(self.method)
+        self._check_samples()
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)
@@ -178,6 +186,15 @@ class Learner:
         if config.staggered:
             self._stagger()
         self._everywhere = self._env_state()
+
+    def _check_samples(self) -> None:
+        least, horizon = self.method.least_samples, own_horizon(self.method) or self.config.horizon
+        if self.env.num_envs * horizon < least:
+            raise ArgumentError(
+                "env.num_envs",
+                f"{self.env.num_envs} in windows of {horizon} (learner.horizon)",
+                f"for {self.method.name} at least {least} samples in a process's window",
+            )
 
     def _stagger(self) -> None:
         """Have the copies begin at different steps of an episode."""

@@ -21,6 +21,8 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
+from warp_envs.checks import ArgumentError
+
 _PACKAGE = "gippo"
 _MARK = "~"  # parts a module's dotted name and a class in a name without dots, which pickle needs
 
@@ -48,6 +50,20 @@ def real(settings: Any) -> Any:
     cls = getattr(importlib.import_module(module), name)
     values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     return cls(**{k: real(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()})
+
+
+def check_sections(key: str, settings: Any) -> None:
+    """Raise ArgumentError if a part of some settings is not of the class that its default is of."""
+    for entry in dataclasses.fields(settings):
+        if entry.default_factory is dataclasses.MISSING:
+            continue
+        default, value = entry.default_factory(), getattr(settings, entry.name)
+        if not dataclasses.is_dataclass(default):
+            continue
+        name = f"{key}.{entry.name}"
+        if not isinstance(value, type(default)):
+            raise ArgumentError(name, repr(value), f"an object of {type(default).__name__}")
+        check_sections(name, value)
 
 
 def documentation(settings: type) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gippo.configuration.compose import choices, configure
+from gippo.configuration.compose import choices, configure, refuse_unused
 from gippo.configuration.run_config import TrainConfig
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys, listed
@@ -34,8 +34,9 @@ Usage: gippo diagnose env=NAME [key=value ...]
 Keys:
 {keys}
 
-  Any key of gippo train is taken as well: env.KEY, algo.KEY, learner.KEY, seed, device. From
-  Python, gippo.studies.diagnostics.gradient_quality takes an environment of your own.
+  These of gippo train are taken as well: env.KEY, algo.KEY, learner.KEY, seed, device,
+  num_threads, and num_epochs, over which a new policy's rates would fall. From Python,
+  gippo.studies.diagnostics.gradient_quality takes an environment of your own.
 
 Files: the figure `out`.
 
@@ -43,6 +44,9 @@ Examples:
   gippo diagnose env=cartpole
   gippo diagnose env=pace_car10 horizons=[1,8,32] num_windows=1024
   gippo diagnose run_dir=runs/first"""
+
+_TAKEN = ("env", "algo", "learner", "seed", "device", "num_threads", "num_epochs")
+"""Of a training's keys."""
 
 
 @dataclass
@@ -95,7 +99,12 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"{others[0]!r}: the run in run_dir says this")
     config = None
     if settings.run_dir is None:
+        refuse_unused("diagnose", others, _TAKEN)
         config = configure("train", TrainConfig, [*_gippo_if_open(others), *others])
+        given = any(override.startswith("num_epochs=") for override in others)
+        if given and config.num_epochs < settings.epochs:
+            accepted = f"at least the {settings.epochs} of epochs, which are trained,"
+            raise UserError(f"num_epochs: {config.num_epochs} given, {accepted} accepted")
     from gippo.studies.diagnosis import diagnose  # torch and Warp, now that all is checked
 
     diagnose(settings, config, make_console())

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gippo.configuration.compose import configure
+from gippo.configuration.compose import configure, refuse_unused
 from gippo.configuration.run_config import TrainConfig
 from gippo.errors import UserError
 from gippo.terminal.help_text import describe_keys
@@ -121,6 +121,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _identify_robot(settings: IdentifyConfig, others: Sequence[str]) -> None:
+    refuse_unused("identify", others, ("env", "seed"))
     config = configure("train", TrainConfig, ["algo=rp", *others])
     if config.env["id"] != "robot":
         raise UserError(f"env: {config.env['id']!r} given, 'robot' or 'traffic' accepted")

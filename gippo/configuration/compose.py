@@ -26,7 +26,7 @@ from omegaconf import (
     OmegaConf,
     StringNode,
 )
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from gippo.configuration.run_config import algo_schema, from_omegaconf, keys_of, one_line
 from gippo.environment import check_env
@@ -419,6 +419,25 @@ def check_keys(overrides: Sequence[Override], base: DictConfig, command: str) ->
             raise UserError(f"{key}: no such key{listed}")
 
 
+def refuse_unused(command: str, overrides: Sequence[str], used: Sequence[str]) -> None:
+    """Refuse the keys of a training that a command composes and has no use for.
+
+    Args:
+        command: the command's name.
+        overrides: in Hydra's grammar; groups are in use.
+        used: names, and the first parts of names, that it takes.
+
+    Raises:
+        UserError: naming the first that is none of them.
+    """
+    for override in parse(overrides):
+        key = override.key_or_group
+        if key not in GROUPS and key.partition(".")[0] not in used:
+            sections = (*GROUPS, "learner")
+            mine = ", ".join(f"{name}.KEY" if name in sections else name for name in used)
+            raise UserError(f"{key}: no key of gippo {command}, which takes {mine} of train's")
+
+
 def _siblings(key: str, known: Sequence[str]) -> str:
     """The keys of the deepest section of `key` that exists."""
     section = key.rpartition(".")[0]
@@ -441,12 +460,15 @@ def check_values(overrides: Sequence[Override], base: DictConfig) -> None:
         key = override.key_or_group
         if key in GROUPS or _is_hydras(override):
             continue
+        value, node = override.value(), _node(base, key)
         try:
-            OmegaConf.update(trial, key, override.value(), merge=True)
+            number = isinstance(value, (int, float))
+            if type(node) is BooleanNode and number and value not in (0, 1):
+                raise ValidationError("neither true nor false")  # OmegaConf takes it for true
+            OmegaConf.update(trial, key, value, merge=True)
         except OmegaConfBaseException as error:
-            node = _node(base, key)
             known = _accepted(node) or one_line(error).removeprefix(f"{key}: ")
-            refused = ArgumentError(key, override.get_value_string(), known)
+            refused = ArgumentError(key, override.get_value_string() or "''", known)
             raise UserError(str(refused)) from error
         if key == "env.id" and not is_reference(str(override.value())):
             try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from gippo.errors import TrainingFailedError, UserError
 from gippo.files import reason, write_whole
@@ -266,6 +266,9 @@ def load_config(run_dir: Path, *, to_train: bool = False) -> TrainConfig:
             hint = again if to_train else error.hint
             error = ArgumentError("algo.name", error.given, error.accepted, hint)
         raise UserError(f"{path}: {error}") from error
+    except ConfigKeyError as error:
+        begun = "no such key in this release; the run was begun by another, which can go on with it"
+        raise UserError(f"{path}: {error.full_key}: {begun}") from error
     except Exception as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     assert isinstance(merged, DictConfig)

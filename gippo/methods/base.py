@@ -18,6 +18,8 @@ class Method(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type]
+    least_samples: ClassVar[int] = 1
+    """Samples that a process's windows must have."""
 
     @abstractmethod
     def __init__(self, context: Context, config: Any) -> None:

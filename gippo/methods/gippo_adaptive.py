@@ -89,8 +89,11 @@ class GIPPOAdaptiveConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
-        check_positive("radius", self.radius)
-        check_number("final_radius", self.final_radius, 0.0, self.radius, open_low=True)
+        check_number("radius", self.radius, 0.0, 1e6, open_low=True)
+        check_positive("final_radius", self.final_radius)
+        if self.final_radius > self.radius:
+            accepted = f"at most the radius, {self.radius},"
+            raise ArgumentError("final_radius", str(self.final_radius), accepted)
         check_number("overshoot", self.overshoot, 0.0)
         check_number("entropy", self.entropy, 0.0)
         check_positive("setback", self.setback)
@@ -118,6 +121,7 @@ class GIPPOAdaptive(Method):
 
     name: ClassVar[str] = "gippo_adaptive"
     config_class: ClassVar[type] = GIPPOAdaptiveConfig
+    least_samples: ClassVar[int] = 2  # one in each half
 
     def __init__(self, context: Context, config: GIPPOAdaptiveConfig) -> None:
         """Make the method for an actor."""
@@ -154,11 +158,7 @@ class GIPPOAdaptive(Method):
         return True
 
     def update(self, window: Window, epoch: int) -> UpdateReport:
-        """Take one step.
-
-        Raises:
-            ArgumentError: the window is of a single sample.
-        """
+        """Take one step."""
         samples = window.samples
         assert samples.action_gradient is not None
         weight = _weights(window, self._ranks)
@@ -248,9 +248,6 @@ class GIPPOAdaptive(Method):
             num_envs: of this process. The steps of a single one are halved in time.
         """
         count = len(pull)
-        if count < 2:
-            given = f"{count} (num_envs=1, learner.horizon=1)"
-            raise ArgumentError("samples in a window", given, "at least 2, to tell noise by")
         middle = num_envs // 2 * (count // num_envs) or count // 2
         advantage = samples.advantage - self._ranks.mean(samples.advantage.mean())
         gain = weight * advantage.to(weight.dtype)

@@ -126,7 +126,11 @@ class Trainer:
         """
         checkpoint = dict(checkpoint)
         given = checkpoint.setdefault("settings", self._settings)  # older ones have none
-        problem = difference(checkpoint, {"format": 0, **self._checkpoint()}, "state")
+        own = {"format": 0, **self._checkpoint()}
+        methods = [state["learner"].get("method_name") for state in (checkpoint, own)]
+        if methods[0] != methods[1]:
+            raise UserError(f"it is of algo={methods[0]}, this run of algo={methods[1]}")
+        problem = difference(checkpoint, own, "state")
         if problem is None and checkpoint["learner"]["epoch"] != checkpoint["epoch"]:
             problem = f"state.learner.epoch: {checkpoint['learner']['epoch']} given"
         if problem is not None:

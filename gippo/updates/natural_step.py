@@ -46,7 +46,7 @@ class NaturalStepConfig:
     def __post_init__(self) -> None:
         """Raise ValueError naming a key out of range."""
         check_integer("natural.iterations", self.iterations, 1)
-        check_integer("natural.states", self.states, 1)
+        check_integer("natural.states", self.states, 1, 10**6)
         check_integer("natural.memory", self.memory, 1)
         check_positive("natural.damping", self.damping)
 

@@ -122,6 +122,28 @@ def test_metrics_have_the_promised_names_and_are_numbers(method):
     assert metrics["num_episodes"] == 4.0
 
 
+@pytest.mark.parametrize(
+    ("config", "method", "message"),
+    [
+        (None, RPConfig(), "config: None given, an object of LearnerConfig"),
+        (
+            LearnerConfig(actor={"hidden": [8]}),
+            RPConfig(),
+            r"config\.actor: .* an object of ActorConfig",
+        ),
+        (LearnerConfig(), GIPPOAdaptiveConfig(natural=None), r"method_config\.natural: None given"),
+        (
+            LearnerConfig(),
+            GIPPOConfig(ppo=PPOConfig(retry={})),
+            r"method_config\.ppo\.retry: \{\} giv",
+        ),
+    ],
+)
+def test_a_part_of_the_settings_of_another_kind_is_refused(config, method, message):
+    with pytest.raises(ArgumentError, match=message):
+        Learner(Particle(4), config, method, num_epochs=1, seed=0)
+
+
 def test_a_window_knows_of_the_last_what_its_own_critic_makes_of_it(monkeypatch):
     """Mean advantage and residual by another critic than it was collected with, sum by sum."""
     env = Particle(4, ends={(2, 1): "terminated", (8, 3): "truncated"})

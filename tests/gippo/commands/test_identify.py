@@ -175,6 +175,7 @@ def test_the_command_writes_the_robot_it_found(arm, capsys, monkeypatch):
         (["data=lacking.csv", "fit=[payload.mass]"], "0 columns 'elbow.q'"),
         (["data=arm.xml", "fit=[payload.mass]"], "a .npz or .csv file accepted"),
         (["data=run.npz", "fit=[payload.mass]", "held_out=1"], "held_out"),
+        (["data=run.npz", "fit=[payload.mass]", "num_epochs=3"], "num_epochs: no key of gippo id"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(arm, arguments, said, capsys, monkeypatch):

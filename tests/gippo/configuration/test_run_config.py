@@ -338,6 +338,8 @@ def test_a_configuration_with_aliases_is_refused_however_far_they_would_unfold(t
         ("learner.gamma=high", "learner.gamma: high given, a number accepted"),
         ("tensorboard=false", "tensorboard: no such key; logger=[]"),
         ("resume=often", "resume: often given, true or false accepted"),
+        ("learner.staggered=3", "learner.staggered: 3 given, true or false accepted"),
+        ("seed=", "seed: '' given, an integer accepted"),
         ("learner.actor.hidden=64", "learner.actor.hidden: 64 given, a list, as [64,64], accepted"),
         ("learner.actor=64", "learner.actor: 64 given, a section of hidden, activation"),
         ("env=inchworm.py:Worm", "a module is named without .py: inchworm:Worm"),

@@ -222,16 +222,20 @@ def test_a_single_environment_is_halved_in_time_and_a_single_sample_refused():
     learner = Learner(Particle(1), small_config(), GIPPOAdaptiveConfig(), num_epochs=5, seed=0)
     assert 0.0 <= learner.train_epoch()["kappa_lr"] <= 1.0
     config = small_config(horizon=1)
-    learner = Learner(Particle(1), config, GIPPOAdaptiveConfig(), num_epochs=5, seed=0)
-    with pytest.raises(ValueError, match=r"samples in a window: 1 .* given, at least 2"):
-        learner.train_epoch()
+    with pytest.raises(ValueError, match=r"env.num_envs: 1 in windows of 1 .* at least 2 samples"):
+        Learner(Particle(1), config, GIPPOAdaptiveConfig(), num_epochs=5, seed=0)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"radius": 0.0}, "radius: 0.0 given"),
-        ({"radius": 0.01, "final_radius": 0.02}, "final_radius: 0.02 given"),
+        ({"radius": 1e30}, r"radius: 1e\+30 given"),
+        (
+            {"radius": 0.01, "final_radius": 0.02},
+            "final_radius: 0.02 given, at most the radius, 0.01",
+        ),
+        ({"final_radius": 0.0}, "final_radius: 0.0 given"),
         ({"entropy": -1.0}, "entropy: -1.0 given"),
         ({"clip": 0.5}, "clip: 0.5 given"),
     ],
@@ -243,7 +247,10 @@ def test_settings_out_of_range_are_refused(options, message):
 
 @pytest.mark.parametrize(
     "options",
-    [{"iterations": 0}, {"states": 0}, {"memory": 0}, {"damping": 0.0}, {"damping": math.nan}],
+    [
+        *({"iterations": 0}, {"states": 0}, {"states": 10**12}, {"memory": 0}),
+        *({"damping": 0.0}, {"damping": math.nan}),
+    ],
 )
 def test_settings_of_the_natural_step_out_of_range_are_refused(options):
     (key,) = options

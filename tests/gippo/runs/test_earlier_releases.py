@@ -88,4 +88,4 @@ def test_a_setting_that_is_gone_keeps_no_policy_from_acting(run_dir, capsys):
     assert main(["evaluate", str(run_dir), "num_episodes=2"]) == 0
     capsys.readouterr()
     assert main(["train", f"run_dir={run_dir}", "resume=true"]) == 2
-    assert "algo.ppo.kl_limit" in capsys.readouterr().err
+    assert "config.yaml: algo.ppo.kl_limit: no such key in this release" in capsys.readouterr().err

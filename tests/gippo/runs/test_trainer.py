@@ -2,13 +2,18 @@ import errno
 import json
 import math
 import os
+import shutil
 
 import pytest
 import torch
 
 from gippo.errors import TrainingFailedError, UserError
+from gippo.learner import Learner, LearnerConfig
+from gippo.methods.lr import LRConfig
+from gippo.methods.rp import RPConfig
 from gippo.runs.checkpoint import read, write
 from gippo.runs.trainer import Trainer
+from tests.gippo.toy import Particle
 
 
 class Walk:
@@ -174,6 +179,21 @@ def test_without_a_checkpoint_that_fits_nothing_is_done(undisturbed):
     with pytest.raises(UserError, match=r"epoch_000020.*learner\.value.*epoch_000018"):
         trainer(undisturbed).resume()
     assert everything(undisturbed) == before
+
+
+def test_a_checkpoint_of_another_method_is_named_as_such(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    config, options = LearnerConfig(), {"num_epochs": 1, "checkpoint_every": 1, "keep_last": 1}
+    for name, method in (("one", RPConfig()), ("other", LRConfig())):
+        learner = Learner(Particle(4), config, method, num_epochs=1, seed=0)
+        Trainer(learner, tmp_path / name, **options).train()
+    shutil.copytree(
+        tmp_path / "one" / "checkpoints", tmp_path / "other" / "checkpoints", dirs_exist_ok=True
+    )
+    learner = Learner(Particle(4), config, LRConfig(), num_epochs=1, seed=0)
+    with pytest.raises(UserError, match=r"epoch_000001.pt: it is of algo=rp, this run of algo=lr"):
+        Trainer(learner, tmp_path / "other", **options).resume()
 
 
 def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(undisturbed):

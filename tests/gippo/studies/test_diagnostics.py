@@ -203,6 +203,9 @@ def test_the_command_tells_what_gippo_adaptive_trusts(tmp_path, capsys):
         (["num_windows=20"], ["num_windows", "20"]),
         (["run_dir=nowhere"], ["nowhere"]),
         (["run_dir=nowhere", "env=ant"], ["env=ant", "run_dir"]),
+        (["env=cartpole", "best_by=evaluation"], ["best_by: no key of gippo diagnose, which"]),
+        (["env=cartpole", "rollout.num_envs=2"], ["rollout.num_envs: no key of", "learner.KEY"]),
+        (["env=cartpole", "epochs=9", "num_epochs=5"], ["num_epochs: 5 given, at least the 9"]),
     ],
 )
 def test_a_mistake_is_one_line(arguments, parts, capsys, tmp_path, monkeypatch):
