@@ -26,7 +26,7 @@ from gippo.experience.ends import TerminalStates
 from gippo.experience.rollout import Rollout, collect, count_privileged
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
-from gippo.methods.base import check_made, own_horizon
+from gippo.methods.base import check_made, check_samples, own_horizon
 from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import helper_thread
 from gippo.networks.normalization import Normalizer, RunningStatistics, identity
@@ -167,7 +167,7 @@ class Learner:
         )
         self.method = made(context, method_config)
         check_made(self.method)
-        self._check_samples()
+        check_samples(self.method, env.num_envs, config.horizon)
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)
@@ -186,15 +186,6 @@ class Learner:
         if config.staggered:
             self._stagger()
         self._everywhere = self._env_state()
-
-    def _check_samples(self) -> None:
-        least, horizon = self.method.least_samples, own_horizon(self.method) or self.config.horizon
-        if self.env.num_envs * horizon < least:
-            raise ArgumentError(
-                "env.num_envs",
-                f"{self.env.num_envs} in windows of {horizon} (learner.horizon)",
-                f"for {self.method.name} at least {least} samples in a process's window",
-            )
 
     def _stagger(self) -> None:
         """Have the copies begin at different steps of an episode."""

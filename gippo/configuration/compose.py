@@ -433,7 +433,7 @@ def refuse_unused(command: str, overrides: Sequence[str], used: Sequence[str]) -
     for override in parse(overrides):
         key = override.key_or_group
         if key not in GROUPS and key.partition(".")[0] not in used:
-            sections = (*GROUPS, "learner")
+            sections = ("env", "algo", "learner")
             mine = ", ".join(f"{name}.KEY" if name in sections else name for name in used)
             raise UserError(f"{key}: no key of gippo {command}, which takes {mine} of train's")
 

@@ -83,6 +83,15 @@ def check_made(method: Method) -> None:
         raise ArgumentError(f"{kind}.state_dict", culprit, accepted)
 
 
+def check_samples(method: Method, num_envs: int, horizon: int) -> None:
+    """Raise ArgumentError if a process's environments make fewer samples than a method needs."""
+    horizon = own_horizon(method) or horizon
+    if num_envs * horizon < method.least_samples:
+        given = f"{num_envs} in windows of {horizon} (learner.horizon)"
+        least = f"at least {method.least_samples} samples in a process's window"
+        raise ArgumentError("env.num_envs", given, f"for {method.name} {least}")
+
+
 def own_horizon(method: Method) -> int | None:
     """The length that a method wants the next window to have; ArgumentError if there is none."""
     horizon = method.horizon
