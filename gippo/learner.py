@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -33,13 +32,14 @@ from gippo.networks.normalization import Normalizer, RunningStatistics, identity
 from gippo.networks.perceptron import ActorConfig, GaussianActor, ValueNetwork
 from gippo.schema import check_sections
 from gippo.seeding import stream_seed
+from gippo.updates.failures import Failures, NonFiniteError
 from gippo.updates.window import (
     Context,
     Metrics,
     UpdateReport,
     Window,
+    as_floats,
     check_report,
-    nonfinite_input,
     nonfinite_update,
 )
 from warp_envs.checks import ArgumentError, check_flag, check_integer, check_number
@@ -90,13 +90,7 @@ class LearnerConfig:
         check_integer("max_skipped_updates", self.max_skipped_updates, 0)
 
 
-_log = logging.getLogger(__name__)
-
 _INIT_STREAM, _ACT_STREAM = 1, 2
-
-
-class NonFiniteError(RuntimeError):
-    """Too many updates in a row had to be skipped for non-finite numbers."""
 
 
 class Learner:
@@ -177,9 +171,7 @@ class Learner:
         inputs = self._num_obs + count_privileged(env)
         self._ends = TerminalStates(inputs, self._dtype, self._device, seed=seed, ranks=ranks)
         self._last = math.nan, math.nan
-        self._num_diverged = 0
-        self._skipped_in_a_row = 0
-        self._skipped = 0
+        self._failures = Failures(config.max_skipped_updates)
         if ranks.size > 1:
             env.number_from(ranks.rank * env.num_envs)
         self._obs, _ = env.reset(seed=seed)
@@ -283,19 +275,20 @@ class Learner:
             told.update(self._look_back(rollout, normalizer, reward, advantage + values.value))
         told["terminal_states"] = self._ends.count
         told["num_diverged"] = self._ranks.joined(rollout.diverged.sum().reshape(1)).sum()
-        numbers = _as_floats(told)
+        numbers = as_floats(told)
         self._ends.any = numbers.pop("terminal_states") > 0.0
         if self.method.looks_back:
             self._last = numbers.pop("last_advantage"), numbers.pop("last_residual")
-        self._count_diverged(int(numbers.pop("num_diverged")), rollout)
-        self._count_problems([report.problem, critic_problem], window)
+        steps = rollout.reward.numel() * self._ranks.size
+        self._failures.count_diverged(int(numbers.pop("num_diverged")), steps, self.epoch)
+        self._failures.count_skipped([report.problem, critic_problem], window, self.epoch)
         if self._ranks.size > 1:
             self._everywhere = self._env_state()
         self.epoch += 1
-        self.env_steps += rollout.reward.numel() * self._ranks.size
+        self.env_steps += steps
         metrics = self._episodes.metrics()
-        metrics["num_diverged"] = float(self._num_diverged)
-        metrics["skipped_updates"] = float(self._skipped)
+        metrics["num_diverged"] = float(self._failures.num_diverged)
+        metrics["skipped_updates"] = float(self._failures.skipped)
         if horizon is not None:
             numbers["horizon"] = float(horizon)
         metrics.update(numbers)
@@ -432,36 +425,6 @@ class Learner:
             method.load_state_dict(state)
         return UpdateReport(report.metrics, problem)
 
-    def _count_diverged(self, diverged: int, rollout: Rollout) -> None:
-        """Count diverged steps; a GPU, which nobody asks whether actions are finite, shows it here.
-
-        Raises:
-            NonFiniteError: there was no other step.
-        """
-        self._num_diverged += diverged
-        if diverged == rollout.diverged.numel() * self._ranks.size:
-            raise NonFiniteError(
-                f"epoch {self.epoch}: every step of the window diverged: in all environments the "
-                "actions or the states after them are not finite, or beyond their bounds"
-            )
-
-    def _count_problems(self, problems: list[str | None], window: Window) -> None:
-        """Log skipped updates; give up after too many epochs in a row with one."""
-        present = [problem for problem in problems if problem is not None]
-        if not present:
-            self._skipped_in_a_row = 0
-            return
-        self._skipped += 1
-        self._skipped_in_a_row += 1
-        text = f"epoch {self.epoch}: {' and '.join(present)}"
-        name = nonfinite_input(window)
-        if name is not None:
-            text += f" (the window's {name} is not finite)"
-        text += "; the update was skipped and the last good one restored"
-        if self._skipped_in_a_row > self.config.max_skipped_updates:
-            raise NonFiniteError(f"{text}, {self._skipped_in_a_row} times in a row")
-        _log.warning(text)
-
     # Acting -------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -488,9 +451,7 @@ class Learner:
         return {
             "epoch": self.epoch,
             "env_steps": self.env_steps,
-            "num_diverged": self._num_diverged,
-            "skipped": self._skipped,
-            "skipped_in_a_row": self._skipped_in_a_row,
+            **self._failures.state_dict(),
             "method_name": self.method.name,
             "method": self.method.state_dict(),
             "actor": self._parameters.state_dict(),
@@ -550,9 +511,7 @@ class Learner:
         self.env_steps = int(state["env_steps"])
         if self.method.looks_back:
             self._last = tuple(state["last"].tolist())
-        self._num_diverged = int(state["num_diverged"])
-        self._skipped = int(state["skipped"])
-        self._skipped_in_a_row = int(state["skipped_in_a_row"])
+        self._failures.load_state_dict(state)
 
 
 def _start(pool: ThreadPoolExecutor | None, work: Callable[[], Any]) -> Future[Any]:
@@ -565,14 +524,3 @@ def _start(pool: ThreadPoolExecutor | None, work: Callable[[], Any]) -> Future[A
     except BaseException as error:
         future.set_exception(error)
     return future
-
-
-def _as_floats(metrics: Metrics) -> dict[str, float]:
-    """All that lie on a device at once, so that it is waited for once."""
-    tensors = {n: torch.as_tensor(value, dtype=torch.float64) for n, value in metrics.items()}
-    values = dict.fromkeys(metrics, 0.0)
-    for device in {tensor.device for tensor in tensors.values()}:
-        there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
-        stacked = torch.stack([tensor.detach() for tensor in there.values()])
-        values.update(zip(there, stacked.tolist(), strict=True))
-    return values

@@ -33,7 +33,7 @@ from gippo.distributed import Ranks, joined_ranks, local_processes
 from gippo.environment import make_env, use_threads
 from gippo.errors import TrainingFailedError, UserError, is_out_of_memory
 from gippo.files import reason, sole_use
-from gippo.learner import Learner, NonFiniteError
+from gippo.learner import Learner
 from gippo.runs.acting import trained
 from gippo.runs.checkpoint import CheckpointFolder, read
 from gippo.runs.evaluation import Evaluator
@@ -55,6 +55,7 @@ from gippo.runs.recording import has_motion, note_of, play_policy, warning_of
 from gippo.runs.trainer import Trainer, new_settings
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import TrainingProgress, duration, make_console, number, this_command
+from gippo.updates.failures import NonFiniteError
 from warp_envs.checks import ArgumentError
 from warp_envs.registry import env_options
 from warp_envs.viewing.preview import render_contact_sheet

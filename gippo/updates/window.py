@@ -104,6 +104,17 @@ RESERVED = (
 """Numbers of an epoch that the learner tells by itself."""
 
 
+def as_floats(metrics: Metrics) -> dict[str, float]:
+    """All that lie on a device at once, so that it is waited for once."""
+    tensors = {n: torch.as_tensor(value, dtype=torch.float64) for n, value in metrics.items()}
+    values = dict.fromkeys(metrics, 0.0)
+    for device in {tensor.device for tensor in tensors.values()}:
+        there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
+        stacked = torch.stack([tensor.detach() for tensor in there.values()])
+        values.update(zip(there, stacked.tolist(), strict=True))
+    return values
+
+
 def check_report(key: str, report: Any) -> UpdateReport:
     """What a method's `update` has returned, if it is a report.
 

@@ -14,10 +14,11 @@ import pytest
 from gippo.cli import COMMANDS, main
 from gippo.configuration.compose import configure, written
 from gippo.configuration.run_config import TrainConfig
-from gippo.learner import Learner, NonFiniteError
+from gippo.learner import Learner
 from gippo.runs.checkpoint import read, write
 from gippo.terminal.interrupt import StopRequest
 from gippo.terminal.progress import make_console, this_command
+from gippo.updates.failures import NonFiniteError
 
 SMALL = (
     "env=dejong",

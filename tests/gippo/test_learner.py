@@ -11,7 +11,7 @@ import torch
 import gippo.learner as learner_module
 import warp_envs
 from gippo.experience.critic import CriticConfig
-from gippo.learner import Learner, LearnerConfig, NonFiniteError, _as_floats
+from gippo.learner import Learner, LearnerConfig
 from gippo.methods.ahac import AHACConfig
 from gippo.methods.gippo import GIPPOConfig
 from gippo.methods.gippo_adaptive import GIPPOAdaptiveConfig
@@ -25,7 +25,9 @@ from gippo.networks.perceptron import ActorConfig
 from gippo.runs.trainer import Trainer
 from gippo.seeding import stream_seed
 from gippo.updates.alpha import AlphaConfig
+from gippo.updates.failures import NonFiniteError
 from gippo.updates.surrogate import PPOConfig
+from gippo.updates.window import as_floats
 from tests.gippo.toy import Particle
 from warp_envs.checks import ArgumentError
 
@@ -504,7 +506,7 @@ def test_the_streams_of_a_run_are_all_different():
 
 def test_a_number_of_the_host_is_logged_as_it_is():
     single = torch.tensor(0.1)
-    assert _as_floats({"rate": 1e-4, "loss": single}) == {"rate": 1e-4, "loss": single.item()}
+    assert as_floats({"rate": 1e-4, "loss": single}) == {"rate": 1e-4, "loss": single.item()}
 
 
 class Diverging(Particle):
