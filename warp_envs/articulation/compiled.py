@@ -33,14 +33,9 @@ from warp_envs.articulation.variation import Member, variation_of
 from warp_envs.bridge.program import Program
 from warp_envs.checks import ArgumentError
 from warp_envs.usd import passive
-from warp_envs.usd.description import (
-    Body,
-    MassProperties,
-    RobotDescription,
-    combine_mass_properties,
-    rotation_matrix,
-)
+from warp_envs.usd.description import Body, RobotDescription, rotation_matrix
 from warp_envs.usd.ground import HeightField
+from warp_envs.usd.mass import MassProperties, combine_mass_properties
 
 
 def record_compiled_step(

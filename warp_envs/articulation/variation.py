@@ -13,12 +13,8 @@ from kernels.compiled.mechanism import Cord, Ground, Link, Mechanism, Number, Te
 from kernels.compiled.step_equations import Variation
 from kernels.compiled.tracer import Expression
 from warp_envs.articulation.columns import Columns
-from warp_envs.usd.description import (
-    Body,
-    MassProperties,
-    RobotDescription,
-    combine_mass_properties,
-)
+from warp_envs.usd.description import Body, RobotDescription
+from warp_envs.usd.mass import MassProperties, combine_mass_properties
 
 
 @dataclass(frozen=True, eq=False)

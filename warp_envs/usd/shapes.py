@@ -16,15 +16,9 @@ from typing import Any
 import numpy as np
 from pxr import Usd, UsdShade
 
-from warp_envs.usd.description import (
-    ContactMaterial,
-    MassProperties,
-    Shape,
-    combine_mass_properties,
-    rotation_matrix,
-    shape_mass_properties,
-)
+from warp_envs.usd.description import ContactMaterial, Shape, rotation_matrix
 from warp_envs.usd.hull import convex_hull
+from warp_envs.usd.mass import MassProperties, combine_mass_properties, shape_mass_properties
 from warp_envs.usd.stage import (
     AT_REST,
     SCALE_TOLERANCE,

@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from warp_envs.usd.description import (
-    Body,
-    ContactMaterial,
-    Joint,
-    RobotDescription,
-    Shape,
-    combine_mass_properties,
-    shape_mass_properties,
-)
+from warp_envs.usd.description import Body, ContactMaterial, Joint, RobotDescription, Shape
+from warp_envs.usd.mass import combine_mass_properties, shape_mass_properties
 
 
 def rotation_to(direction):

@@ -17,10 +17,9 @@ from warp_envs.usd.description import (
     Joint,
     RobotDescription,
     Shape,
-    combine_mass_properties,
     rotation_matrix,
-    shape_mass_properties,
 )
+from warp_envs.usd.mass import combine_mass_properties, shape_mass_properties
 
 lengths = st.floats(0.01, 10.0)
 

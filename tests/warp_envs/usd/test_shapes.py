@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose
 from pxr import Gf, Usd, UsdGeom, UsdPhysics
 
 from tests.warp_envs.usd.usd_text import AXES, BALL, body, joint
-from warp_envs.usd.description import Shape, rotation_matrix, shape_mass_properties
+from warp_envs.usd.description import Shape, rotation_matrix
+from warp_envs.usd.mass import shape_mass_properties
 
 
 @pytest.mark.parametrize("axis", ["X", "Y", "Z"])

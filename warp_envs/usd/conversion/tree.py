@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from warp_envs.usd.conversion.frames import frame_of
-from warp_envs.usd.description import MassProperties, combine_mass_properties
+from warp_envs.usd.mass import MassProperties, combine_mass_properties
 from warp_envs.usd.stage import IDENTITY, Frame
 
 WORLD = 0

@@ -21,7 +21,7 @@ from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
 from warp_envs.usd.conversion.shapes import visible_geoms, write_geom, write_ground
 from warp_envs.usd.conversion.source import Source
 from warp_envs.usd.conversion.tree import WORLD, Place, place_bodies
-from warp_envs.usd.description import MassProperties
+from warp_envs.usd.mass import MassProperties
 from warp_envs.usd.passive import Coupling
 from warp_envs.usd.passive_reading import (
     CORD_BODIES,
