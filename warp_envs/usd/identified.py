@@ -13,8 +13,9 @@ from pxr import Gf, Sdf, Usd, UsdGeom, UsdPhysics
 
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.description import Body, RobotDescription
+from warp_envs.usd.joints import DRIVES
 from warp_envs.usd.loader import load_robot
-from warp_envs.usd.shapes import CONTACT_STIFFNESS
+from warp_envs.usd.shapes import CONTACT_DAMPING, CONTACT_FRICTION_GAIN, CONTACT_STIFFNESS
 
 _JOINTS = {
     "armature": "newton:armature",
@@ -25,8 +26,8 @@ _JOINTS = {
 _MATERIAL = {
     "friction": "physics:dynamicFriction",
     "contact_ke": CONTACT_STIFFNESS,
-    "contact_kd": "newton:contactDamping",
-    "contact_kf": "newton:contactFrictionGain",
+    "contact_kd": CONTACT_DAMPING,
+    "contact_kf": CONTACT_FRICTION_GAIN,
 }
 _FIELDS = {"friction": "mu", "contact_ke": "ke", "contact_kd": "kd", "contact_kf": "kf"}
 _DRIVES = {"gear": "gear", "servo_kp": "kp", "servo_kd": "kd", "servo_force": "force"}
@@ -145,14 +146,21 @@ class _Writer:
         if not joint.path or joint.path == body.path:
             return
         prim = self._stage.OverridePrim(joint.path)
-        inertia = self._mass * self._length**2
-        unit = self._mass if joint.kind == "prismatic" else inertia
-        if quantity != "armature" and joint.kind == "revolute":
-            unit = inertia * 180.0 / np.pi  # gains are for each degree
+        unit = self._mass
+        if joint.kind != "prismatic":
+            unit *= self._length**2
+            if quantity != "armature":
+                unit *= 180.0 / np.pi  # gains are for each degree
         value = getattr(joint, quantity)
-        if quantity == "damping":  # a drive's is added to it
+        if quantity == "damping":
             own = prim.GetAttribute(_JOINTS["damping"]).Get() or 0.0
-            value = value - (before.damping - own * unit)
+            drive = before.damping - own * unit  # a drive's is added to it
+            if value < drive:
+                name = f"drive:{DRIVES[joint.kind]}:physics:damping"
+                less = prim.CreateAttribute(name, Sdf.ValueTypeNames.Float)
+                less.Set(float(value / unit))
+                drive = value
+            value = value - drive
         attribute = prim.CreateAttribute(_JOINTS[quantity], Sdf.ValueTypeNames.Float)
         attribute.Set(float(value / unit))
 

@@ -32,7 +32,7 @@ JOINT_KINDS = {
 
 _ARMATURES = ("newton:armature", "physxJoint:armature", "mjc:armature")
 _DEGREE = np.pi / 180.0
-_DRIVES = {"revolute": "angular", "prismatic": "linear"}
+DRIVES = {"revolute": "angular", "prismatic": "linear"}
 # Files write "never breaks" and "no limit" as infinity or as the greatest float.
 _NEVER = 1e30
 
@@ -80,7 +80,7 @@ def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
     if kind == "spherical":
         parameters["damping"] = (read_gain(prim, "newton:damping") or 0.0) * units.inertia / _DEGREE
         parameters |= _of_a_ball(prim, units)
-    if kind in _DRIVES:
+    if kind in DRIVES:
         parameters |= _passive(prim, kind, units)
         bounds = read_doubles(prim, FORCE_RANGE, 2)
         if bounds is not None:
@@ -120,7 +120,7 @@ def _passive(prim: Usd.Prim, kind: str, units: Units) -> dict[str, float]:
     angular = kind == "revolute"
     coordinate = _DEGREE if angular else units.length
     gain = units.inertia / _DEGREE if angular else units.mass
-    stiffness, damping, rest = _drive(prim, _DRIVES[kind])
+    stiffness, damping, rest = _drive(prim, DRIVES[kind])
     lower = _limit(prim, "physics:lowerLimit", -np.inf)
     upper = _limit(prim, "physics:upperLimit", np.inf)
     if lower > upper:
@@ -175,11 +175,11 @@ def _refuse_schemas(prim: Usd.Prim, kind: str) -> None:
             raise refuse(prim, f"{schema} couples joints; independent joints are accepted")
         if (
             api == "PhysicsDriveAPI"
-            and instance != _DRIVES.get(kind)
+            and instance != DRIVES.get(kind)
             and any(_gains(prim, instance))
         ):
             raise refuse(
-                prim, f"a drive {instance!r} on a {kind} joint; {_DRIVES.get(kind)} is accepted"
+                prim, f"a drive {instance!r} on a {kind} joint; {DRIVES.get(kind)} is accepted"
             )
 
 

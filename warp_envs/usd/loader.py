@@ -49,7 +49,7 @@ from warp_envs.usd.ground_reading import read_ground
 from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
 from warp_envs.usd.passive import Cord, Coupling
 from warp_envs.usd.passive_reading import read_cord, read_coupling, read_drags, read_lift
-from warp_envs.usd.shapes import read_contact, read_mass, read_shape
+from warp_envs.usd.shapes import CONTACT_STIFFNESS, read_contact, read_mass, read_shape
 from warp_envs.usd.stage import (
     IDENTITY,
     Frame,
@@ -131,6 +131,7 @@ class _Loader:
             body = self._body_of(prim)
             (of_world if body == WORLD else self.colliders[body]).append(prim)
         ground, notes = read_ground(self.stage, of_world)
+        contact, untouched = self._contact()
         links = [link for prim in joints if (link := self._read_link(prim)) is not None]
         order = _order(links, self.prims)
         place = {body: position for position, (body, _) in enumerate(order)}
@@ -142,10 +143,10 @@ class _Loader:
             path=str(self.stage.path),
             bodies=bodies,
             gravity=self._gravity(scenes),
-            contact=self._contact(),
+            contact=contact,
             actuators=self._actuators(links),
             ground=ground,
-            notes=(*self.stage.notes, *notes),
+            notes=(*self.stage.notes, *notes, *untouched),
             couplings=self._couplings(links),
             cords=self._cords(),
         )
@@ -315,19 +316,31 @@ class _Loader:
             return np.array([0.0, 0.0, -size])
         return size * (self.stage.units.up @ (direction / np.linalg.norm(direction)))
 
-    def _contact(self) -> ContactMaterial | None:
-        """The contact material of all colliders that touch the ground, None where none does."""
+    def _contact(self) -> tuple[ContactMaterial | None, list[str]]:
+        """The contact material of all colliders that touch the ground, None where none does.
+
+        Beside it a sentence on those that do not, though others do and collision is enabled.
+        """
         found: ContactMaterial | None = None
+        without: list[Usd.Prim] = []
         for prim in (prim for colliders in self.colliders for prim in colliders):
             if not read_flag(prim, "physics:collisionEnabled", True):
                 continue
             material = read_contact(self.stage, prim)
-            if found is not None and material is not None and material != found:
+            if material is None:
+                without.append(prim)
+            elif found is not None and material != found:
                 raise refuse(
                     prim, f"a second contact material, {material} beside {found}; one is accepted"
                 )
             found = found or material
-        return found
+        if found is None or not without:
+            return found, []
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        return found, [
+            f"{without[0].GetPath()}{more}, collision enabled, touch nothing: no physics material "
+            f"with {CONTACT_STIFFNESS}, which other colliders have"
+        ]
 
 
 def _single(links: list[_Link]) -> dict[Sdf.Path, str]:
