@@ -25,7 +25,7 @@ from gippo.experience.ends import TerminalStates
 from gippo.experience.rollout import Rollout, collect, count_privileged
 from gippo.experience.statistics import EpisodeStatistics
 from gippo.methods import method_of
-from gippo.methods.base import check_made, check_samples, own_horizon
+from gippo.methods.base import check_discount, check_made, check_samples, own_horizon
 from gippo.networks.adam import ParameterVector
 from gippo.networks.batch_gradient import helper_thread
 from gippo.networks.normalization import Normalizer, RunningStatistics, identity
@@ -118,7 +118,8 @@ class Learner:
 
         Raises:
             ValueError: a config of no method or with a part of another kind, `num_epochs` below 1,
-                a seed out of range, or windows of fewer samples than the method needs.
+                a seed out of range, or windows of fewer samples than the method needs or of more
+                steps than its discounts have digits for.
         """
         if not isinstance(config, LearnerConfig):
             raise ArgumentError("config", repr(config), "an object of LearnerConfig")
@@ -162,6 +163,8 @@ class Learner:
         self.method = made(context, method_config)
         check_made(self.method)
         check_samples(self.method, env.num_envs, config.horizon)
+        steps = min(config.horizon, env.max_episode_steps)
+        check_discount(self.method, config.gamma, steps, self._dtype)
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)

@@ -7,7 +7,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 LARGEST = 1e30
@@ -97,6 +97,12 @@ def check_choice(key: str, value: Any, choices: Collection[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         hint = near_matches(value, choices) if isinstance(value, str) else ""
         raise ArgumentError(key, repr(value), f"one of {list(choices)}", hint)
+
+
+def check_sequence(key: str, value: Any, accepted: str) -> None:
+    """Raise ArgumentError unless `value` is a list or another sequence, which text is not."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ArgumentError(key, repr(value), accepted)
 
 
 def check_flag(key: str, value: Any) -> None:

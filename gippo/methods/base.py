@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -90,6 +91,27 @@ def check_samples(method: Method, num_envs: int, horizon: int) -> None:
         given = f"{num_envs} in windows of {horizon} (learner.horizon)"
         least = f"at least {method.least_samples} samples in a process's window"
         raise ArgumentError("env.num_envs", given, f"for {method.name} {least}")
+
+
+def check_discount(method: Method, gamma: float, steps: int, dtype: torch.dtype) -> None:
+    """Raise ArgumentError if the last step's weight is too small to divide gradients by (Eq. 15).
+
+    Args:
+        method: a method.
+        gamma: discount.
+        steps: of the longest sub-trajectory in a window.
+        dtype: of gradients, whose digits are lost below its smallest normal number.
+    """
+    gradient_lambda = method.gradient_lambda
+    if gradient_lambda is None:
+        return
+    rate = gamma * gradient_lambda
+    least = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
+    if rate ** (steps - 1) < least:
+        most = 1 + math.floor(math.log(least) / math.log(rate))
+        given = f"{steps} steps in a row"
+        accepted = f"with gamma gae_lambda = {rate:.4g} at most {most} in {dtype}"
+        raise ArgumentError("learner.horizon", given, accepted)
 
 
 def own_horizon(method: Method) -> int | None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from gippo.networks import graphs
 from gippo.networks.native import AdamSettings, NativeAdam, NativeFit
-from warp_envs.checks import ArgumentError, check_number
+from warp_envs.checks import ArgumentError, check_number, check_sequence
 
 GRAD_NORM_EPS = 1e-6
 ADAM_EPS = 1e-8
@@ -20,8 +20,10 @@ ADAM_EPS = 1e-8
 
 def check_betas(key: str, value: Any) -> None:
     """Raise ArgumentError unless `value` is two numbers that Adam's moments may decay by."""
+    accepted = "two numbers in [0, 1)"
+    check_sequence(key, value, accepted)
     if len(value) != 2:
-        raise ArgumentError(key, repr(value), "two numbers in [0, 1)")
+        raise ArgumentError(key, repr(value), accepted)
     for beta in value:
         check_number(key, beta, 0.0, 1.0, open_high=True)
 

@@ -20,6 +20,7 @@ from warp_envs.checks import (
     check_integer,
     check_number,
     check_positive,
+    check_sequence,
 )
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -27,8 +28,10 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 def check_hidden(key: str, value: Any) -> None:
     """Raise ArgumentError unless `value` is a list of sizes of hidden layers."""
+    accepted = "a list of at least one layer size"
+    check_sequence(key, value, accepted)
     if len(value) == 0:
-        raise ArgumentError(key, repr(value), "a list of at least one layer size")
+        raise ArgumentError(key, repr(value), accepted)
     for size in value:
         check_integer(key, size, 1)
 
@@ -90,10 +93,11 @@ class ActorConfig(NetworkConfig):
         check_number("actor.initial_log_sigma", self.initial_log_sigma, *_LOG_SIGMAS)
         bounds = self.log_sigma_bounds
         if bounds is not None:
+            accepted = "two numbers, the lower one first"
+            check_sequence("actor.log_sigma_bounds", bounds, accepted)
             for bound in bounds:
                 check_number("actor.log_sigma_bounds", bound, *_LOG_SIGMAS)
             if len(bounds) != 2 or not bounds[0] < bounds[1]:
-                accepted = "two numbers, the lower one first"
                 raise ArgumentError("actor.log_sigma_bounds", repr(list(bounds)), accepted)
 
     @property

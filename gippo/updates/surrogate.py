@@ -19,7 +19,13 @@ from gippo.networks.native import native_twin
 from gippo.networks.perceptron import GaussianActor, kl_divergence, log_prob
 from gippo.updates.retries import ADAPTIVE, RateControl, RetryConfig, Trial
 from gippo.updates.window import Context, Metrics, Samples, UpdateReport
-from warp_envs.checks import check_choice, check_integer, check_number, check_positive
+from warp_envs.checks import (
+    ArgumentError,
+    check_choice,
+    check_integer,
+    check_number,
+    check_positive,
+)
 
 
 @dataclass
@@ -64,7 +70,10 @@ class PPOConfig:
         check_positive("ppo.final_learning_rate", self.final_learning_rate)
         check_positive("ppo.kl_target", self.kl_target)
         check_positive("ppo.min_learning_rate", self.min_learning_rate)
-        check_number("ppo.max_learning_rate", self.max_learning_rate, self.min_learning_rate)
+        check_positive("ppo.max_learning_rate", self.max_learning_rate)
+        if self.min_learning_rate > self.max_learning_rate:
+            accepted = f"at most ppo.max_learning_rate, {self.max_learning_rate},"
+            raise ArgumentError("ppo.min_learning_rate", str(self.min_learning_rate), accepted)
         check_integer("ppo.num_epochs", self.num_epochs, 1)
         check_integer("ppo.minibatch_size", self.minibatch_size, 1)
         check_number("ppo.clip", self.clip, 0.0, 1.0, open_low=True, open_high=True)

@@ -146,6 +146,33 @@ def test_a_part_of_the_settings_of_another_kind_is_refused(config, method, messa
         Learner(Particle(4), config, method, num_epochs=1, seed=0)
 
 
+def test_a_window_in_which_discounts_lose_their_digits_is_refused():
+    """Eq. 15 divides by (gamma lambda)^k: 0.2^k is below 1e-31 from k = 45 on."""
+
+    def learner(horizon):
+        env = Particle(4, torch.float32, limit=500)
+        config = LearnerConfig(gamma=0.4, gae_lambda=0.5, horizon=horizon)
+        return Learner(env, config, GIPPOConfig(), num_epochs=1, seed=0)
+
+    with pytest.raises(ArgumentError, match=r"learner\.horizon: 100 steps .* at most 45 in .*32"):
+        learner(100)
+    assert learner(45).train_epoch()["skipped_updates"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ActorConfig(hidden=64), r"actor\.hidden: 64 given, a list"),
+        (lambda: CriticConfig(betas=None), r"critic\.betas: None given, two numbers"),
+        (lambda: ActorConfig(log_sigma_bounds=0.5), r"log_sigma_bounds: 0\.5 given, two numbers"),
+        (lambda: PPOConfig(min_learning_rate=0.5), r"ppo\.min_learning_rate: 0\.5 given, at most"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_by_its_name(make, message):
+    with pytest.raises(ArgumentError, match=message):
+        make()
+
+
 def test_a_window_knows_of_the_last_what_its_own_critic_makes_of_it(monkeypatch):
     """Mean advantage and residual by another critic than it was collected with, sum by sum."""
     env = Particle(4, ends={(2, 1): "terminated", (8, 3): "truncated"})
