@@ -58,6 +58,7 @@ from gippo.updates.trust import (
     RecentSize,
     RunningMean,
     SlopeLeft,
+    Unseen,
     clipped_samples,
     inverse_variance_weight,
     signal_share,
@@ -138,6 +139,7 @@ class GIPPOAdaptive(Method):
         )
         self._step = NaturalStep(context, config.natural)
         self._size = RecentSize(context.episode_windows)
+        self._unseen = Unseen()
         self._shares = {name: RunningMean() for name in ("rp", "lr", "mixed")}
         vector = context.parameters.vector
         self._slope = SlopeLeft(len(vector), vector.device, config.overshoot)
@@ -171,10 +173,14 @@ class GIPPOAdaptive(Method):
         before = self._step.state_dict()
         metric = self._step.look(samples, epoch)
         kappa, noise_rp, noise_lr = inverse_variance_weight(rp, lr, metric)
+        difference = signal_share(lr.less(rp), metric)
+        unseen = self._unseen.weight(difference)
+        kappa = kappa + (1.0 - kappa) * unseen
         mixed = rp.mixed(lr, kappa)
         metrics: Metrics = {
             "actor_loss": -window.objective,
             "kappa_lr": kappa,
+            "unseen": unseen,
             "noise_rp": noise_rp,
             "noise_lr": noise_lr,
             "clipped_samples": self._ranks.mean(share_clipped),
@@ -182,7 +188,7 @@ class GIPPOAdaptive(Method):
         full = mixed.mean.double()
         finite = torch.isfinite(full).all() & torch.isfinite(metric).all()
         halves = {"rp": rp, "lr": lr, "mixed": mixed}
-        shares = [signal_share(half, metric) for half in halves.values()]
+        shares = [difference, *(signal_share(half, metric) for half in halves.values())]
         # A device is waited for once.
         slopes = self._slope.compare(full)
         square = (metric * full) @ full
@@ -190,7 +196,8 @@ class GIPPOAdaptive(Method):
         if not told[0]:
             self._step.load_state_dict(before)
             return UpdateReport(metrics, "the policy's gradient is not finite")
-        for name, share in zip(halves, told[6:], strict=True):
+        self._unseen.update(told[6])
+        for name, share in zip(halves, told[7:], strict=True):
             metrics[f"share_{name}"] = self._shares[name].update(share)
         left = self._slope.update(*told[4:6])
         mean_advantage, spread = told[2:4]
@@ -271,6 +278,7 @@ class GIPPOAdaptive(Method):
         shares = {name: share.state_dict() for name, share in self._shares.items()}
         return {
             "shares": shares,
+            "unseen": self._unseen.state_dict(),
             "slope": self._slope.state_dict(),
             "size": self._size.state_dict(),
             "setbacks": self._setbacks.state_dict(),
@@ -283,6 +291,8 @@ class GIPPOAdaptive(Method):
         """Go back to what `state_dict` returned."""
         for name, share in self._shares.items():
             share.load_state_dict(state["shares"][name])
+        if "unseen" in state:  # older releases kept none
+            self._unseen.load_state_dict(state["unseen"])
         self._slope.load_state_dict(state["slope"])
         self._size.load_state_dict(state["size"])
         self._setbacks.load_state_dict(state["setbacks"])

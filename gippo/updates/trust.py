@@ -43,6 +43,10 @@ class Halves:
         """The estimate from the whole window."""
         return self.part * self.first + (1.0 - self.part) * self.second
 
+    def less(self, other: Halves) -> Halves:
+        """This estimate's halves less another's."""
+        return Halves(self.first - other.first, self.second - other.second, self.part)
+
     def mixed(self, other: Halves, weight: torch.Tensor) -> Halves:
         """(1 - weight) of this and `weight` (0-d) of the other."""
         weight = weight.to(self.first.dtype)
@@ -116,6 +120,54 @@ class RunningMean:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self._sum, self.weight = float(state["sum"]), float(state["weight"])
+
+
+class Unseen:
+    """Wiener's weight of what one estimate sees of a gradient and another does not.
+
+    Two estimates of one gradient differ by noise alone. Where the derivative of a simulation is
+    blind, as at a reward that jumps or a collision, RP's differs from LR's by b besides, which the
+    halves of the difference share: its share of signal s is |b|^2 / (|b|^2 + 2 v), v the variance
+    of its mean, and of
+
+        ours + k (theirs - ours),    k = |b|^2 / (|b|^2 + v) = 2 s / (1 + s),
+
+    the square of the error is least. Noise alone is nothing that one sees: of s, what is beyond
+    three standard errors counts, of the mean over about twenty windows, or of a window's own where
+    that is more, as when a cliff is near of which the windows before knew nothing. Noise scatters s
+    to both sides of 0, signal is above: the shares below 0 tell how far.
+    """
+
+    def __init__(self) -> None:
+        self._mean = RunningMean()
+        self._below = RunningMean()
+
+    def update(self, share: float) -> None:
+        """Take in the share of signal of a window's difference."""
+        self._mean.update(share)
+        self._below.update(min(share, 0.0) ** 2)
+
+    def weight(self, share: torch.Tensor) -> torch.Tensor:
+        """k, 0 to 1, of a window, by its share (0-d) and those taken in.
+
+        Of the first windows as much less as they are fewer than about twenty.
+        """
+        known = self._mean.weight
+        if known == 0.0:
+            return torch.zeros_like(share)
+        windows = (1.0 + MEMORY) / (1.0 - MEMORY) * known / (2.0 - known)  # 1 / sum of weights^2
+        error = 3.0 * math.sqrt(2.0 * self._below.value)
+        least = (share - error).clamp(min=max(self._mean.value - error / math.sqrt(windows), 0.0))
+        return known * 2.0 * least / (1.0 + least)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The means of shares and of the squares of those below 0."""
+        return {"mean": self._mean.state_dict(), "below": self._below.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self._mean.load_state_dict(state["mean"])
+        self._below.load_state_dict(state["below"])
 
 
 class SlopeLeft:

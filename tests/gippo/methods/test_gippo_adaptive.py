@@ -208,6 +208,27 @@ def test_de_jongs_function_is_brought_below_what_single_steps_reach():
     assert returns[-1] > -1e-4
 
 
+class Button(Particle):
+    """5 for an action above 0.5, and all derivatives say that less is better."""
+
+    def step(self, actions):
+        *first, terminated, truncated, info = super().step(actions)
+        reward = 5.0 * (actions[:, 0] > 0.5).to(self.dtype) - 0.1 * actions[:, 0]
+        return first[0], reward, terminated, truncated, info
+
+
+def test_what_derivatives_do_not_see_is_learnt_from_likelihood_ratios():
+    config = LearnerConfig(
+        horizon=4, actor=ActorConfig([16]), critic=CriticConfig(hidden=[16], iterations=4)
+    )
+    learner = Learner(Button(64, limit=1), config, GIPPOAdaptiveConfig(), num_epochs=60, seed=0)
+    told = [learner.train_epoch() for _ in range(60)]
+    assert told[0]["episode_return"] < 2.0
+    assert told[0]["unseen"] == 0.0  # nothing is known
+    assert max(row["unseen"] for row in told) > 0.3
+    assert told[-1]["episode_return"] > 4.5
+
+
 def test_a_gradient_that_is_not_finite_moves_nothing_and_is_told():
     context = make_context()
     window = made_up_window(context.actor)
