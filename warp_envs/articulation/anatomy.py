@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from warp_envs.articulation.model import start_indices
-from warp_envs.checks import check_choice
+from warp_envs.checks import ArgumentError, check_choice
 from warp_envs.usd.description import Body, RobotDescription, rotation_matrix
 
 _NEGLIGIBLE = 1e-4
 """Share of a robot's mass below which a body only parts the coordinates of a joint."""
+
+LIGHTEST = 1e-6
+"""Of a floating tree in single precision [kg]."""
 
 SINGLE = ("revolute", "prismatic")
 """Joints of one coordinate: hinges and slides."""
@@ -91,3 +94,19 @@ def _path(bodies: Sequence[Body], index: int) -> list[int]:
     while bodies[path[0]].parent >= 0:
         path.insert(0, bodies[path[0]].parent)
     return path
+
+
+def check_masses(bodies: Sequence[Body]) -> None:
+    """Raise ArgumentError where a floating tree is too light for single precision.
+
+    Its root's 6 x 6 inertia is inverted, by products of three masses or moments; of a grain of sand
+    they have no digits left.
+    """
+    carried = [body.mass for body in bodies]
+    for index in reversed(range(len(bodies))):
+        if bodies[index].parent >= 0:
+            carried[bodies[index].parent] += carried[index]
+    for body, mass in zip(bodies, carried, strict=True):
+        if body.joint.kind == "free" and mass < LIGHTEST:
+            accepted = f"at least {LIGHTEST} kg in single precision"
+            raise ArgumentError(f"the mass of {body.name}'s tree", f"{mass:.3g} kg", accepted)

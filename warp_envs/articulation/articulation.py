@@ -18,6 +18,7 @@ from kernels.articulation import dynamics as kernels
 from kernels.articulation.data import scratch_type
 from kernels.articulation.held import held_control_step, held_type
 from kernels.precision import precision_of
+from warp_envs.articulation.anatomy import check_masses
 from warp_envs.articulation.columns import NOTHING, SERVO
 from warp_envs.articulation.compiled import record_compiled_step
 from warp_envs.articulation.model import count_slots, rest_coordinates, robot_model, start_indices
@@ -88,6 +89,8 @@ class Articulation:
         for body in bodies:
             if body.joint.kind == "free" and body.parent >= 0:
                 raise ArgumentError(f"joint {body.joint.name}", "a free one", "free ones on roots")
+        if dtype == torch.float32:
+            check_masses(bodies)
         self.body_names = tuple(body.name for body in bodies)
         self.joint_names = tuple(body.joint.name for body in bodies)
         q_start, qd_start = start_indices(bodies)

@@ -104,11 +104,15 @@ def asset_file(asset: Any) -> Path:
     return path
 
 
+MOST_SUBSTEPS = 100_000
+"""In one control step; its kernels keep as many states."""
+
+
 def check_stepping(control_step: Any, substeps: Any, max_speed: Any) -> None:
     """Raise ArgumentError naming one of these that is out of range."""
     check_positive("control_step", control_step)
     if substeps != "auto":
-        check_integer("substeps", substeps, 1)
+        check_integer("substeps", substeps, 1, MOST_SUBSTEPS)
     if max_speed is not None:
         check_positive("max_speed", max_speed)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from warp_envs.articulation.anatomy import SINGLE, base_body, base_joints
 from warp_envs.articulation.parameters import Parameter, parameter
-from warp_envs.checks import ArgumentError, check_positive, near_matches
+from warp_envs.checks import ArgumentError, check_positive, check_sequence, near_matches
 from warp_envs.options.robots import check_actuators, check_gear, check_settings, read_range
 from warp_envs.usd.description import Actuator, Joint, RobotDescription
 
@@ -223,11 +223,15 @@ def _driven(
 ) -> list[str]:
     """The names of the driven joints, in the order of the actions."""
     if actuated is not None:
-        if isinstance(actuated, str) or not isinstance(actuated, Sequence):
-            raise ArgumentError("actuated", repr(actuated), f"a list of any of {list(joints)}")
-        for name in actuated:
+        accepted = f"a list of any of {list(joints)}"
+        check_sequence("actuated", actuated, accepted)
+        if not actuated:
+            raise ArgumentError("actuated", repr(actuated), accepted)
+        for place, name in enumerate(actuated):
             if name not in joints:
                 raise ArgumentError("actuated", repr(name), f"hinges and slides {list(joints)}")
+            if name in actuated[:place]:
+                raise ArgumentError("actuated", f"{name!r} twice", "each joint once")
         return list(actuated)
     if found:
         return list(found)

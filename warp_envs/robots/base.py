@@ -35,7 +35,13 @@ from warp_envs.declarations import (
     check_declared,
     check_widths,
 )
-from warp_envs.options.robots import check_articulated, check_stepping, read_delay, read_noise
+from warp_envs.options.robots import (
+    MOST_SUBSTEPS,
+    check_articulated,
+    check_stepping,
+    read_delay,
+    read_noise,
+)
 from warp_envs.robots.actuators import drive_parameters, find_drives
 from warp_envs.robots.terrain import make_ground
 from warp_envs.usd.description import RobotDescription
@@ -183,6 +189,9 @@ class ArticulatedEnv(DifferentiableVectorEnv):
         steps = self.substeps
         if not isinstance(steps, int):
             steps = advised_substeps(self.articulation.description, self.control_step)
+            if steps > MOST_SUBSTEPS:
+                given = f"{self.control_step} s, {steps:.3g} substeps for this robot's stiffness,"
+                raise ArgumentError("control_step", given, f"one of at most {MOST_SUBSTEPS}")
         self.substeps = self._substeps = steps
         if self.max_speed is not None:
             self.state_bounds = {"joint_qd": float(self.max_speed)}

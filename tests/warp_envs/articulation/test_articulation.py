@@ -152,6 +152,14 @@ def test_a_control_step_of_no_length_is_refused(ant, options):
         step_function(ant, **options)
 
 
+def test_a_floating_robot_too_light_for_single_precision_is_refused():
+    mite = robots.body("mite", -1, Joint("root", "free"), [robots.Shape("sphere", radius=2e-4)])
+    grain = robots.RobotDescription("grain", "", (mite,))
+    with pytest.raises(ValueError, match=r"the mass of mite's tree: .*e-08 kg given, at least"):
+        Articulation(grain, 1)
+    assert Articulation(grain, 1, dtype=torch.float64).nv == 6
+
+
 def test_a_robot_without_joints_to_move_stands_still():
     weld = Joint("weld", kind="fixed", parent_position=[1.0, 2.0, 3.0])
     block = robots.body("block", -1, weld, [robots.Shape("sphere", radius=0.1)])

@@ -42,6 +42,10 @@ def test_observation_is_the_joint_state_and_reward_progress_less_effort():
     [
         ({"asset": "nowhere.usda"}, "nowhere.usda"),
         ({"asset": HOPPER, "actuated": ["elbow"]}, "actuated: 'elbow' given, hinges and slides"),
+        ({"asset": HOPPER, "actuated": ["leg", "leg"]}, "actuated: 'leg' twice given, each joint"),
+        ({"asset": HOPPER, "actuated": []}, r"actuated: \[\] given, a list of any of"),
+        ({"asset": HOPPER, "control_step": 1e9}, r"control_step: .* substeps .* one of at most"),
+        ({"asset": HOPPER, "substeps": 10**9}, "substeps: 1000000000 given"),
         ({"asset": HOPPER, "gear": float("nan")}, "gear: nan given"),
         ({"asset": HOPPER, "substeps": 0}, "substeps: 0 given"),
         ({"asset": HOPPER, "compiled": "yes"}, "compiled: 'yes' given"),
