@@ -36,6 +36,20 @@ def write_whole(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def check_place(key: str, path: Path) -> None:
+    """Raise UserError unless a file can be put at `path`, as far as that shows before it is made.
+
+    Args:
+        key: what the user calls it.
+        path: of the file.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{key}: the folder of {str(path)!r} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{key}: the folder of {str(path)!r} cannot be written to")
+
+
 def unfinished_name(path: Path) -> Path:
     """Where a file lies until it is whole."""
     return path.with_name(f".{path.name}.unfinished")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gippo.configuration.compose import choices, configure
-from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys, listed
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_device_name, check_integer, near_matches
@@ -99,8 +99,8 @@ def run(arguments: Sequence[str]) -> int:
     arguments = [re.sub(r"^env=(.*)$", r"envs=[\1]", argument) for argument in arguments]
     settings = configure("bench", BenchConfig, arguments)
     out = None if settings.out is None else Path(settings.out)
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    if out is not None:
+        check_place("out", out)
     from gippo.studies.bench_report import measure  # torch and Warp, now that all is checked
 
     console = make_console()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gippo.configuration.compose import configure
 from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_flag
@@ -71,8 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     if not source.is_file():
         raise UserError(f"{named[0]!r}: no such file")
     out = source.with_suffix(".usda") if settings.out is None else Path(settings.out)
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    check_place("out", out)
     from warp_envs.articulation.contacts import ground_notes
     from warp_envs.usd.conversion.convert import convert_robot, keyframe_names
     from warp_envs.usd.loader import load_robot

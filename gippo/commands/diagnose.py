@@ -10,6 +10,7 @@ from pathlib import Path
 from gippo.configuration.compose import choices, configure, refuse_unused
 from gippo.configuration.run_config import TrainConfig
 from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys, listed
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_integer
@@ -93,8 +94,7 @@ def run(arguments: Sequence[str]) -> int:
     others = [argument for argument in arguments if argument not in own]
     settings = configure("diagnose", DiagnoseConfig, own)
     out = Path(settings.out)
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {settings.out!r} does not exist")
+    check_place("out", out)
     if settings.run_dir is not None and others:
         raise UserError(f"{others[0]!r}: the run in run_dir says this")
     config = None

@@ -13,6 +13,7 @@ import yaml
 from gippo.configuration.compose import configure, refuse_unused
 from gippo.configuration.run_config import TrainConfig
 from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_integer, check_number
@@ -160,8 +161,9 @@ def _files(settings: IdentifyConfig, name: str, suffixes: Sequence[str]) -> tupl
     if out.suffix not in suffixes:
         raise UserError(f"out: {str(out)!r} given, a {' or '.join(suffixes)} file accepted")
     for key, path in (("out", out), ("picture", picture)):
-        if not path.absolute().parent.is_dir():
-            raise UserError(f"{key}: the folder of {str(path)!r} does not exist")
+        check_place(key, path)
+    if not Path(str(settings.data)).is_file():
+        raise UserError(f"data: {settings.data}: No such file or directory")
     return out, picture
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from gippo.configuration.compose import configure
 from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_flag, check_positive
@@ -85,8 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"{given} given; one robot's file expected: gippo inspect ROBOT{other}")
     source = Path(named[0])
     picture = Path(f"{source.stem}.png" if settings.picture is None else settings.picture)
-    if not picture.absolute().parent.is_dir():
-        raise UserError(f"picture: the folder of {str(picture)!r} does not exist")
+    check_place("picture", picture)
     console = make_console()
     with tempfile.TemporaryDirectory() as folder:
         asset = _as_usd(source, Path(folder), settings, console)

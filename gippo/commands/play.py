@@ -15,7 +15,7 @@ from rich.table import Table
 from gippo.configuration.actors import KEYS, read_actor
 from gippo.configuration.compose import configure
 from gippo.environment import use_threads
-from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console, number, this_command
 from warp_envs.checks import ArgumentError, check_device_name, check_integer
@@ -88,8 +88,8 @@ def run(arguments: Sequence[str]) -> int:
     actor, rest = read_actor("play", arguments)
     settings = configure("play", PlayConfig, rest)
     out = None if settings.out is None else Path(settings.out)
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    if out is not None:
+        check_place("out", out)
     from gippo.runs.acting import make_acting
     from gippo.runs.recording import note_of, play_policy, warning_of
 

@@ -12,6 +12,7 @@ from gippo.configuration.actors import KEYS, read_actor
 from gippo.configuration.compose import configure, with_run
 from gippo.environment import use_threads
 from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import (
@@ -168,9 +169,9 @@ def _plot_traffic(kind: str, arguments: Sequence[str]) -> int:
 
 
 def _in_a_folder(out: str) -> Path:
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {out!r} does not exist")
-    return Path(out)
+    place = Path(out)
+    check_place("out", place)
+    return place
 
 
 def _plot_curves(arguments: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gippo.configuration.compose import configure, written
 from gippo.errors import UserError
+from gippo.files import check_place
 from gippo.terminal.help_text import describe_keys
 from gippo.terminal.progress import make_console
 from warp_envs.checks import ArgumentError, check_choice, check_positive
@@ -92,8 +93,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _film(recording: Path, out: Path, fps: float) -> int:
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    check_place("out", out)
     from warp_envs.viewing.film import render_film
 
     console = make_console()
@@ -110,8 +110,7 @@ def _show_page(recordings: Sequence[Path], named: Sequence[str], settings: ViewC
         out, titles = first.with_name("rollouts.html"), list(named)
     if settings.out is not None:
         out = Path(settings.out)
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    check_place("out", out)
     from warp_envs.viewing.page import write_page
 
     console = make_console()

@@ -273,7 +273,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     """
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
-            raise UserError(f"{text!r}: key=value expected")
+            cut = " (a value with blanks needs quotes)" if text.endswith(("}", "]", ",")) else ""
+            raise UserError(f"{text!r}: key=value expected{cut}")
     overrides = [_with_quotes(_from_home(text)) for text in overrides]
     try:
         return OverridesParser.create().parse_overrides(overrides)

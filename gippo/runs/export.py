@@ -20,7 +20,7 @@ from gippo import __version__
 from gippo.configuration.run_config import TrainConfig, folder_of, load_config
 from gippo.environment import make_env
 from gippo.errors import TrainingFailedError, UserError
-from gippo.files import reason, unfinished_name
+from gippo.files import check_place, reason, unfinished_name
 from gippo.runs.checkpoint import checkpoint_of, read
 from gippo.runs.policy import Policy
 from warp_envs.checks import ArgumentError, check_flag
@@ -129,8 +129,7 @@ def check_out(out: str | Path) -> Path:
     path = Path(out)
     if path.suffix not in FORMATS:
         raise ArgumentError("out", repr(str(out)), f"a file ending in one of {list(FORMATS)}")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"out: the folder of {str(out)!r} does not exist")
+    check_place("out", path)
     if path.suffix == ".onnx":
         for package in ("onnx", "onnxscript"):
             _import(package)

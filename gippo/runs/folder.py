@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gippo.configuration.run_config import CONFIG_FILE, INPUTS
@@ -33,8 +34,11 @@ def in_the_way(run_dir: Path) -> str | None:
             kept = run_dir / CHECKPOINTS
             empty = (run_dir / METRICS_FILE).stat().st_size == 0
             occupied = not empty or (kept.exists() and any(kept.iterdir()))
+        place = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
     except (OSError, ValueError) as error:  # too long, not allowed, or with a null byte
         return f"run_dir: {str(run_dir)!r}: {reason(error)}"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"run_dir: {str(run_dir)!r}: {str(place)!r} cannot be written to"
     if not occupied:
         return None
     return (

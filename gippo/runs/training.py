@@ -186,9 +186,9 @@ def _lead(
             except ArgumentError as error:  # nothing that was asked: a run is under way
                 raise TrainingFailedError(str(error)) from error
             _finish(trainer, config, console)
-    status = stop.exit_status
-    if status == 0 and trainer.epoch < config.num_epochs:  # another process was asked to end
-        status = 128 + signal.SIGTERM
+    status = 0
+    if trainer.epoch < config.num_epochs:  # or another process was asked to end
+        status = stop.exit_status or 128 + signal.SIGTERM
     return Outcome(status, trainer.best_return, run_dir)
 
 
