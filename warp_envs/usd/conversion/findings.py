@@ -70,7 +70,7 @@ def _has(owner: Any, field: str) -> np.ndarray:
 
 def _fluid(source: Source) -> Iterator[str]:
     model = source.model
-    shaped = np.flatnonzero(np.reshape(model.geom_fluid, (model.ngeom, -1))[:, 0] > 0.0)
+    shaped = np.flatnonzero(model.geom_fluid[:, 0] > 0.0)
     if passive.has_fluid(source) and len(shaped):
         names = _joined(source.name("geom", geom) for geom in shaped)
         yield f"fluidshape of shapes {names}: the fluid acts on their bodies as on boxes here"

@@ -24,7 +24,7 @@ def geom_kind(model: Any, geom: int) -> str:
 
 
 def touching_geoms(source: Source, ground: bool | None) -> list[int]:
-    """Geoms of the robot that touch its ground, by masks and pairs as MuJoCo has them."""
+    """Geoms of the robot that touch its ground, by masks, excludes and pairs as MuJoCo has them."""
     model = source.model
     grounds = ground_geoms(model)
     if ground is None:
@@ -33,13 +33,17 @@ def touching_geoms(source: Source, ground: bool | None) -> list[int]:
         return []
     paired = {int(g) for pair in zip(model.pair_geom1, model.pair_geom2, strict=True)
               if set(map(int, pair)) & set(grounds) or not grounds for g in pair}  # fmt: skip
-    kinds, affinities = model.geom_contype, model.geom_conaffinity
+    kinds, affinities, bodies = model.geom_contype, model.geom_conaffinity, model.geom_bodyid
+    excluded = _excluded_bodies(model)
 
     def meets(geom: int) -> bool:
-        if not grounds:
-            return bool(kinds[geom] or affinities[geom])
+        body = int(bodies[geom])
+        if not grounds:  # one to come is the world's
+            return bool(kinds[geom] or affinities[geom]) and (0, body) not in excluded
         return any(
-            kinds[geom] & affinities[other] or kinds[other] & affinities[geom] for other in grounds
+            (kinds[geom] & affinities[other] or kinds[other] & affinities[geom])
+            and (int(bodies[other]), body) not in excluded
+            for other in grounds
         )
 
     return [
@@ -78,6 +82,12 @@ def sliding_friction(source: Source, geoms: list[int]) -> dict[float, list[int]]
     return found
 
 
+def _excluded_bodies(model: Any) -> set[tuple[int, int]]:
+    """Two bodies whose geoms do not touch unless a pair says so, either way round."""
+    halves = [divmod(int(signature), 1 << 16) for signature in model.exclude_signature]
+    return {*halves, *((two, one) for one, two in halves)}
+
+
 def _meet_each_other(model: Any) -> bool:
     """Whether shapes of two moving bodies could touch, by masks, pairs and excludes."""
     moving = [g for g in range(model.ngeom) if model.body_weldid[model.geom_bodyid[g]] > 0]
@@ -86,20 +96,18 @@ def _meet_each_other(model: Any) -> bool:
         for one, two in zip(model.pair_geom1, model.pair_geom2, strict=True)
     ):
         return True
-    excluded = {int(signature) for signature in model.exclude_signature}
+    excluded, holders = _excluded_bodies(model), model.body_weldid
     carriers: dict[tuple[int, int, int], None] = {}  # a body's masks, each once
     for geom in moving:
-        body = int(model.body_weldid[model.geom_bodyid[geom]])
         masks = int(model.geom_contype[geom]), int(model.geom_conaffinity[geom])
         if any(masks):
-            carriers[(body, *masks)] = None
+            carriers[(int(model.geom_bodyid[geom]), *masks)] = None
     bodies = list(carriers)
     for k, (one, kinds, affinities) in enumerate(bodies):
         for two, others, likings in bodies[k + 1 :]:
-            parents = (int(model.body_weldid[model.body_parentid[b]]) for b in (one, two))
-            if one == two or one in parents or two in parents:
-                continue
-            if (one << 16) + two in excluded or (two << 16) + one in excluded:
+            held = {int(holders[one]), int(holders[two])}
+            parents = {int(holders[model.body_parentid[body]]) for body in held}
+            if len(held) == 1 or held & parents or (one, two) in excluded:
                 continue
             if kinds & likings or others & affinities:
                 return True
@@ -146,7 +154,8 @@ def describe_ground(source: Source, ground: bool | None) -> tuple[list[str], lis
             "ground=true lets it"
         )
     elif not touching and ground is not False:
-        listed.append("no shape of the robot touches the ground, by its contype and conaffinity")
+        by = "contype, conaffinity and excludes" if model.nexclude else "contype and conaffinity"
+        listed.append(f"no shape of the robot touches the ground, by its {by}")
     return listed, differing
 
 

@@ -1,7 +1,8 @@
 """Changes to a specification that MuJoCo cannot compile as it stands, each of them told.
 
-Meshes that MuJoCo cannot read are read by trimesh, or their shapes go; pairs with shapes of other
-files go; links without mass get next to none; an inertia that no solid has is put back afterwards.
+Meshes that MuJoCo cannot read are read by trimesh, or their shapes go; pairs and excludes of what
+other files hold go; links without mass get next to none; an inertia that no solid has is put back
+afterwards.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def mend(spec: Any, path: Path) -> Mended:
         ValueError: a mesh that gives a body its mass and cannot be read.
     """
     mended = Mended(path)
-    mended.notes += _free_pairs(spec) + _replace_meshes(spec, path) + _drop_hfields(spec)
+    mended.notes += _free_pairs(spec) + _drop_excludes(spec)
+    mended.notes += _replace_meshes(spec, path) + _drop_hfields(spec)
     _lighten(spec, mended)
     _keep_inertias(spec, mended)
     return mended
@@ -61,7 +63,7 @@ def drop_what_moves_nothing(spec: Any) -> None:
     """Remove textures and skins, whose files may be missing, and what names things that may be."""
     for material in spec.materials:
         material.textures = [""] * len(material.textures)
-    for items in (spec.textures, spec.skins, spec.sensors, spec.excludes, spec.tuples):
+    for items in (spec.textures, spec.skins, spec.sensors, spec.tuples):
         for item in list(items):
             spec.delete(item)
 
@@ -80,6 +82,19 @@ def _free_pairs(spec: Any) -> list[str]:
             what = f"pair of {name} with {missing[0]}, which is not in the file"
             notes.append(f"{what}: {name} touches the ground")
         spec.delete(pair)
+    return notes
+
+
+def _drop_excludes(spec: Any) -> list[str]:
+    """Remove excludes of bodies that another file holds: here nothing of theirs can touch."""
+    bodies, notes = {body.name for body in spec.bodies}, []
+    for exclude in list(spec.excludes):
+        names = (exclude.bodyname1, exclude.bodyname2)
+        missing = [name for name in names if name not in bodies]
+        if missing:
+            what = f"exclude of {names[0]} and {names[1]}: {missing[0]} is not in the file"
+            notes.append(f"{what}, so it excludes nothing")
+            spec.delete(exclude)
     return notes
 
 

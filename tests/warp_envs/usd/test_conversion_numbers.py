@@ -1,0 +1,103 @@
+"""What a file cannot mean is refused by element and value, and what it means in part is told."""
+
+import mujoco
+import pytest
+
+from tests.warp_envs.usd.mujoco_judge import deviation
+from warp_envs.articulation.articulation import Articulation
+from warp_envs.usd.conversion.convert import convert_robot
+
+INERTIA = '<inertia ixx="0.1" iyy="0.1" izz="0.1" ixy="0" ixz="0" iyz="0"/>'
+# A base and two links; what a case puts in place of each part.
+PARTS = {
+    "mass": '<mass value="1"/>',
+    "kind": 'type="revolute"',
+    "limit": '<limit lower="-1" upper="2" effort="3" velocity="0"/>',
+    "more": "",
+    "second": 'name="k" type="revolute"',
+    "follow": "",
+    "end": "",
+}
+URDF = """<robot name="r"><link name="base"/>
+  <link name="l"><inertial><origin xyz="0 0 0.1"/>{mass}{inertia}</inertial></link>
+  <link name="m"><inertial><mass value="1"/>{inertia}</inertial></link>
+  <joint name="j" {kind}><parent link="base"/><child link="l"/><axis xyz="0 1 0"/>{limit}{more}
+  </joint>
+  <joint {second}><parent link="l"/><child link="m"/><limit lower="-1" upper="1"/>{follow}</joint>
+{end}</robot>"""
+
+
+def urdf(folder, **parts):
+    (folder / "r.urdf").write_text(URDF.format(inertia=INERTIA, **(PARTS | parts)))
+    return convert_robot(folder / "r.urdf", folder / "r.usda")
+
+
+def described(usd):
+    return Articulation.from_usd(usd, num_envs=1).description
+
+
+def test_links_need_no_shapes(tmp_path):
+    urdf(tmp_path)
+    assert max(deviation(tmp_path / "r.usda", tmp_path / "r.urdf")) < 1e-5
+    (tmp_path / "r.xml").write_text(
+        '<mujoco><worldbody><body><joint axis="0 1 0"/><inertial pos="0.1 0 1" mass="2" '
+        'diaginertia="0.1 0.2 0.1"/></body></worldbody></mujoco>'
+    )
+    convert_robot(tmp_path / "r.xml", tmp_path / "r.usda")
+    assert max(deviation(tmp_path / "r.usda", tmp_path / "r.xml")) < 1e-5
+
+
+# A ball that floats, one welded to it, and a leg on a hinge, all within the ground.
+ON_GROUND = """<mujoco><worldbody>{floor}<body name="a" pos="0 0 0.05"><freejoint/>
+  <geom name="a" size="0.1"/>
+  <body name="w" pos="0 0.5 0"><geom name="w" size="0.1"/></body>
+  <body name="leg" pos="0.5 0 0"><joint/><geom name="leg" size="0.1"/></body></body></worldbody>
+  <contact>{contact}</contact></mujoco>"""
+FLOOR = '<geom name="floor" type="plane" size="5 5 1"/>'
+
+
+@pytest.mark.parametrize("floor", [FLOOR, f'<body name="static">{FLOOR}</body>'])
+@pytest.mark.parametrize(
+    "contact",
+    [
+        '<exclude body1="{0}" body2="leg"/>',
+        '<exclude body1="leg" body2="{0}"/>',
+        '<exclude body1="{0}" body2="a"/>',
+        '<exclude body1="{0}" body2="w"/>',
+        '<exclude body1="{0}" body2="a"/><exclude body1="{0}" body2="w"/>'
+        '<exclude body1="{0}" body2="leg"/>',
+        '<exclude body1="{0}" body2="leg"/><pair geom1="floor" geom2="leg"/>',
+        '<exclude body1="a" body2="leg"/>',
+    ],
+)
+def test_excludes_keep_off_the_ground_whom_they_do_in_mujoco(floor, contact, tmp_path):
+    of = "static" if "static" in floor else "world"
+    (tmp_path / "r.xml").write_text(ON_GROUND.format(floor=floor, contact=contact.format(of)))
+    lines = convert_robot(tmp_path / "r.xml", tmp_path / "r.usda")
+    model = mujoco.MjModel.from_xml_path(str(tmp_path / "r.xml"))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    theirs = {model.geom(int(geom)).name for geom in data.contact.geom.ravel()} - {"floor"}
+    ours = {
+        shape.path.rpartition("/")[2].removesuffix("_2")
+        for body in described(tmp_path / "r.usda").bodies
+        for shape in body.shapes
+        if shape.collides
+    }
+    assert ours == theirs
+    assert any("contype, conaffinity and excludes" in line for line in lines) == (not ours)
+
+
+def test_excludes_hold_for_a_ground_to_come_and_between_bodies(tmp_path):
+    legs = '<exclude body1="world" body2="leg"/><exclude body1="w" body2="leg"/>'
+    (tmp_path / "r.xml").write_text(ON_GROUND.format(floor="", contact=legs))
+    lines = convert_robot(tmp_path / "r.xml", tmp_path / "r.usda")
+    touching = [shape.path for body in described(tmp_path / "r.usda").bodies
+                for shape in body.shapes if shape.collides]  # fmt: skip
+    assert len(touching) == 2
+    assert not any("leg" in path for path in touching)
+    assert lines == []
+    other = '<exclude body1="a" body2="table"/>'
+    (tmp_path / "r.xml").write_text(ON_GROUND.format(floor="", contact=other))
+    lines = convert_robot(tmp_path / "r.xml", tmp_path / "r.usda")
+    assert "exclude of a and table: table is not in the file, so it excludes nothing" in lines
