@@ -4,6 +4,7 @@ import mujoco
 import pytest
 
 from tests.warp_envs.usd.mujoco_judge import deviation
+from tests.warp_envs.usd.test_conversion_cases import FIXED_TENDON, convert, second
 from warp_envs.articulation.articulation import Articulation
 from warp_envs.usd.conversion.convert import convert_robot
 
@@ -101,3 +102,112 @@ def test_excludes_hold_for_a_ground_to_come_and_between_bodies(tmp_path):
     (tmp_path / "r.xml").write_text(ON_GROUND.format(floor="", contact=other))
     lines = convert_robot(tmp_path / "r.xml", tmp_path / "r.usda")
     assert "exclude of a and table: table is not in the file, so it excludes nothing" in lines
+
+
+@pytest.mark.parametrize(
+    ("said", "case"),
+    [
+        ("stiffness -5 of joint 'j2'", second('stiffness="-5"')),
+        ("damping -5 of joint 'j2'", second('damping="-5"')),
+        ("armature -5 of joint 'j2'", second('armature="-5"')),
+        ("frictionloss -5 of joint 'j2'", second('frictionloss="-5"')),
+        ("stiffness -5 of tendon 't'", {"bottom": FIXED_TENDON.format('stiffness="-5"')}),
+        ("damping -5 of tendon 't'", {"bottom": FIXED_TENDON.format('damping="-5"')}),
+        ("frictionloss -5 of tendon 't'", {"bottom": FIXED_TENDON.format('frictionloss="-5"')}),
+        (
+            "armature -5 of actuator 'm'",
+            {"bottom": '<actuator><motor name="m" joint="j2" armature="-5"/></actuator>'},
+        ),
+        (
+            "damping -5 of actuator 'm'",
+            {"bottom": '<actuator><motor name="m" joint="j2" damping="-5"/></actuator>'},
+        ),
+        ("friction -5 of geom 'g'", {"inside": '<geom name="g" size="0.1" friction="-5"/>'}),
+        ("density of the <option> -5", {"top": '<option density="-5"/>'}),
+        ("viscosity of the <option> -5", {"top": '<option viscosity="-5"/>'}),
+        (
+            "mass -5 of body 'c'",
+            {"inside": '<body name="c"><inertial pos="0 0 0" mass="-5" diaginertia="1 1 1"/>'
+             "</body>"},
+        ),
+        (
+            "moments of inertia -5, 1, 1 of body 'c'",
+            {"inside": '<body name="c"><inertial pos="0 0 0" mass="1" diaginertia="-5 1 1"/>'
+             "</body>"},
+        ),
+        (
+            "mass -5 of body 'c'",
+            {"inside": '<body name="c"><joint/><inertial pos="0 0 0" mass="-5" '
+             'diaginertia="1 1 1"/></body>'},
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_drive_instead_of_resist_is_refused(said, case, tmp_path):
+    with pytest.raises(ValueError, match=rf"robot\.xml: {said} given, no negative number"):
+        convert(tmp_path, case, lenient=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "case"),
+    [
+        ("mass='nan' of <geom> 'g'", {"inside": '<geom name="g" size="0.1" mass="nan"/>'}),
+        ("size='-inf' of <geom> in <body> 'b'", {"inside": '<geom size="-inf"/>'}),
+        ("range='0 Infinity' of <joint> 'j2'", second('range="0 Infinity"')),
+        ("gravity='0 0 nan' of <option>", {"top": '<option gravity="0 0 nan"/>'}),
+        (
+            r"body_inertia of body 'c', \[.*\] once compiled,",
+            {"inside": '<body name="c"><joint/><geom size="1e160" mass="1"/></body>'},
+        ),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(said, case, tmp_path):
+    with pytest.raises(ValueError, match=rf"robot\.xml: {said} given, finite numbers accepted"):
+        convert(tmp_path, case)
+
+
+def test_so_are_those_of_files_that_are_included(tmp_path):
+    (tmp_path / "part.xml").write_text('<mujoco><geom size="0.1" mass="nan"/></mujoco>')
+    with pytest.raises(ValueError, match=r"part\.xml: mass='nan' of <geom> given, finite"):
+        convert(tmp_path, {"inside": '<include file="part.xml"/>'})
+
+
+def test_names_may_look_like_numbers(tmp_path):
+    case = {
+        "inside": '<geom name="inf" size="0.1"/>',
+        "bottom": '<contact><pair name="nan" geom1="inf" geom2="inf"/></contact>'
+        '<custom><text name="n" data="inf"/></custom>',
+    }
+    case["bottom"] = case["bottom"].replace('geom2="inf"', 'geom2="limb"')
+    case["world"] = '<geom name="limb0" type="plane" size="5 5 1"/>'
+    convert(tmp_path, case)
+    shapes = [shape.path for body in described(tmp_path / "robot.usda").bodies
+              for shape in body.shapes]  # fmt: skip
+    assert any(path.endswith("/inf") for path in shapes)
+
+
+def test_what_is_refused_later_names_the_file(tmp_path):
+    tie = '<equality><joint joint1="j1" joint2="j2" solref="0.02 0"/></equality>'
+    with pytest.raises(ValueError, match=r"robot\.xml: equality: solref='0.02 0' of .* given, a d"):
+        convert(tmp_path, {"bottom": tie})
+
+
+@pytest.mark.parametrize(
+    ("said", "case"),
+    [
+        ("range 1 to -1 of joint 'j2'", second('range="1 -1"')),
+        ("actuatorfrcrange 2 to -2 of joint 'j2'", second('actuatorfrcrange="2 -2"')),
+        ("range 1 to 0 of tendon 't'", {"bottom": FIXED_TENDON.format('range="1 0"')}),
+        (
+            "ctrlrange 1 to -1 of actuator 'm'",
+            {"bottom": '<actuator><motor name="m" joint="j2" ctrlrange="1 -1"/></actuator>'},
+        ),
+        (
+            "forcerange 3 to 3 of actuator 'm'",
+            {"bottom": '<actuator><motor name="m" joint="j2" forcerange="3 3"/></actuator>'},
+        ),
+    ],
+)
+def test_ranges_that_bound_nothing_are_listed(said, case, tmp_path):
+    assert f"{said}, which nothing is between: it bounds nothing, as in MuJoCo" in convert(
+        tmp_path, case
+    )

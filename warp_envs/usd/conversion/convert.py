@@ -60,13 +60,19 @@ def convert_robot(
     if robot.model.nv == 0:
         accepted = "a body with joints, or floating=true for one that nothing should hold"
         raise ArgumentError(str(source), "no body that moves", accepted)
-    listed, differing = examine(robot, ground)
+    try:
+        listed, differing = examine(robot, ground)
+    except ArgumentError as error:
+        raise ArgumentError(str(source), str(error)) from error
     if differing and not lenient:
         hint = "; lenient=true converts it without"
         raise ArgumentError(str(source), "; ".join(differing), "", hint)
     with tempfile.TemporaryDirectory(dir=usd_path.parent) as folder:
         work = Path(folder) / usd_path.name
-        write_robot(robot, work, ground)
+        try:
+            write_robot(robot, work, ground)
+        except ArgumentError as error:
+            raise _of_the_source(error, source, work, usd_path) from error
         try:
             load_robot(work)
         except ValueError as error:

@@ -13,6 +13,7 @@ import numpy as np
 
 from warp_envs.usd.conversion import passive
 from warp_envs.usd.conversion.actuators import describe_actuators, driven_joint
+from warp_envs.usd.conversion.bad_numbers import reversed_ranges
 from warp_envs.usd.conversion.fields import unknown_fields
 from warp_envs.usd.conversion.ground import describe_ground, ground_geoms, touching_geoms
 from warp_envs.usd.conversion.joints import limit_stiffness
@@ -347,5 +348,6 @@ _LISTED: tuple[_Check, ...] = (
     _keyframes,
     _keyframe_controls,
     _limit_settings,
+    reversed_ranges,
     _moving_surfaces,
 )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from warp_envs.checks import ArgumentError
 from warp_envs.usd.conversion.frames import frame_of
 from warp_envs.usd.conversion.mujoco_model import import_mujoco, joint_kind
 from warp_envs.usd.conversion.source import Source
@@ -24,6 +25,7 @@ from warp_envs.usd.conversion.tree import WORLD, Place
 from warp_envs.usd.joints import DEFAULT_LIMIT_KE
 from warp_envs.usd.passive import Coupling, Drag
 
+_SOFTEST = 1e-4  # as MuJoCo has it (mjMINIMP)
 _STIFFEST = 0.95
 """Greatest impedance of a tie: 0.999 would ask for hundreds of integration steps in an action."""
 
@@ -288,13 +290,19 @@ def _constraint_spring(
     At rest its force f leaves R f = -k r of a violation r, with R = (1 - d) / d A for an impedance
     d, the reference k = d / (d timeconst dampratio)^2 and an estimate A of the inverse of the mass
     that it moves (MuJoCo's documentation, "Computation", Constraint model).
+
+    Raises:
+        ValueError: a damping ratio of 0.
     """
     model = source.model
     inverse = sum(_inverse_weight(model, index, int(i)) for i in
                   (model.eq_obj1id[index], model.eq_obj2id[index]) if i >= 0)  # fmt: skip
-    impedance = min(float(model.eq_solimp[index][1]), _STIFFEST)
+    impedance = float(np.clip(model.eq_solimp[index][1], _SOFTEST, _STIFFEST))
     first, second = map(float, model.eq_solref[index][:2])
     if first > 0.0:  # time constant [s] and damping ratio
+        if second == 0.0:
+            given = f"solref='{first:g} 0' of {source.name('equality', index)!r}"
+            raise ArgumentError("equality", given, "a damping ratio other than 0")
         first = max(first, 2.0 * float(model.opt.timestep))  # as MuJoCo has it by default
         reference = 1.0 / (impedance * (first * second) ** 2)
     else:

@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from warp_envs.checks import ArgumentError
+from warp_envs.usd.conversion.bad_numbers import (
+    refuse_bad_numbers,
+    refuse_negative_masses,
+    refuse_not_finite,
+)
 from warp_envs.usd.conversion.mending import drop_what_moves_nothing, mend
 from warp_envs.usd.conversion.mujoco_model import import_mujoco, refusals
 from warp_envs.usd.conversion.urdf import prepare_urdf
@@ -65,15 +70,19 @@ def read_source(path: Path, *, floating: bool) -> Source:
 
     Raises:
         ValueError: a file that MuJoCo cannot compile, with what it says; a mesh that gives a body
-            its mass and cannot be read; `floating` of a robot that floats.
+            its mass and cannot be read; `floating` of a robot that floats; numbers that no robot
+            can have.
     """
     root = _root_of(path)
     if root.tag not in ("mujoco", "robot"):
         raise ArgumentError(str(path), f"<{root.tag}> at its top", "<mujoco> or <robot>")
+    refuse_not_finite(root, path, _root_of)
     notes: list[str] = []
     with _warnings_noted(notes):
         model, more = _compile(root, path, floating=floating)
-    return Source(path, model, root.tag == "robot", [*more, *notes])
+    source = Source(path, model, root.tag == "robot", [*more, *notes])
+    refuse_bad_numbers(source)
+    return source
 
 
 def _root_of(path: Path) -> ET.Element:
@@ -101,6 +110,7 @@ def _compile(root: ET.Element, path: Path, *, floating: bool) -> tuple[Any, list
         whole = str(path.resolve())
         spec = mujoco.MjSpec.from_file(whole) if text is None else mujoco.MjSpec.from_string(text)
         drop_what_moves_nothing(spec)
+        refuse_negative_masses(spec, path)
         if floating:
             _let_float(spec, path)
         return spec
