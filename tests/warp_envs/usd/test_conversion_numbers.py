@@ -1,7 +1,9 @@
 """What a file cannot mean is refused by element and value, and what it means in part is told."""
 
 import mujoco
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from tests.warp_envs.usd.mujoco_judge import deviation
 from tests.warp_envs.usd.test_conversion_cases import FIXED_TENDON, convert, second
@@ -211,3 +213,98 @@ def test_ranges_that_bound_nothing_are_listed(said, case, tmp_path):
     assert f"{said}, which nothing is between: it bounds nothing, as in MuJoCo" in convert(
         tmp_path, case
     )
+
+
+# URDF -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind", "lower", "upper", "said"),
+    [
+        ('lower="-1" upper="2"', "revolute", -1.0, 2.0, None),
+        ('lower="-1"', "revolute", -1.0, 0.0, "upper limit of joints j, which is not told: 0"),
+        ('upper="2"', "prismatic", 0.0, 2.0, "lower limit of joints j, which is not told: 0"),
+        ("", "revolute", -np.inf, np.inf, "joints j have neither lower nor upper limit: they move"),
+        (None, "prismatic", -np.inf, np.inf, "joints j have neither lower nor upper limit: they"),
+        ('lower="-1" upper="2"', "continuous", -np.inf, np.inf, "limits of continuous joints j"),
+        (None, "continuous", -np.inf, np.inf, None),
+        ('lower="-1" upper="2" effort="0"', "revolute", -1.0, 2.0, "effort of 0 of joints j: noth"),
+    ],
+)
+def test_limits_are_those_of_the_specification_and_told(limit, kind, lower, upper, said, tmp_path):
+    element = "" if limit is None else f"<limit {limit}/>"
+    lines = urdf(tmp_path, kind=f'type="{kind}"', limit=element)
+    joint = described(tmp_path / "r.usda").bodies[0].joint
+    assert joint.name == "j"
+    assert_allclose([joint.lower, joint.upper], [lower, upper], atol=1e-6)
+    others = [line for line in lines if not line.startswith("no ground")]
+    assert [line.startswith(said or "-") for line in others] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("lower='1' above upper='-1' of joint 'j' given, limits in order",
+         {"limit": '<limit lower="1" upper="-1"/>'}),
+        ("lowr='-1' of <limit> of joint 'j' given, .*did you mean 'lower'",
+         {"limit": '<limit lowr="-1" upper="1"/>'}),
+        ("Lower='-1' of <limit> of joint 'j' given, .*did you mean 'lower'",
+         {"limit": '<limit Lower="-1" upper="1"/>'}),
+        ("dampng='1' of <dynamics> of joint 'j' given, .*mean 'damping'",
+         {"more": '<dynamics dampng="1"/>'}),
+        ("<orgin> in joint 'j' given, .*mean 'origin'", {"more": '<orgin xyz="0 0 1"/>'}),
+        ("<inertail> in link 'x' given, .*mean 'inertial'",
+         {"end": '<link name="x"><inertail/></link>'}),
+        ("multipler='2' of <mimic> of joint 'k' given, .*mean 'multiplier'",
+         {"follow": '<mimic joint="j" multipler="2"/>'}),
+        ("effort='-3' of <limit> of joint 'j' given, a number of at least 0",
+         {"limit": '<limit lower="0" upper="1" effort="-3"/>'}),
+        ("velocity='fast' of <limit> of joint 'j' given, a number of at least 0",
+         {"limit": '<limit lower="0" upper="1" velocity="fast"/>'}),
+        ("damping='-1' of <dynamics> of joint 'j' given", {"more": '<dynamics damping="-1"/>'}),
+        ("value='-1' of <mass> of link 'l' given, a number of at least 0",
+         {"mass": '<mass value="-1"/>'}),
+        ("value='nan' of <mass> in <link> 'l' given, finite", {"mass": '<mass value="nan"/>'}),
+        ("lower='nan' of <limit> in <joint> 'j' given, finite",
+         {"limit": '<limit lower="nan" upper="1"/>'}),
+        ("multiplier='nan' of <mimic> in <joint> 'k' given, finite",
+         {"follow": '<mimic joint="j" multiplier="nan"/>'}),
+        ("xyz='0 inf 0' of <origin> in <joint> 'j' given, finite",
+         {"more": '<origin xyz="0 inf 0"/>'}),
+        ("joint='jj' of <mimic> of joint 'k' given, .*another joint .*did you mean 'j'",
+         {"follow": '<mimic joint="jj"/>'}),
+        ("joint='k' of <mimic> of joint 'k' given, .*another joint",
+         {"follow": '<mimic joint="k"/>'}),
+        ("joint='' of <mimic> of joint 'k' given, .*another joint", {"follow": "<mimic/>"}),
+        ("joint 'j' of type 'planar' that follows another given, one that moves",
+         {"kind": 'type="planar"', "more": '<mimic joint="k"/>'}),
+        ("2 joints 'j' given, one of each name", {"second": 'name="j" type="revolute"'}),
+    ],
+)  # fmt: skip
+def test_what_a_urdf_cannot_mean_is_refused(said, parts, tmp_path):
+    with pytest.raises(ValueError, match=rf"r\.urdf: {said}"):
+        urdf(tmp_path, **parts)
+    assert [path.name for path in tmp_path.iterdir()] == ["r.urdf"]
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("attribute twist of <limit> of joint 'j': unknown, not used",
+         {"limit": '<limit lower="-1" upper="2" twist="1"/>'}),
+        ("attribute quat of <origin> of joint 'j', joint 'k': unknown, not used",
+         {"more": '<origin quat="0 0 0 1"/>', "follow": '<origin quat="1 0 0 0"/>'}),
+        ("<stiffness> in a <joint>: unknown, not used", {"more": '<stiffness value="1"/>'}),
+        ("<drag> in a <inertial>: unknown, not used", {"mass": '<mass value="1"/><drag/>'}),
+        ("limits of speed of joints j: they may turn faster",
+         {"limit": '<limit lower="-1" upper="2" velocity="4"/>'}),
+    ],
+)  # fmt: skip
+def test_what_no_specification_knows_is_listed(said, parts, tmp_path):
+    assert said in urdf(tmp_path, **parts)
+    assert max(deviation(tmp_path / "r.usda", tmp_path / "r.urdf", count=3)) < 1e-5
+
+
+def test_what_does_nothing_may_hold_any_number(tmp_path):
+    lines = urdf(tmp_path, end='<gazebo><kp value="inf"/></gazebo>')
+    assert any("Gazebo" in line for line in lines)

@@ -1,4 +1,4 @@
-"""A URDF's text for MuJoCo: mesh files found, and what it drops in silence told."""
+"""A URDF's text for MuJoCo: mesh files found, limits settled, what it drops told."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from warp_envs.checks import ArgumentError
+from warp_envs.usd.conversion.urdf_terms import check_mimics, check_terms, settle_limits
 
 _KEEP = {"fusestatic": "false", "discardvisual": "false", "strippath": "false"}
 """Of MuJoCo's compiler: keep every link, what is only drawn, and folders in paths."""
@@ -13,47 +14,22 @@ _KEEP = {"fusestatic": "false", "discardvisual": "false", "strippath": "false"}
 _SHAPES = ("box", "sphere", "cylinder", "capsule", "mesh")
 _JOINTS = ("revolute", "continuous", "prismatic", "fixed", "floating", "planar", "spherical")
 
-_PARTS = {
-    "robot": {"link", "joint", "material", "mujoco"},
-    "link": {"inertial", "visual", "collision"},
-    "joint": {"origin", "parent", "child", "axis", "limit", "dynamics", "mimic"},
-}
-"""Elements that are honoured: inside of what, which."""
-
-_DROPPED = {
-    "transmission": None,
-    "ros2_control": None,
-    "sensor": None,
-    "calibration": None,
-    "verbose": None,
-    "gazebo": "settings of Gazebo: friction, damping and contact told there are not used",
-    "safety_controller": "safety controllers: joints stop at their limits alone",
-    "contact": "contact parameters: this project's own are used",
-    "contact_coefficients": "contact coefficients: this project's own are used",
-    "self_collision_checking": None,
-    "audio_source": None,
-    "physics": "settings of a physics engine: not used",
-    "loop_joint": "",
-    "plugin": None,
-}
-"""Elements without effect on the motion (None), listed (what that means), or refused ("")."""
-
 
 def prepare_urdf(root: ET.Element, path: Path) -> tuple[str, list[str]]:
     """The text for MuJoCo, and what of the file is left out, one line each.
 
     Raises:
-        ValueError: macros, loops, or a kind of joint that no simulation here has.
+        ValueError: macros, loops, a kind of joint that no simulation here has, or what `urdf_terms`
+            refuses.
     """
-    notes = _tell(root, path)
+    notes = check_terms(root, path)
     for joint in root.iter("joint"):
         kind = joint.get("type")
         if kind is not None and kind not in _JOINTS:
             given = f"joint {joint.get('name')!r} of type {kind!r}"
             raise ArgumentError(str(path), given, f"one of {_JOINTS}")
-        if joint.find("mimic") is not None and kind not in ("revolute", "continuous", "prismatic"):
-            given = f"joint {joint.get('name')!r} of type {kind!r} that follows another"
-            raise ArgumentError(str(path), given, "one that moves by itself")
+    check_mimics(root, path)
+    notes += settle_limits(root, path)
     for link in root.findall("link"):
         notes += _remove_unknown_shapes(link)
         if link.find("inertial") is None and link.find("collision") is not None:
@@ -73,34 +49,6 @@ def prepare_urdf(root: ET.Element, path: Path) -> tuple[str, list[str]]:
     for mesh in root.iter("mesh"):
         mesh.set("filename", str(_find_mesh(mesh.get("filename", ""), folder, path, stripped)))
     return ET.tostring(root, encoding="unicode"), notes
-
-
-def _tell(root: ET.Element, path: Path) -> list[str]:
-    """What of the elements means something and is not used."""
-    notes = []
-    for element in [root, *root.findall("link"), *root.findall("joint")]:
-        for part in element:
-            if not isinstance(part.tag, str) or part.tag in _PARTS[element.tag]:
-                continue
-            name = part.tag.rpartition("}")[2]
-            meaning = _DROPPED.get(name, f"<{name}> in a <{element.tag}>: unknown, not used")
-            if meaning == "" or "www.ros.org/wiki/xacro" in part.tag:
-                how = "; run xacro first" if "xacro" in part.tag else ""
-                raise ArgumentError(str(path), f"<{name}>", "links and joints of a tree", how)
-            if meaning is not None and meaning not in notes:
-                notes.append(meaning)
-    fast = [joint.get("name", "?") for joint in root.findall("joint") if _speed(joint) > 0.0]
-    if fast:
-        notes.append(f"limits of speed of joints {', '.join(fast)}: they may turn faster")
-    return notes
-
-
-def _speed(joint: ET.Element) -> float:
-    limit = joint.find("limit")
-    try:
-        return float(limit.get("velocity", "0")) if limit is not None else 0.0
-    except ValueError:
-        return 0.0
 
 
 def _remove_unknown_shapes(link: ET.Element) -> list[str]:
