@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.network import Flow
-from warp_envs.traffic.sumo_xml import elements, number, parse, refuse_others, seconds
+from warp_envs.traffic.sumo_xml import (
+    Attributes,
+    as_whole,
+    elements,
+    identify,
+    number,
+    parse,
+    seconds,
+    shown,
+    whole,
+)
 
 IDM = {
     "length": ("length", 5.0),
@@ -23,16 +34,38 @@ IDM = {
 }
 """Of SUMO's attributes of a passenger car the names of ours, and SUMO's defaults."""
 
-LOOKS = ("color", "guiShape", "width", "height", "imgFile", "id", "sigma")
-"""Attributes that do not change how a type drives; the IDM has no sigma."""
+MAY_BE_ZERO = ("minGap", "tau")
 
 FIXED = {"carFollowModel": "IDM", "vClass": "passenger", "speedFactor": 1.0, "speedDev": 0.0}
 """Attributes that must be so; random desired speeds are not ours."""
 
-DEPARTURE = ("id", "type", "route", "departLane", "departPos", "departSpeed", "color", *(
-    "arrivalLane", "arrivalPos", "arrivalSpeed"
-))  # fmt: skip
-ARRIVAL = {"arrivalLane": "current", "arrivalPos": "max", "arrivalSpeed": "current"}
+DEFAULTS = {**FIXED, "carFollowModel": "Krauss", "speedDev": 0.1}
+"""What SUMO takes where they are not given."""
+
+TYPE = Attributes(
+    read=("id", *IDM, *FIXED),
+    # How it looks; the IDM has no sigma.
+    idle=("color", "guiShape", "width", "height", "imgFile", "sigma"),
+)
+ROUTE = Attributes(read=("id", "edges"), idle=("color",), children=("param",))
+OWN_ROUTE = Attributes(read=("edges",), idle=("color",), children=("param",))
+"""Of a flow or vehicle, inside it."""
+
+DEPARTURE = ("id", "type", "route", "departLane", "departSpeed")
+ARRIVAL = {
+    "departPos": ("base",),
+    "arrivalLane": ("current",),
+    "arrivalPos": ("max",),
+    "arrivalSpeed": ("current",),
+}
+FLOW = Attributes(
+    read=(*DEPARTURE, "begin", "end", "number", "vehsPerHour", "period"),
+    idle=("color",),
+    fixed=ARRIVAL,
+    children=("route",),
+)
+VEHICLE = Attributes((*DEPARTURE, "depart"), idle=("color",), fixed=ARRIVAL, children=("route",))
+ROUTES = Attributes(children=("vType", "route", "flow", "vehicle"))
 
 
 @dataclass
@@ -62,41 +95,66 @@ def read_demand(path: Path) -> Demand:
         ArgumentError: what is random, or not driven as SUMO does, by element and reason.
     """
     demand = Demand(path)
-    for element in elements(parse(path, "routes")):
-        name = element.get("id", "")
+    root = parse(path, "routes")
+    ROUTES.check(str(path), root)
+    names: set[str] = set()
+    for element in elements(root):
+        taken = {"vType": demand.types, "route": demand.routes}.get(element.tag, names)
+        name = identify(path, element, taken)
         key = f"{path}: {element.tag} {name}"
         if element.tag == "vType":
             demand.types[name] = _read_type(key, element, demand)
         elif element.tag == "route":
-            refuse_others(key, element, ("id", "edges", "color"))
-            demand.routes[name] = element.get("edges", "").split()
-        elif element.tag in ("flow", "vehicle"):
-            flow = _read_flow(key, element, demand)
+            ROUTE.check(key, element)
+            demand.routes[name] = _edges(key, element)
+        else:
+            flow = _read_flow(key, name, element, demand)
             if demand.flows and flow.begin < demand.flows[-1].begin:
                 given = f"a begin before that of {demand.flows[-1].name!r}"
                 raise ArgumentError(key, given, "the order of departure (SUMO leaves it out)")
             demand.flows.append(flow)
-        else:
-            raise ArgumentError(key, "that", "vType, route, flow and vehicle")
+            names.add(name)
     if not demand.routes:
         raise ArgumentError(str(path), "no route", "at least one")
+    for name in sorted(demand.single):
+        _refuse_name_of_another(f"{path}: vehicle {name}: id", name, names - demand.single)
     return demand
 
 
+def _refuse_name_of_another(key: str, name: str, flows: set[str]) -> None:
+    """Vehicle k of a flow is the flow's name, a dot and k to SUMO and in what is recorded."""
+    flow, _, text = name.rpartition(".")
+    index = as_whole(text)
+    if flow in flows and index is not None and text == f"{index}":
+        given = f"{name!r}, which is a vehicle of flow {flow!r}"
+        raise ArgumentError(key, given, "a name of its own")
+
+
+def _edges(key: str, element: ET.Element) -> list[str]:
+    edges = element.get("edges", "").split()
+    if not edges:
+        raise ArgumentError(f"{key}: edges", shown(element, "edges"), "at least one edge")
+    for edge, times in Counter(edges).items():
+        if times > 1:
+            raise ArgumentError(f"{key}: edges", f"{edge!r} {times} times", "each once")
+    return edges
+
+
 def _read_type(key: str, element: ET.Element, demand: Demand) -> dict[str, float]:
-    refuse_others(key, element, [*IDM, *LOOKS, *FIXED])
-    for child in elements(element):
-        raise ArgumentError(key, f"<{child.tag}> in it", "attributes alone")
+    TYPE.check(key, element)
     for name, wanted in FIXED.items():
         text = element.get(name)
         if isinstance(wanted, float):
-            if number(key, element, name, 0.1 if name == "speedDev" else 1.0) != wanted:
-                raise ArgumentError(f"{key}: {name}", repr(text or "SUMO's 0.1"), f"{wanted:g}")
-        elif (text or ("Krauss" if name == "carFollowModel" else wanted)) != wanted:
-            raise ArgumentError(f"{key}: {name}", repr(text or "Krauss"), repr(wanted))
-    if element.get("carFollowModel") is None:
-        raise ArgumentError(f"{key}: carFollowModel", "SUMO's default", "'IDM'")
-    numbers = {ours: number(key, element, name, value) for name, (ours, value) in IDM.items()}
+            has = number(key, element, name, float(DEFAULTS[name]))
+        else:
+            has = DEFAULTS[name] if text is None else text
+        if has != wanted:
+            given = f"none (SUMO's default is {has!r})" if text is None else repr(text)
+            raise ArgumentError(f"{key}: {name}", given, repr(wanted))
+    numbers = {
+        ours: number(key, element, name, value, 0.0, above=name not in MAY_BE_ZERO)
+        for name, (ours, value) in IDM.items()
+    }
     # As SUMO: an emergency's braking is not below the comfortable one.
     numbers["emergency_decel"] = max(numbers["emergency_decel"], numbers["b"])
     if numbers["b"] < 1.5:
@@ -104,57 +162,65 @@ def _read_type(key: str, element: ET.Element, demand: Demand) -> dict[str, float
     return numbers
 
 
-def _read_flow(key: str, element: ET.Element, demand: Demand) -> Flow:
+def _read_flow(key: str, name: str, element: ET.Element, demand: Demand) -> Flow:
     single = element.tag == "vehicle"
-    timing = ("depart",) if single else ("begin", "end", "number", "vehsPerHour", "period")
-    refuse_others(key, element, [*DEPARTURE, *timing])
-    for name, wanted in {**ARRIVAL, "departPos": "base"}.items():
-        if element.get(name, wanted) != wanted:
-            raise ArgumentError(f"{key}: {name}", repr(element.get(name)), repr(wanted))
-    name = element.get("id", "")
+    (VEHICLE if single else FLOW).check(key, element)
     route = element.get("route", "")
     for child in elements(element):
-        if child.tag != "route" or route:
-            raise ArgumentError(key, f"<{child.tag}> in it", "one route")
-        refuse_others(key, child, ("edges",))
+        if route:
+            raise ArgumentError(f"{key}: route in it", f"another than {route!r}", "one route")
+        own = f"{key}: route"
+        OWN_ROUTE.check(own, child)
         route = f"!{name}"
-        demand.routes[route] = child.get("edges", "").split()
+        if route in demand.routes:
+            raise ArgumentError(
+                own, f"one, where there is a route {route!r}", "another name of that"
+            )
+        demand.routes[route] = _edges(own, child)
     if route not in demand.routes:
-        raise ArgumentError(f"{key}: route", repr(route), "one that stands before it")
+        given = shown(element, "route")
+        raise ArgumentError(f"{key}: route", given, "one that stands before it")
     kind = element.get("type", "")
     if kind not in demand.types:
-        raise ArgumentError(f"{key}: type", repr(kind), "a vType that stands before it")
+        given = shown(element, "type")
+        raise ArgumentError(f"{key}: type", given, "a vType that stands before it")
     begin, end, rate = _one_departure(key, element) if single else _departures(key, element)
     if single:
         demand.single.add(name)
-    lane = element.get("departLane", "first")
     speed = element.get("departSpeed", "0")
-    return Flow(
-        name,
-        route,
-        rate,
-        lane=_lane(key, lane),
-        speed=None if speed in ("max", "desired") else number(key, element, "departSpeed", 0.0),
-        begin=begin,
-        end=end,
-        parameters=demand.types[kind],
-    )
+    try:
+        return Flow(
+            name,
+            route,
+            rate,
+            lane=_lane(key, element),
+            speed=None
+            if speed in ("max", "desired")
+            else number(key, element, "departSpeed", 0.0, 0.0),
+            begin=begin,
+            end=end,
+            parameters=demand.types[kind],
+        )
+    except ArgumentError as error:  # of a rate out of all numbers
+        if error.key.startswith(key):
+            raise
+        raise error.renamed(f"{demand.path}: {error.key}") from None
 
 
-def _lane(key: str, text: str) -> int | None:
+def _lane(key: str, element: ET.Element) -> int | None:
+    text = element.get("departLane", "first")
     if text == "best":
         return None
     if text == "first":
         return 0
-    if not text.isdecimal():
+    lane = as_whole(text)
+    if lane is None:
         raise ArgumentError(f"{key}: departLane", repr(text), "a number, 'first' or 'best'")
-    return int(text)
+    return lane
 
 
 def _one_departure(key: str, element: ET.Element) -> tuple[float, float, float]:
-    at = seconds(key, element, "depart", math.nan)
-    if not at >= 0.0:
-        raise ArgumentError(f"{key}: depart", repr(element.get("depart")), "a time")
+    at = seconds(key, element, "depart")
     return at, at + 1.0, 3600.0
 
 
@@ -162,26 +228,33 @@ def _departures(key: str, element: ET.Element) -> tuple[float, float, float]:
     """Begin [s], end [s] and vehicles an hour of a flow."""
     begin = seconds(key, element, "begin", 0.0)
     end = seconds(key, element, "end", math.inf)
-    count = number(key, element, "number", math.inf)
+    if end < begin:
+        given = shown(element, "end")
+        raise ArgumentError(f"{key}: end", given, f"a time of at least its begin, {begin:g} s")
+    counted = element.get("number") is not None
     given = [name for name in ("vehsPerHour", "period") if element.get(name) is not None]
     if len(given) > 1:
         raise ArgumentError(key, " and ".join(given), "one of them")
     if not given:
-        if math.isinf(count) or math.isinf(end):
+        if not counted or math.isinf(end):
             raise ArgumentError(key, "no rate", "vehsPerHour, period, or number and end")
-        return begin, end, _in_milliseconds(3600.0 * count / (end - begin))
-    rate = number(key, element, given[0])
+        if end == begin:
+            accepted = f"a time after its begin, {begin:g} s, for 'number' to be spread"
+            raise ArgumentError(f"{key}: end", shown(element, "end"), accepted)
+        return begin, end, _in_milliseconds(3600.0 * whole(key, element, "number") / (end - begin))
     if given[0] == "period":
-        if not rate > 0.0:
-            raise ArgumentError(f"{key}: period", repr(element.get("period")), "a time")
-        rate = 3600.0 / rate
+        # SUMO's times are whole milliseconds.
+        rate = 3600.0 / number(key, element, "period", low=1e-3)
+    else:
+        # Of no vehicles an hour there are never so many.
+        rate = number(key, element, "vehsPerHour", low=0.0, above=counted)
     rate = _in_milliseconds(rate)
-    if math.isfinite(count):
-        end = min(end, begin + count * 3600.0 / rate)
+    if counted:
+        end = min(end, begin + whole(key, element, "number") * 3600.0 / rate)
     return begin, end, rate
 
 
 def _in_milliseconds(rate: float) -> float:
     """Vehicles an hour as SUMO sends them, whose times are whole milliseconds."""
-    period = round(3.6e6 / rate) if rate > 0.0 else 0
-    return 3.6e6 / period if period else rate
+    period = 3.6e6 / rate if rate > 0.0 else 0.0
+    return 3.6e6 / round(period) if 0.5 < period < math.inf else rate

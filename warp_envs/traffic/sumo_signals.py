@@ -6,13 +6,18 @@ Fixed-time ones of one program: https://sumo.dlr.de/docs/Simulation/Traffic_Ligh
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 from warp_envs.checks import ArgumentError
 from warp_envs.traffic.network import Signal
-from warp_envs.traffic.sumo_xml import number, refuse_others
+from warp_envs.traffic.sumo_xml import Attributes, number, shown, whole
+
+LOGIC = Attributes(read=("id", "type", "offset"), idle=("programID",), children=("phase",))
+PHASE = Attributes(read=("duration", "state"), idle=("name", "minDur", "maxDur"))
+"""Bounds of a duration are those of lights that depend on traffic."""
 
 _SHOWN = {"G": "G", "g": "g", "O": "G", "y": "y", "Y": "Y", "r": "r", "u": "r"}
 """What a letter of SUMO's is here: O (switched off) is green, u (red and yellow) red.
@@ -33,9 +38,19 @@ class _Light:
 class SumoSignals:
     """The traffic lights of a net.xml, taken up as connections ask for them."""
 
-    def __init__(self, path: Path, root: ET.Element) -> None:
-        """Look at none yet."""
-        self._path, self._root = path, root
+    def __init__(self, path: Path, logics: list[ET.Element], wauts: list[ET.Element]) -> None:
+        """Look at none yet.
+
+        Args:
+            path: of the file, for errors.
+            logics: its tlLogic.
+            wauts: its wautJunction, by which programs are switched.
+        """
+        self._path = path
+        self._logics: dict[str, list[ET.Element]] = defaultdict(list)
+        for logic in logics:
+            self._logics[logic.get("id", "")].append(logic)
+        self._wauts = {waut.get("junctionID", ""): waut for waut in wauts}
         self._lights: dict[str, _Light] = {}
 
     def letters(self, connection: ET.Element) -> str:
@@ -49,10 +64,10 @@ class SumoSignals:
         key = f"{self._path}: edge {edge}"
         if name not in self._lights:
             self._lights[name] = self._read(key, name)
-        index = int(number(key, connection, "linkIndex"))
+        index = whole(key, connection, "linkIndex")
         shown = ""
         for _, state in self._lights[name].phases:
-            letter = state[index] if 0 <= index < len(state) else "none"
+            letter = state[index] if index < len(state) else "none"
             if letter not in _SHOWN:
                 given = f"a signal ({name}) to {connection.get('to')} that shows {letter!r}"
                 raise ArgumentError(key, given, f"letters of {''.join(_SHOWN)}")
@@ -110,7 +125,7 @@ class SumoSignals:
         return result
 
     def _read(self, key: str, name: str) -> _Light:
-        found = [logic for logic in self._root.iter("tlLogic") if logic.get("id") == name]
+        found = self._logics.get(name, [])
         if len(found) != 1:
             given = f"a signal ({name}) of {len(found)} programs"
             raise ArgumentError(key, given, "one of one program")
@@ -120,16 +135,20 @@ class SumoSignals:
             given = f"a signal ({name}) of type {kind!r}"
             raise ArgumentError(key, given, "type 'static', fixed in time")
         own = f"{self._path}: tlLogic {name}"
-        refuse_others(own, logic, ("id", "type", "programID", "offset"))
+        LOGIC.check(own, logic)
         phases = []
         for phase in logic:
-            if phase.tag != "phase":
-                raise ArgumentError(f"{own}: {phase.tag}", "that", "phases")
-            refuse_others(f"{own}: phase", phase, ("duration", "state", "name", "minDur", "maxDur"))
-            phases.append((number(f"{own}: phase", phase, "duration"), phase.get("state", "")))
-        for waut in self._root.iter("wautJunction"):
-            if waut.get("junctionID") == name:
-                raise ArgumentError(own, f"a WAUT ({waut.get('wautID')})", "none")
+            PHASE.check(f"{own}: phase", phase)
+            state = phase.get("state", "")
+            if not state:
+                raise ArgumentError(f"{own}: phase: state", shown(phase, "state"), "letters")
+            duration = number(f"{own}: phase", phase, "duration", low=0.0, above=True)
+            phases.append((duration, state))
+        if not phases:
+            raise ArgumentError(own, "no phase", "at least one")
+        if name in self._wauts:
+            given = f"a WAUT ({self._wauts[name].get('wautID')})"
+            raise ArgumentError(own, given, "none")
         return _Light(logic, phases)
 
 
