@@ -11,8 +11,10 @@ on the advantage of its first. The halves tell the variance of each without bias
 
     g = (1 - kappa) g_RP + kappa g_LR,    kappa = var_RP / (var_RP + var_LR),
 
-is the best mixture (as in LR+RP), whichever of the two is of use; when chaos fills RP with noise,
-its weight is gone in the same epoch. What the windows that follow find of the slope along the steps
+is the best mixture (as in LR+RP) where both are gradients of what is wanted; when chaos fills RP
+with noise, its weight is gone in the same epoch. Where derivatives do not see what is wanted, as at
+a reward that jumps, LR's weight is more by what its halves agree on beside RP's, beyond noise
+(`gippo.updates.trust.Unseen`). What the windows that follow find of the slope along the steps
 that were taken decides how far to go: along the natural gradient (`gippo.updates.natural_step`)
 until the policy has moved, over states of the last windows, by
 

@@ -9,7 +9,7 @@ from gippo.runs.folder import in_the_way
 
 def test_a_place_that_takes_no_file_is_told_before_anything_is_made(tmp_path, monkeypatch):
     check_place("out", tmp_path / "x.usdc")
-    with pytest.raises(UserError, match="out: the folder of .* does not exist"):
+    with pytest.raises(UserError, match=r"out: the folder of .* does not exist"):
         check_place("out", tmp_path / "nowhere" / "x.usdc")
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # of mode 555
     with pytest.raises(UserError, match=r"out: the folder of '.*x\.usdc' cannot be written to"):
