@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from pxr import Sdf, Usd
 
 from warp_envs.usd.description import Actuator
-from warp_envs.usd.stage import read_name, refuse
+from warp_envs.usd.stage import read_doubles, read_name, refuse
 
 DRIVEN = "gippo:joint"
 GEAR, GAIN, BIAS = "gippo:gear", "gippo:gain", "gippo:bias"
@@ -31,9 +30,9 @@ def read_actuator(prim: Usd.Prim, joints: Mapping[Sdf.Path, str]) -> Actuator | 
         ValueError: a joint that is no hinge or slide, or numbers that are not accepted.
     """
     relationship = prim.GetRelationship(DRIVEN)
-    targets = relationship.GetForwardedTargets() if relationship else []
-    if not targets:
+    if not relationship:
         return None
+    targets = relationship.GetForwardedTargets()
     if len(targets) != 1 or targets[0] not in joints:
         raise refuse(prim, f"{DRIVEN} names {list(map(str, targets))}; one hinge or slide accepted")
     values: dict[str, Any] = {
@@ -53,22 +52,3 @@ def read_actuator(prim: Usd.Prim, joints: Mapping[Sdf.Path, str]) -> Actuator | 
         return Actuator(name=read_name(prim), joint=joints[targets[0]], **values)
     except ValueError as error:
         raise refuse(prim, str(error)) from None
-
-
-def read_doubles(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:
-    """An authored array of `size` numbers, None where there is none.
-
-    Raises:
-        ValueError: another number of them, or NaN.
-    """
-    attribute = prim.GetAttribute(name)
-    value = attribute.Get() if attribute else None
-    if value is None:
-        return None
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.zeros(0)
-    if array.shape != (size,) or np.any(np.isnan(array)):
-        raise refuse(prim, f"{name} is {value}, {size} number(s) accepted")
-    return array

@@ -419,11 +419,12 @@ def rotation_matrix(quat: ArrayLike) -> np.ndarray:
     )
 
 
-def _error(owner: Any, name: str, accepted: str) -> ValueError:
-    """The ValueError for a field: its owner's prim, the field, its value, what is accepted."""
+def _error(owner: Any, name: str, accepted: str) -> ArgumentError:
+    """The error for a field: its owner's prim, the field, its value, what is accepted."""
     prim = getattr(owner, "path", "") or getattr(owner, "name", "")
-    where = f"{prim}: " if prim else ""
-    return ValueError(f"{where}{name}: {getattr(owner, name)!r} given, {accepted} accepted")
+    value = getattr(owner, name)
+    shown = value.tolist() if isinstance(value, np.ndarray) else value
+    return ArgumentError(f"{prim}: {name}" if prim else name, repr(shown), accepted)
 
 
 def _choice(owner: Any, name: str, accepted: Sequence[str]) -> None:

@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 from pxr import Usd
 
-from warp_envs.usd.actuators import FORCE_RANGE, read_doubles
+from warp_envs.usd.actuators import FORCE_RANGE
 from warp_envs.usd.description import JOINT_NQ
-from warp_envs.usd.stage import Units, read_flag, read_gain, read_numbers, refuse
+from warp_envs.usd.stage import (
+    Units,
+    read_doubles,
+    read_flag,
+    read_gain,
+    read_numbers,
+    read_text,
+    refuse,
+)
 
 DEFAULT_LIMIT_KE = 1e3  # [N m/rad or N/m], where a joint has limits and no stiffness for them
 
@@ -30,7 +38,7 @@ JOINT_KINDS = {
     "PhysicsSphericalJoint": "spherical",
 }
 
-_ARMATURES = ("newton:armature", "physxJoint:armature", "mjc:armature")
+ARMATURES = ("newton:armature", "physxJoint:armature", "mjc:armature")
 _DEGREE = np.pi / 180.0
 DRIVES = {"revolute": "angular", "prismatic": "linear"}
 # Files write "never breaks" and "no limit" as infinity or as the greatest float.
@@ -84,6 +92,9 @@ def read_parameters(prim: Usd.Prim, kind: str, units: Units) -> dict[str, Any]:
         parameters |= _passive(prim, kind, units)
         bounds = read_doubles(prim, FORCE_RANGE, 2)
         if bounds is not None:
+            if bounds[0] > bounds[1]:
+                given = f"{FORCE_RANGE} is {bounds.tolist()}, two numbers, the lesser first,"
+                raise refuse(prim, f"{given} accepted")
             parameters["force_range"] = bounds
     return parameters
 
@@ -108,7 +119,7 @@ def read_keyframes(prim: Usd.Prim, kind: str) -> dict[str, np.ndarray]:
 
 def _armature(prim: Usd.Prim, unit: float) -> float:
     """The first armature authored [kg m^2 or kg]; it has no angle in it."""
-    for name in _ARMATURES:
+    for name in ARMATURES:
         value = read_gain(prim, name)
         if value is not None:
             return value * unit
@@ -215,8 +226,8 @@ def _drive(prim: Usd.Prim, name: str) -> tuple[float, float, float]:
     if not (stiffness or damping):
         return 0.0, 0.0, 0.0
     prefix = f"drive:{name}:physics:"
-    kind = prim.GetAttribute(prefix + "type").Get()
-    if kind not in (None, "force"):
+    kind = read_text(prim, prefix + "type", "force")
+    if kind != "force":
         raise refuse(prim, f"{prefix}type is {kind!r}, 'force' is accepted")
     speed = read_numbers(prim, prefix + "targetVelocity", 1)
     if speed is not None and speed[0] != 0.0:

@@ -7,11 +7,14 @@ What is read
     `warp_envs.usd.shapes` tells and the ground as `warp_envs.usd.ground_reading` does; the stage's
     units and up axis; gravity of the PhysicsScene; and on a joint:
 
-    - limits, and drives as passive springs (stiffness, damping, target; not the force limit);
+    - limits, and drives as passive springs (stiffness, damping, target);
     - `newton:armature`, else `physxJoint:armature`, else `mjc:armature`;
     - `newton:damping`, added to the drive's; `newton:limitStiffness`, `newton:limitDamping`.
 
-    Drag, lift, cords and couplings of joints are as `warp_envs.usd.passive_reading` tells.
+    Drag, lift, cords and couplings of joints are as `warp_envs.usd.passive_reading` tells; a body
+    of `physxRigidBody:disableGravity` or `mjc:gravcomp` is lifted, and gravity is none where
+    `newton:gravityEnabled` or `mjc:flag:gravity` of the scene is false. Filtered pairs and
+    collision groups count between a collider and the ground; bodies do not touch each other.
 
     As in UsdPhysics and Newton's published schema, angular limits, gains and damping are authored
     for each degree and come out for each radian; armature has no angle in it. A joint with limits
@@ -24,16 +27,18 @@ How the tree is rooted
     child to parent are turned around; their coordinates keep sign and meaning. Joints that are
     disabled or join two things of the world are left out.
 
-Everything else is refused with the prim's path and the reason.
+What else a file says of bodies, joints and contact is refused with the prim's path and the reason
+where the robot would be another, or stands in `RobotDescription.notes`: `warp_envs.usd.unread`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pxr import Sdf, Tf, Usd, UsdPhysics
+from pxr import Sdf, Tf, Usd, UsdPhysics, UsdShade
 
 from warp_envs.checks import ArgumentError
 from warp_envs.usd.actuators import read_actuator
@@ -45,11 +50,18 @@ from warp_envs.usd.description import (
     RobotDescription,
     rotation_matrix,
 )
+from warp_envs.usd.filters import parted_colliders
 from warp_envs.usd.ground_reading import read_ground
 from warp_envs.usd.joints import read_keyframes, read_kind, read_parameters
 from warp_envs.usd.passive import Cord, Coupling
 from warp_envs.usd.passive_reading import read_cord, read_coupling, read_drags, read_lift
-from warp_envs.usd.shapes import CONTACT_STIFFNESS, read_contact, read_mass, read_shape
+from warp_envs.usd.shapes import (
+    CONTACT_STIFFNESS,
+    physics_material,
+    read_contact,
+    read_mass,
+    read_shape,
+)
 from warp_envs.usd.stage import (
     IDENTITY,
     Frame,
@@ -63,10 +75,14 @@ from warp_envs.usd.stage import (
     refuse,
     unreadable,
 )
+from warp_envs.usd.unread import IDLE, STILL, unread_notes
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
 
 WORLD = -1
+
+WEIGHT = ("newton:gravityEnabled", "mjc:flag:gravity")
+"""Attributes of a PhysicsScene that can switch gravity off."""
 
 
 def load_robot(path: str | Path) -> RobotDescription:
@@ -80,11 +96,14 @@ def load_robot(path: str | Path) -> RobotDescription:
 
     Raises:
         ValueError: a file that is missing, damaged or not USD, or content that cannot be
-            simulated, by the prim's path with the reason.
+            simulated, by the file and the prim's path with the reason.
     """
     stage = Stage(path)
     try:
         return _Loader(stage).load()
+    except ArgumentError as error:
+        of_file = error.key == str(stage.path)
+        raise error if of_file else error.renamed(f"{stage.path}: {error.key}") from None
     except (Tf.ErrorException, RuntimeError) as error:
         raise unreadable(stage.path, error) from None
 
@@ -112,6 +131,7 @@ class _Loader:
         self.frames: list[Frame] = []
         self.scales: list[np.ndarray] = []
         self.colliders: list[list[Usd.Prim]] = []
+        self.parted: set[Sdf.Path] = set()  # colliders that do not touch the ground
 
     def load(self) -> RobotDescription:
         """Read everything."""
@@ -131,12 +151,17 @@ class _Loader:
             body = self._body_of(prim)
             (of_world if body == WORLD else self.colliders[body]).append(prim)
         ground, notes = read_ground(self.stage, of_world)
+        grounds = self._grounds(of_world)
+        self.parted = parted_colliders(self.stage, grounds, self._of_robot())
         contact, untouched = self._contact()
         links = [link for prim in joints if (link := self._read_link(prim)) is not None]
         order = _order(links, self.prims)
         place = {body: position for position, (body, _) in enumerate(order)}
         place[WORLD] = WORLD
         bodies = tuple(self._body(body, link, place) for body, link in order)
+        sorts = self._sorts(joints, links, order, of_world, grounds)
+        for prim in scenes:
+            sorts[prim.GetPath()].add("scene")
         default = self.stage.usd.GetDefaultPrim()
         return RobotDescription(
             name=str(default.GetName()) if default else self.stage.path.stem,
@@ -146,10 +171,53 @@ class _Loader:
             contact=contact,
             actuators=self._actuators(links),
             ground=ground,
-            notes=(*self.stage.notes, *notes, *untouched),
+            notes=(*self.stage.notes, *notes, *untouched, *unread_notes(self.stage, sorts)),
             couplings=self._couplings(links),
             cords=self._cords(),
         )
+
+    def _of_robot(self) -> list[Usd.Prim]:
+        """The colliders of all bodies."""
+        return [prim for colliders in self.colliders for prim in colliders]
+
+    def _grounds(self, of_world: list[Usd.Prim]) -> list[Usd.Prim]:
+        """The prim that is the ground, if the file has one: no note says that it is none."""
+        return [
+            prim
+            for prim in of_world
+            if read_flag(prim, "physics:collisionEnabled", True)
+            and not read_ground(self.stage, [prim])[1]
+        ]
+
+    def _sorts(
+        self,
+        joints: list[Usd.Prim],
+        links: list[_Link],
+        order: list[tuple[int, _Link | None]],
+        of_world: list[Usd.Prim],
+        grounds: list[Usd.Prim],
+    ) -> dict[Sdf.Path, set[str]]:
+        """What each prim is read as, for `unread_notes`."""
+        sorts: dict[Sdf.Path, set[str]] = defaultdict(set)
+        kinds = {link.prim.GetPath(): link.kind for link in links}
+        for prim in joints:
+            sorts[prim.GetPath()].add(kinds.get(prim.GetPath(), IDLE))
+        for body, link in order:
+            sorts[self.prims[body].GetPath()].add("body" if link else "free")
+        for prim in of_world:
+            sorts[prim.GetPath()].add("ground" if prim in grounds else IDLE)
+        for prim in self._of_robot():
+            sorts[prim.GetPath()].add("collider")
+        materials = {m.GetPath() for m in map(physics_material, self._of_robot()) if m}
+        under = {m.GetPath() for m in map(physics_material, grounds) if m}
+        for prim in self.stage.prims():
+            path = prim.GetPath()
+            if prim.HasAPI(UsdPhysics.RigidBodyAPI) and path not in self.index:
+                sorts[path].add(STILL)
+            if prim.IsA(UsdShade.Material):
+                used = "material" if path in materials else "ground material"
+                sorts[path].add(used if path in materials | under else IDLE)
+        return sorts
 
     def _actuators(self, links: list[_Link]) -> tuple[Actuator, ...]:
         """What drives the hinges and slides, in the file's order."""
@@ -254,6 +322,10 @@ class _Loader:
         else:
             parent, joint = link.other(body), self._joint(link, body)
         shapes = [read_shape(self.stage, c, prim, frame) for c in self.colliders[body]]
+        shapes = [
+            replace(shape, collides=False) if Sdf.Path(shape.path) in self.parted else shape
+            for shape in shapes
+        ]
         mass = read_mass(self.stage, prim, shapes, self.scales[body])
         if mass.mass <= 0.0 and joint.kind != "fixed":
             raise refuse(
@@ -273,7 +345,7 @@ class _Loader:
             position=frame.position,
             rotation=frame.quat(),
             drags=read_drags(prim),
-            **read_lift(prim),
+            **read_lift(prim, mass),
         )
 
     def _joint(self, link: _Link, child: int) -> Joint:
@@ -297,7 +369,10 @@ class _Loader:
         )
 
     def _gravity(self, scenes: list[Usd.Prim]) -> np.ndarray:
-        """Gravity of the file's scene in the z-up world [m/s^2], the Earth's where none is told."""
+        """Gravity of the file's scene in the z-up world [m/s^2], the Earth's where none is told.
+
+        A negative magnitude asks for the Earth's in any unit, as the schema of UsdPhysics says.
+        """
         values = [self._scene_gravity(prim) for prim in scenes]
         for prim, value in zip(scenes[1:], values[1:], strict=True):
             if not np.allclose(value, values[0]):
@@ -307,7 +382,9 @@ class _Loader:
     def _scene_gravity(self, prim: Usd.Prim) -> np.ndarray:
         magnitude = read_numbers(prim, "physics:gravityMagnitude", 1)
         size = EARTH_GRAVITY
-        if magnitude is not None and not np.isneginf(magnitude[0]):
+        if not all(read_flag(prim, name, True) for name in WEIGHT):
+            size = 0.0
+        elif magnitude is not None and magnitude[0] >= 0.0:
             size = float(magnitude[0]) * self.stage.units.length
             if not np.isfinite(size):
                 raise refuse(prim, f"physics:gravityMagnitude is {size}, a finite one is accepted")
@@ -323,8 +400,10 @@ class _Loader:
         """
         found: ContactMaterial | None = None
         without: list[Usd.Prim] = []
-        for prim in (prim for colliders in self.colliders for prim in colliders):
+        for prim in self._of_robot():
             if not read_flag(prim, "physics:collisionEnabled", True):
+                continue
+            if prim.GetPath() in self.parted:
                 continue
             material = read_contact(self.stage, prim)
             if material is None:

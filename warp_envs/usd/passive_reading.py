@@ -13,13 +13,21 @@ from typing import Any
 import numpy as np
 from pxr import Sdf, Usd
 
-from warp_envs.usd.actuators import read_doubles
+from warp_envs.usd.mass import MassProperties
 from warp_envs.usd.passive import DRAG_NUMBERS, Cord, Coupling, Drag
-from warp_envs.usd.stage import read_name, refuse
+from warp_envs.usd.stage import (
+    read_array,
+    read_doubles,
+    read_flag,
+    read_name,
+    read_numbers,
+    refuse,
+)
 
 DRAG = "gippo:drag"
 """The numbers of a body's drags, one after the other, 18 of each."""
 LIFT_MASS, LIFT_POSITION = "gippo:liftMass", "gippo:liftPosition"
+WEIGHTLESS, SHARE = "physxRigidBody:disableGravity", "mjc:gravcomp"
 COUPLED, WEIGHTS = "gippo:joints", "gippo:weights"
 CORD_BODIES, CORD_NUMBERS, CORD_POINTS = "gippo:bodies", "gippo:bodyNumbers", "gippo:points"
 """Bodies that a cord pulls at; of each of its points the place in that list, -1 of the world, and
@@ -33,29 +41,36 @@ def read_drags(prim: Usd.Prim) -> tuple[Drag, ...]:
     Raises:
         ValueError: numbers that are not accepted.
     """
-    attribute = prim.GetAttribute(DRAG)
-    size = len(attribute.Get() or ()) if attribute else 0
-    if size == 0:
+    numbers = read_array(prim, DRAG)
+    if numbers is None:
         return ()
-    if size % DRAG_NUMBERS:
-        raise refuse(prim, f"{DRAG} has {size} numbers, {DRAG_NUMBERS} for each drag accepted")
-    numbers = read_doubles(prim, DRAG, size)
-    assert numbers is not None
+    if len(numbers) % DRAG_NUMBERS:
+        given = f"{DRAG} has {len(numbers)} numbers"
+        raise refuse(prim, f"{given}, {DRAG_NUMBERS} for each drag accepted")
     try:
         return tuple(map(Drag.from_numbers, numbers.reshape(-1, DRAG_NUMBERS)))
     except ValueError as error:
         raise refuse(prim, str(error)) from None
 
 
-def read_lift(prim: Usd.Prim) -> dict[str, Any]:
+def read_lift(prim: Usd.Prim, body: MassProperties) -> dict[str, Any]:
     """The fields of `Body` that say what carries a body against gravity.
 
+    A body without gravity (`WEIGHTLESS`, or a share of it by `SHARE`) is carried at its centre of
+    mass, as MuJoCo's `gravcomp` does.
+
     Raises:
-        ValueError: numbers that are not accepted.
+        ValueError: numbers that are not accepted, or two that carry it.
     """
+    share = read_numbers(prim, SHARE, 1)
+    if share is not None and not np.isfinite(share[0]):
+        raise refuse(prim, f"{SHARE} is {share[0]}, a finite number accepted")
+    carried = 1.0 if read_flag(prim, WEIGHTLESS, False) else 0.0 if share is None else share[0]
     mass, position = read_doubles(prim, LIFT_MASS, 1), read_doubles(prim, LIFT_POSITION, 3)
     if mass is None:
-        return {}
+        return {"lift_mass": carried * body.mass, "lift_position": body.com} if carried else {}
+    if carried:
+        raise refuse(prim, f"{LIFT_MASS} beside {WEIGHTLESS} or {SHARE}; one of them is accepted")
     position = np.zeros(3) if position is None else position
     if not np.all(np.isfinite([*mass, *position])):
         raise refuse(prim, f"{LIFT_MASS} is {mass[0]} at {position}, finite numbers accepted")
@@ -73,10 +88,10 @@ def read_coupling(prim: Usd.Prim, joints: Mapping[Sdf.Path, str]) -> Coupling | 
         ValueError: a joint that is no hinge or slide, or numbers that are not accepted.
     """
     relationship = prim.GetRelationship(COUPLED)
-    targets = relationship.GetForwardedTargets() if relationship else []
-    if not targets:
+    if not relationship:
         return None
-    if any(target not in joints for target in targets):
+    targets = relationship.GetForwardedTargets()
+    if not targets or any(target not in joints for target in targets):
         raise refuse(prim, f"{COUPLED} names {list(map(str, targets))}; hinges and slides accepted")
     weights = read_doubles(prim, WEIGHTS, len(targets))
     if weights is None:
@@ -99,24 +114,26 @@ def read_cord(prim: Usd.Prim, bodies: Collection[Sdf.Path]) -> Cord | None:
     Raises:
         ValueError: a body that is none, or numbers that are not accepted.
     """
-    places = prim.GetAttribute(CORD_POINTS)
-    count = len(places.Get() or ()) // 3 if places else 0
-    if not count:
-        return None
+    points = read_array(prim, CORD_POINTS)
     relationship = prim.GetRelationship(CORD_BODIES)
+    if points is None and not relationship:
+        return None
+    if points is None or not len(points) or len(points) % 3:
+        given = "missing" if points is None else f"{points.tolist()}"
+        raise refuse(prim, f"{CORD_POINTS} is {given}; three numbers for each point are accepted")
+    count = len(points) // 3
     targets = relationship.GetForwardedTargets() if relationship else []
     if any(target not in bodies for target in targets):
         raise refuse(prim, f"{CORD_BODIES} names {list(map(str, targets))}; bodies are accepted")
-    points = read_doubles(prim, CORD_POINTS, 3 * count)
     weights = read_doubles(prim, WEIGHTS, count - 1)
-    chosen = prim.GetAttribute(CORD_NUMBERS).Get() if prim.HasAttribute(CORD_NUMBERS) else None
-    numbers = list(map(int, chosen or ()))
-    if len(numbers) != count or any(not -1 <= n < len(targets) for n in numbers):
+    chosen = read_array(prim, CORD_NUMBERS)
+    numbers = [] if chosen is None else chosen.tolist()
+    if len(numbers) != count or any(n not in range(-1, len(targets)) for n in numbers):
         accepted = f"{count} numbers from -1 to {len(targets) - 1} are accepted"
         raise refuse(prim, f"{CORD_NUMBERS} is {numbers}; {accepted}")
-    if points is None or weights is None:
+    if weights is None:
         raise refuse(prim, f"{WEIGHTS} is missing; a number for each piece is accepted")
-    names = tuple(str(targets[n]) if n >= 0 else "" for n in numbers)
+    names = tuple(str(targets[int(n)]) if n >= 0 else "" for n in numbers)
     try:
         return Cord(read_name(prim), names, points, tuple(weights), *_spring(prim))
     except ValueError as error:

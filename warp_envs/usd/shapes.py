@@ -20,14 +20,15 @@ from warp_envs.usd.description import ContactMaterial, Shape, rotation_matrix
 from warp_envs.usd.hull import convex_hull
 from warp_envs.usd.mass import MassProperties, combine_mass_properties, shape_mass_properties
 from warp_envs.usd.stage import (
-    AT_REST,
     SCALE_TOLERANCE,
     Frame,
     Stage,
+    read_array,
     read_axis,
     read_flag,
     read_gain,
     read_numbers,
+    read_points,
     read_quat,
     read_vector,
     refuse,
@@ -125,8 +126,7 @@ def _tube(
 
 def _points(prim: Usd.Prim) -> np.ndarray:
     """The points of a mesh (n, 3) in its units."""
-    value = prim.GetAttribute("points").Get(AT_REST)
-    points = np.array(value if value is not None else [], dtype=np.float64).reshape(-1, 3)
+    points = read_points(prim)
     if not len(points) or not np.all(np.isfinite(points)):
         raise refuse(
             prim, "a Mesh without points or with some that are not finite; others accepted"
@@ -150,7 +150,7 @@ def _density(stage: Stage, prim: Usd.Prim, body: Usd.Prim, volume: float) -> flo
         if volume <= 0.0:
             raise refuse(prim, "a mass on a flat Mesh; one on its body is accepted")
         return mass * stage.units.mass / volume
-    for source in (prim, body, _physics_material(prim)):
+    for source in (prim, body, physics_material(prim)):
         density = read_gain(source, "physics:density") if source else None
         if density:
             return density * stage.units.density
@@ -205,12 +205,9 @@ def _about(part: MassProperties, com: np.ndarray) -> MassProperties:
 
 def _explicit_inertia(stage: Stage, body: Usd.Prim) -> np.ndarray | None:
     """The authored inertia in body axes [kg m^2], None where there is none (zeros mean none)."""
-    attribute = body.GetAttribute("newton:inertia")
-    if attribute and attribute.Get():  # an empty array means none
-        six = read_numbers(body, "newton:inertia", 6)
-        if six is not None:
-            xx, yy, zz, xy, xz, yz = six
-            return stage.units.inertia * np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    six = read_array(body, "newton:inertia")
+    if six is not None and len(six):  # an empty array means none
+        return stage.units.inertia * _tensor(body, six)
     diagonal = read_vector(body, "physics:diagonalInertia")
     axes = read_numbers(body, "physics:principalAxes", 4)
     if axes is None or not np.any(axes):
@@ -231,13 +228,24 @@ def _explicit_inertia(stage: Stage, body: Usd.Prim) -> np.ndarray | None:
     return stage.units.inertia * (turn @ np.diag(diagonal) @ turn.T)
 
 
+def _tensor(body: Usd.Prim, six: np.ndarray) -> np.ndarray:
+    """The inertia (3, 3) of xx, yy, zz, xy, xz, yz in the stage's units."""
+    if six.shape == (6,) and np.all(np.isfinite(six)):
+        xx, yy, zz, xy, xz, yz = six
+        tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        if np.linalg.eigvalsh(tensor)[0] >= -1e-12 * np.abs(six).max():
+            return tensor
+    accepted = "xx, yy, zz, xy, xz, yz of a tensor without negative eigenvalue accepted"
+    raise refuse(body, f"newton:inertia is {six.tolist()}, {accepted}")
+
+
 def read_contact(stage: Stage, prim: Usd.Prim) -> ContactMaterial | None:
     """The contact gains of a collider's physics material, None where it has none.
 
     Raises:
         ValueError: a gain that is negative or not finite.
     """
-    material = _physics_material(prim)
+    material = physics_material(prim)
     stiffness = read_gain(material, CONTACT_STIFFNESS) if material else None
     if not material or not stiffness:
         return None
@@ -250,7 +258,7 @@ def read_contact(stage: Stage, prim: Usd.Prim) -> ContactMaterial | None:
     )
 
 
-def _physics_material(prim: Usd.Prim) -> Usd.Prim | None:
+def physics_material(prim: Usd.Prim) -> Usd.Prim | None:
     """The material bound for physics, or for all purposes, None where there is none."""
     material, _ = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial("physics")
     return material.GetPrim() if material else None

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pxr import Gf, Tf, Usd, UsdGeom, UsdPhysics, UsdUtils
@@ -262,6 +262,68 @@ def _try_out(path: Path) -> None:
         raise unreadable(path, output or "its reader crashes")
 
 
+def read_value(prim: Usd.Prim, name: str) -> Any:
+    """The value of an attribute at rest, None where there is none."""
+    attribute = prim.GetAttribute(name)
+    return attribute.Get(AT_REST) if attribute else None
+
+
+def read_text(prim: Usd.Prim, name: str, default: str) -> str:
+    """An authored text, or the default; an empty one is none.
+
+    Raises:
+        ValueError: of another type.
+    """
+    value = read_value(prim, name)
+    if not isinstance(value, str | None):
+        raise refuse(prim, f"{name} is {value!r}, a text accepted")
+    return value or default
+
+
+def read_array(prim: Usd.Prim, name: str) -> np.ndarray | None:
+    """An authored array of any number of numbers (n,), None where there is none.
+
+    Raises:
+        ValueError: no array of numbers, or NaN in it.
+    """
+    value = read_value(prim, name)
+    if value is None:
+        return None
+    array = np.array(value)
+    if array.ndim != 1 or array.dtype.kind not in "fiu" or np.any(np.isnan(array)):
+        given = repr(array.tolist() if array.ndim else value)
+        raise refuse(prim, f"{name} is {given}, an array of numbers without NaN accepted")
+    return _as_written(prim.GetAttribute(name), array)
+
+
+def read_doubles(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:
+    """An authored array of `size` numbers, None where there is none.
+
+    Raises:
+        ValueError: another number of them, or what `read_array` refuses.
+    """
+    array = read_array(prim, name)
+    if array is not None and len(array) != size:
+        raise refuse(prim, f"{name} is {array.tolist()}, {size} number(s) accepted")
+    return array
+
+
+def read_points(prim: Usd.Prim) -> np.ndarray:
+    """The points of a mesh (n, 3) in its units, none where none are authored.
+
+    Raises:
+        ValueError: no array of three numbers each.
+    """
+    value = read_value(prim, "points")
+    array = np.zeros((0, 3)) if value is None else np.array(value)
+    if array.size == 0:
+        return np.zeros((0, 3))
+    if array.dtype.kind not in "fiu" or array.ndim > 2 or array.shape[-1:] != (3,):
+        given = repr(value if array.ndim == 0 else array[:3].tolist())
+        raise refuse(prim, f"points is {given}, three numbers for each point accepted")
+    return array.reshape(-1, 3).astype(np.float64)
+
+
 def read_numbers(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:
     """An authored attribute of `size` numbers in the stage's units, None where there is none.
 
@@ -279,22 +341,23 @@ def read_numbers(prim: Usd.Prim, name: str, size: int) -> np.ndarray | None:
         return None
     if isinstance(value, (Gf.Quatf, Gf.Quatd, Gf.Quath)):
         value = [*value.GetImaginary(), value.GetReal()]
-    try:
-        array = np.atleast_1d(np.array(value, dtype=np.float64))
-    except (TypeError, ValueError, OverflowError):
-        array = np.zeros(0)
-    if array.shape != (size,) or isinstance(value, (str, bool)) or np.any(np.isnan(array)):
+    array = np.atleast_1d(np.array(value))
+    if array.shape != (size,) or array.dtype.kind not in "fiu" or np.any(np.isnan(array)):
         raise refuse(prim, f"{name} is {attribute.Get(AT_REST)!r}, {size} number(s) accepted")
-    type_name = str(attribute.GetTypeName())
+    return _as_written(attribute, array)
+
+
+def _as_written(attribute: Usd.Attribute, numbers: np.ndarray) -> np.ndarray:
+    """Numbers (n,) of an attribute in double precision, single ones as their shortest decimals."""
+    type_name = str(attribute.GetTypeName()).removesuffix("[]")
     if type_name.startswith(("double", "int")) or type_name.endswith("d"):
-        return array
-    return np.array([float(str(np.float32(number))) for number in array])
+        return numbers.astype(np.float64)
+    return np.array([float(str(np.float32(number))) for number in numbers], dtype=np.float64)
 
 
 def read_name(prim: Usd.Prim) -> str:
     """What a prim is called: `NAME` where it is authored, else the last part of its path."""
-    attribute = prim.GetAttribute(NAME)
-    return str(attribute.Get() or prim.GetName()) if attribute else str(prim.GetName())
+    return read_text(prim, NAME, str(prim.GetName()))
 
 
 def read_vector(prim: Usd.Prim, name: str) -> np.ndarray | None:
@@ -341,10 +404,15 @@ def read_gain(prim: Usd.Prim, name: str) -> float | None:
 
 
 def read_flag(prim: Usd.Prim, name: str, default: bool) -> bool:
-    """An authored truth value, or the default."""
-    attribute = prim.GetAttribute(name)
-    value = attribute.Get(AT_REST) if attribute else None
-    return default if value is None else bool(value)
+    """An authored truth value, or the default.
+
+    Raises:
+        ValueError: of another type: the text "false" is not false.
+    """
+    value = read_value(prim, name)
+    if not isinstance(value, bool | None):
+        raise refuse(prim, f"{name} is {value!r}, a bool, true or false, accepted")
+    return default if value is None else value
 
 
 def read_axis(prim: Usd.Prim, name: str, default: str) -> np.ndarray:
@@ -353,9 +421,7 @@ def read_axis(prim: Usd.Prim, name: str, default: str) -> np.ndarray:
     Raises:
         ValueError: another token.
     """
-    attribute = prim.GetAttribute(name)
-    value = attribute.Get(AT_REST) if attribute else None
-    token = default if value is None else str(value)
+    token = read_text(prim, name, default)
     if token not in ("X", "Y", "Z"):
         raise refuse(prim, f"{name} is {token!r}, 'X', 'Y' or 'Z' accepted")
     return np.eye(3)["XYZ".index(token)]

@@ -264,6 +264,33 @@ def PhysicsScene "scene"
     assert_allclose(load(body("a"), metres=0.01).gravity, (0.0, 0.0, -9.81))
 
 
+@pytest.mark.parametrize("magnitude", ["-inf", "-1", "-9.81"])
+def test_negative_gravity_asks_for_the_earths(load, magnitude):
+    """As the schema of UsdPhysics says, in any unit."""
+    scene = f'def PhysicsScene "s"\n{{\nfloat physics:gravityMagnitude = {magnitude}\n}}\n'
+    assert_allclose(load(body("a"), metres=0.01, outside=scene).gravity, (0.0, 0.0, -9.81))
+
+
+@pytest.mark.parametrize("line", ["bool newton:gravityEnabled = 0", "bool mjc:flag:gravity = 0"])
+def test_gravity_switched_off(load, line):
+    robot = load(body("a"), outside=f'def PhysicsScene "s"\n{{\n{line}\n}}\n')
+    assert_allclose(robot.gravity, 0.0)
+    assert not robot.notes
+
+
+@pytest.mark.parametrize(
+    ("line", "share"),
+    [("bool physxRigidBody:disableGravity = 1", 1), ("double mjc:gravcomp = 2", 2)],
+)
+def test_body_without_weight_is_lifted_at_its_centre(load, line, share):
+    centre = "point3f physics:centerOfMass = (0, 0, 0.05)"
+    robot = load(body("a", BALL % "" + f"{centre}\n{line}"))
+    (a,) = robot.bodies
+    assert a.lift_mass == pytest.approx(share * a.mass)
+    assert_allclose(a.lift_position, (0.0, 0.0, 0.05))
+    assert not robot.notes
+
+
 def test_scaled_body(load):
     """Anchors and colliders scale with the body; its frame does not."""
     scaled = body("b").replace("{", "{\nfloat3 xformOp:scale = (2, 2, 2)", 1)

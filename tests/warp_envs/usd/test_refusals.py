@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from pxr import Sdf, UsdUtils
 
 from tests.warp_envs.usd.usd_text import AXES, BALL, HEADER, body, joint, two
+from warp_envs.checks import ArgumentError
 from warp_envs.usd.loader import load_robot
 
 
@@ -126,7 +127,7 @@ REFUSED = {
     ),
     "negative tensor": (
         body("a", "float physics:mass = 1\ndouble[] newton:inertia = [1, 1, -1, 0, 0, 0]"),
-        r"/robot/a: inertia: ",
+        r"/robot/a: newton:inertia is \[1.0, 1.0, -1.0",
     ),
     "short tensor": (
         body("a", "float physics:mass = 1\ndouble[] newton:inertia = [1, 1, 1]"),
@@ -145,6 +146,54 @@ REFUSED = {
         .replace(joint("base", "Fixed", None, "robot/a"), ""),
         r"/robot/b: a second ArticulationRootAPI beside /robot/a",
     ),
+    "flag as text": (
+        body("a", BALL % "" + 'string physics:kinematicEnabled = "false"'),
+        r"/robot/a: physics:kinematicEnabled is 'false', a bool",
+    ),
+    "another flag as text": (
+        collider("Sphere", 'string physics:collisionEnabled = "false"'),
+        r"/robot/a/c: physics:collisionEnabled is 'false', a bool",
+    ),
+    "number for an array": (
+        body("a", BALL % "" + "double gippo:drag = 1"), r"/robot/a: gippo:drag is 1.0, an array"
+    ),
+    "number for points": (
+        body("a") + 'def "c"\n{\ndouble gippo:points = 3\n}\n', r"/robot/c: gippo:points is 3.0, an"
+    ),
+    "texts for bodies' numbers": (
+        two() + 'def "c"\n{\nrel gippo:bodies = </robot/b>\ndouble[] gippo:weights = [1]\n'
+        'double[] gippo:points = [0, 0, 0, 1, 1, 1]\nstring[] gippo:bodyNumbers = ["1", "0"]\n}\n',
+        r"/robot/c: gippo:bodyNumbers is \['1', '0'\], an array of numbers",
+    ),
+    "number for a mesh": (collider("Mesh", "double points = 3"), r"/robot/a/c: points is 3.0, thr"),
+    "number for a name": (
+        body("a", BALL % "" + "double gippo:name = 5"), r"/robot/a: gippo:name is 5.0, a text acc"
+    ),
+    "range turned round": (
+        two(inside="double[] gippo:forceRange = [1, -1]"),
+        r"robot1.usda: /robot/j: gippo:forceRange is \[1.0, -1.0\], two numbers, the lesser first",
+    ),
+    "misspelt": (
+        two(inside="double[] gippo:forcerange = [-1, 1]"),
+        r"/robot/j: gippo:forcerange is no name .*did you mean 'gippo:forceRange'",
+    ),
+    "actuator of nothing": (
+        body("a") + 'def "c"\n{\nrel gippo:joint\n}\n', r"/robot/c: gippo:joint names \[\]; one hi"
+    ),
+    "coupling of nothing": (
+        body("a") + 'def "c"\n{\nrel gippo:joints\n}\n', r"/robot/c: gippo:joints names \[\]; h"
+    ),
+    "cord of nothing": (
+        body("a") + 'def "c"\n{\nrel gippo:bodies\n}\n', r"/robot/c: gippo:points is missing; thr"
+    ),
+    "actuator without a relationship": (
+        body("a") + 'def "c"\n{\ndouble[] gippo:gear = [5]\n}\n',
+        r"/robot/c: gippo:gear on a prim that is no body, .* gippo:joint, .* accepted",
+    ),
+    "carried twice": (
+        body("a", BALL % "" + "double mjc:gravcomp = 1\ndouble[] gippo:liftMass = [1]"),
+        r"/robot/a: gippo:liftMass beside physxRigidBody:disableGravity or mjc:gravcomp; one",
+    ),
     "no bodies": ('def Xform "a"\n{\n}\n', r"no rigid bodies"),
     "instanced": (
         'def "a" (instanceable = true\nreferences = </part>)\n{\n}\n', r"/robot/a.*: an instanced"
@@ -156,8 +205,9 @@ REFUSED = {
 def test_refused_by_path_and_reason(load, name):
     inside, message = REFUSED[name]
     outside = 'over "part"\n{\n' + body("link") + "}\n" if name == "instanced" else ""
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ArgumentError, match=message) as error:
         load(inside, outside=outside)
+    assert "robot1.usda" in str(error.value)
     assert re.search(r"accepted|closes a loop|does not exist|shear", str(error.value))
 
 
