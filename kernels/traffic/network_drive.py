@@ -502,7 +502,7 @@ def cross(
                 network, here, start, length, speed, driver[LENGTH],
                 loop_start, loop_x, loop_index, loops,
             )  # fmt: skip
-            start = type(x)(0.0)
+            start = type(x)(-1.0)  # who crosses the border passes a loop at x = 0, too
             passed = passed + length
             came_from = here
             here = there
