@@ -147,7 +147,8 @@ def insert(
         signal_way: wp.array2d(dtype=wp.int32),
         light_in: wp.array2d(dtype=wp.int32),
         flow_route: wp.array(dtype=wp.int32),  # [num_flows]
-        flow_lanes: wp.array2d(dtype=wp.int32),  # [num_flows, 2]: one of these lanes
+        flow_start: wp.array(dtype=wp.int32),  # [num_flows + 1], of the lanes it may take:
+        flow_lane: wp.array(dtype=wp.int32),
         flow_speed: wp.array(dtype=Any),  # [m/s], infinite for "max"
         flow_begin: wp.array(dtype=wp.float64),  # [s]
         flow_end: wp.array(dtype=wp.float64),
@@ -212,7 +213,8 @@ def insert(
             target = wp.int32(-1)
             fewest = wp.int32(per_network + 1)
             if waiting:
-                for l in range(flow_lanes[f, 0], flow_lanes[f, 1]):
+                for entry in range(flow_start[f], flow_start[f + 1]):
+                    l = flow_lane[entry]
                     taken = wp.bool(False)
                     for k in range(first_free, free):
                         if lane[order_in[k]] == l:

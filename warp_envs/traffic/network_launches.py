@@ -379,7 +379,7 @@ class NetworkLaunches:
             *(self.sizes.vehicles, advance.integrator),
             *(scalar(self.rules.look_ahead), part, dt),
             *self._arguments(rows, "lane_length lane_limit lane_inner next_lane signal_way light"),
-            *self._arguments(rows, "flow_route flow_lanes flow_speed"),
+            *self._arguments(rows, "flow_route flow_start flow_lane flow_speed"),
             *self._arguments(rows, "flow_begin flow_end flow_driver slot_driver"),
             wp.float64(advance.dt),
             *self._arguments(rows, "x speed driver lane route previous flow number entered"),

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from kernels.traffic.car_following import CarFollowing
 from kernels.traffic.network import LONGEST
 from kernels.traffic.network_merges import NEARER_FIRST, ZIPPER
 from warp_envs.checks import ArgumentError
-from warp_envs.traffic.models import check_names
+from warp_envs.traffic.models import check_names, check_number_of
 from warp_envs.traffic.network import COLOURS, Network
 
 Priorities = dict[tuple[str, int, str], bool | tuple[str, tuple[bool, ...]]]
@@ -116,33 +117,36 @@ def flow_tables(
     """What the flows are: arrays by name, and their drivers' numbers (num_flows, numbers).
 
     Raises:
-        ArgumentError: a parameter that the model lacks, or no positive one.
+        ArgumentError: a parameter that the model lacks, or a value that it may not have.
     """
-    lanes, numbers = [], []
+    lanes: list[list[tuple]] = []
+    numbers = []
     places = {number.name: k for k, number in enumerate(model.numbers)}
     for flow in network.flows:
         segment = network.segment(network.routes[flow.route][0])
-        first = tables.first_lane[segment.name]
+        choice = [tables.first_lane[segment.name] + k for k in range(segment.num_lanes)]
         if flow.lane is None:
             off = tables.integers["changes"][list(network.routes).index(flow.route)]
-            good = [first + k for k in range(segment.num_lanes) if off[first + k] == 0]
-            lanes.append((good[0], good[-1] + 1))
+            lanes.append([(lane,) for lane in choice if off[lane] == 0])
         else:
-            lanes.append((first + flow.lane, first + flow.lane + 1))
+            lanes.append([(choice[flow.lane],)])
         check_names(flow.parameters, model.numbers, model.name)
         row = np.full(len(model.numbers), math.nan)
         for name, value in flow.parameters.items():
-            number = model.numbers[places[name]]
-            good = value >= 0.0 if number.may_be_zero else value > 0.0
-            if not good or (math.isinf(value) and not number.may_be_infinite):
-                raise ArgumentError(f"flow {flow.name}: {name}", repr(value), "positive numbers")
+            try:
+                given = torch.tensor(value, dtype=torch.float64)
+                check_number_of(model.numbers[places[name]], given)
+            except ArgumentError as error:
+                raise error.renamed(f"flow {flow.name}: {name}") from None
             row[places[name]] = value
         numbers.append(row)
     routes = list(network.routes)
     count = len(network.flows)
+    start, (lane,) = _compressed(lanes, 1)
     arrays = {
         "flow_route": np.array([routes.index(f.route) for f in network.flows], dtype=np.int32),
-        "flow_lanes": np.array(lanes, dtype=np.int32).reshape(count, 2),
+        "flow_start": start.astype(np.int32),
+        "flow_lane": lane.astype(np.int32),
         "flow_speed": np.array([math.inf if f.speed is None else f.speed for f in network.flows]),
         "flow_begin": np.array([f.begin for f in network.flows], dtype=np.float64),
         "flow_end": np.array([min(f.end, 1e15) for f in network.flows], dtype=np.float64),
