@@ -74,6 +74,36 @@ def check_number_of(number: Parameter, value: torch.Tensor) -> None:
         raise ArgumentError(number.name, str(float(value.detach().max())), "finite numbers")
 
 
+def read_parameter(
+    number: Parameter,
+    value: Number,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> torch.Tensor:
+    """The vehicles' numbers, of `shape`: as given where they require a gradient, else a copy.
+
+    Raises:
+        ArgumentError: no number or tensor; one of another type or place, that does not broadcast
+            to `shape`, or out of range.
+    """
+    name = number.name
+    if not isinstance(value, torch.Tensor):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise ArgumentError(name, repr(value), "a number or a tensor")
+        value = torch.tensor(value, dtype=dtype, device=device)
+    if value.dtype != dtype or value.device != device:
+        raise ArgumentError(name, f"{value.dtype} on {value.device}", f"{dtype} on {device}")
+    check_number_of(number, value)
+    if not value.requires_grad:
+        value = value.clone()  # what is written into it later drives nobody
+    try:
+        return value.expand(shape)
+    except RuntimeError as error:
+        accepted = f"one that broadcasts to {shape}"
+        raise ArgumentError(name, f"shape {tuple(value.shape)}", accepted) from error
+
+
 def _named_model(name: str) -> CarFollowing:
     if name not in models():
         accepted = f'one of {[*models()]}, or "module:NAME"'

@@ -18,27 +18,22 @@ from collections.abc import Mapping
 import torch
 
 from kernels.traffic import road
-from kernels.traffic.car_following import CarFollowing, Parameter
+from kernels.traffic.car_following import CarFollowing
 from kernels.traffic.network_drive import MOST_PARTS
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
-from warp_envs.checks import ArgumentError, check_choice, check_integer, check_positive
-from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
+from warp_envs.checks import ArgumentError, check_choice, check_flag, check_integer, check_positive
+from warp_envs.traffic.models import Number, check_names, find_model, read_parameter
 from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.network import Network
 from warp_envs.traffic.network_launches import Rules, Sizes
 from warp_envs.traffic.network_programs import DifferentiableDrive, NetworkPrograms
+from warp_envs.traffic.network_state import OF_VEHICLES, State, check_state, completed
 from warp_envs.traffic.network_tables import flow_tables, make_tables
 from warp_envs.traffic.programs import Mobil
 from warp_envs.traffic.simulator import DRIVING, INTEGRATORS
 
-State = dict[str, torch.Tensor]
-
 HORIZON = 10.0
 """By default how long before a dead end drivers begin to change lanes for it [s]."""
-
-_STATE = ("lane", "route", "previous", "aside", "flow", "number", "entered", "memory", "advised")
-_FORGOTTEN = {"previous": -1, "aside": -1, "memory": 0.0, "advised": math.inf, "asked_at": -1}
-"""What becomes of it where a state names lanes but not that."""
 
 
 class TrafficNetwork:
@@ -58,6 +53,7 @@ class TrafficNetwork:
     | entered | when | s | dtype |
     | memory | of SUMO's drivers (.., 6 or more): `network_sumo_habits`, `network_outlook` | | |
     | advised | to SUMO's drivers: the highest acceleration in the next step | m/s² | dtype |
+    | order | slots as last sorted: by lane, then free ones as they will be taken | 1 | int32 |
     | departed | vehicles of each flow so far, (num_envs, num_flows) | 1 | int32 |
     | asked_at | steps before the next of each flow asked for room, -1 if not (SUMO's) | 1 | int32 |
     | step_count | steps so far, (1,) | 1 | int64 |
@@ -157,8 +153,11 @@ class TrafficNetwork:
         self.num_envs, self.num_vehicles = num_envs, num_vehicles
         self.shape = (num_envs, num_vehicles)
         self.dtype, self.device, self.dt, self.mobil = dtype, torch.device(device), dt, mobil
+        places = (self.shape, self.dtype, self.device)
         self._parameters = {
-            number.name: self._read_parameter(number, parameters.get(number.name, number.default))
+            number.name: read_parameter(
+                number, parameters.get(number.name, number.default), *places
+            )
             for number in self.model.numbers
         }
         tables = make_tables(network, merge_zone, zippers=driving == "sumo")
@@ -274,10 +273,13 @@ class TrafficNetwork:
         A flow's vehicle k is due at begin + k 3600 / rate, of the rate of the moment.
 
         Raises:
-            ArgumentError: rates that do not broadcast to (num_envs, num_flows), or negative ones.
+            ArgumentError: no tensor, rates that do not broadcast to (num_envs, num_flows), or
+                negative ones.
         """
         own = torch.tensor([flow.rate for flow in self.network.flows], dtype=torch.float64)
         given = own if rates is None else rates
+        if not isinstance(given, torch.Tensor) or given.is_complex() or given.dtype == torch.bool:
+            raise ArgumentError("rates", repr(given), "a tensor of numbers, or None")
         try:
             wanted = given.to(torch.float64).expand(self._rates.shape)
         except RuntimeError as error:
@@ -300,6 +302,7 @@ class TrafficNetwork:
             / speed [s]. Mean speeds of nobody are NaN. `flow` is count an hour and `occupancy` a
             share of the time, over what has passed since then.
         """
+        check_flag("reset", reset)
         sums = self._rows["loops"][:, : len(self.network.loops)].clone()
         count, speed, slowness, covered = sums.unbind(dim=-1)
         passed = (self.step_count - self._loops_since) * self.dt
@@ -325,11 +328,11 @@ class TrafficNetwork:
 
     def get_state(self) -> State:
         """The current state; x and speed carry their gradient, later steps do not change it."""
-        names = _STATE
         return {
             "x": self.x,
             "speed": self.speed,
-            **{name: self._rows[name].clone() for name in names},
+            **{name: self._rows[name].clone() for name in OF_VEHICLES},
+            "order": self._rows["order"] % self.num_vehicles,
             "departed": self.departed,
             "asked_at": self._rows["asked_at"][:, : len(self.network.flows)].clone(),
             "step_count": torch.tensor([self.step_count]),
@@ -338,28 +341,25 @@ class TrafficNetwork:
     def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`; what it does not name stays. Gradients reach its x and speed.
 
-        Where it names lanes and not previous, aside or asked_at, these are -1.
+        Where it names lanes and not previous, aside or asked_at, these are -1, and without order
+        free slots fill up from the lowest on. What loops and trips have counted stays.
 
         Raises:
             ArgumentError: an unknown name; a tensor of wrong shape, type or device; a speed that is
                 negative or not finite, an x off its lane; a lane or route that does not exist, or a
-                lane that the route does not have. Nothing has been set then.
+                lane that the route does not have; an order without each slot once. Nothing has
+                been set then.
         """
-        new = self.get_state()
-        for name, value in state.items():
-            if name not in new:
-                raise ArgumentError("state", repr(name), f"any of {[*new]}")
-            check_tensor(name, value, new[name].shape, new[name].dtype, new[name].device)
-            new[name] = value
-        for name in set(_FORGOTTEN) - set(state) if "lane" in state else ():
-            new[name] = torch.full_like(new[name], _FORGOTTEN[name])
-        present = new["lane"] >= 0
-        self._check_state(new, present)
+        new = completed(state, self.get_state())
+        check_state(new, self.network, self._tables)
         self._x, self._speed = new["x"].clone(), new["speed"].clone()
-        for name in _STATE:
+        for name in OF_VEHICLES:
             self._rows[name].copy_(new[name])
+        first = torch.arange(self.num_envs, device=self.device) * self.num_vehicles
+        self._rows["order"].copy_(new["order"] + first[:, None])
         for name in ("departed", "asked_at"):
             self._rows[name][:, : len(self.network.flows)] = new[name]
+        self._loops_since += int(new["step_count"]) - self._step_count  # no time passes by this
         self._step_count = int(new["step_count"])
         self._rows_clock.fill_(self._step_count)
         self._rows["driver"].copy_(self._drivers().detach())
@@ -447,8 +447,9 @@ class TrafficNetwork:
             rows["new_speed"].copy_(speed.detach())
             self._programs.run("cross")
             # Who is stopped at the end of its lane is there whatever came before.
-            x = torch.where(rows["stopped"], rows["x"], x - rows["passed"])
-            speed = torch.where(rows["stopped"], 0.0, speed)
+            stopped = rows["stopped"].clone()  # read in the backward pass, after later steps
+            x = torch.where(stopped, rows["x"], x - rows["passed"])
+            speed = torch.where(stopped, 0.0, speed)
         else:
             rows["command"].copy_(command)
             self._programs.run("drive")
@@ -460,8 +461,9 @@ class TrafficNetwork:
             self._programs.run("change")
         self._insert()
         if recorded:
-            x = torch.where(rows["inserted"], rows["x"], x)
-            speed = torch.where(rows["inserted"], rows["speed"], speed)
+            inserted = rows["inserted"].clone()
+            x = torch.where(inserted, rows["x"], x)
+            speed = torch.where(inserted, rows["speed"], speed)
         self._x, self._speed = x, speed
 
     def _insert(self) -> None:
@@ -506,47 +508,3 @@ class TrafficNetwork:
         if not needed <= names:
             accepted = f"one with {', '.join(sorted(needed))}"
             raise ArgumentError("model", f"{self.model.name!r} with {driving} driving", accepted)
-
-    def _read_parameter(self, number: Parameter, value: Number) -> torch.Tensor:
-        name = number.name
-        if not isinstance(value, torch.Tensor):
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                raise ArgumentError(name, repr(value), "a number or a tensor")
-            value = torch.tensor(value, dtype=self.dtype, device=self.device)
-        if value.dtype != self.dtype or value.device != self.device:
-            given = f"{value.dtype} on {value.device}"
-            raise ArgumentError(name, given, f"{self.dtype} on {self.device}")
-        check_number_of(number, value)
-        try:
-            return value.expand(self.shape)
-        except RuntimeError as error:
-            accepted = f"one that broadcasts to {self.shape}"
-            raise ArgumentError(name, f"shape {tuple(value.shape)}", accepted) from error
-
-    def _check_state(self, new: State, present: torch.Tensor) -> None:
-        lane, route = new["lane"].long(), new["route"].long()
-        lanes, routes = len(self.lane_names), len(self.network.routes)
-        length = torch.as_tensor(self._tables.lengths["lane_length"], device=self.device)
-        usable = torch.as_tensor(self._tables.lengths["usable"], device=self.device)
-        _check_all("lane", lane, (lane >= -1) & (lane < lanes), f"-1 to {lanes - 1}")
-        _check_all("route", route, (route >= 0) & (route < routes), f"0 to {routes - 1}")
-        for name, most in {
-            "previous": lanes,
-            "aside": self.num_vehicles,
-            "flow": len(self.network.flows),
-        }.items():
-            fine = (new[name] >= -1) & (new[name] < most)
-            _check_all(name, new[name], fine, f"-1 to {most - 1}")
-        within = usable[route, lane.clamp(min=0)] > 0.0
-        _check_all("lane", lane, within | ~present, "lanes of their vehicles' routes")
-        x, speed = new["x"], new["speed"]
-        on = (x >= 0.0) & (x <= length.to(self.dtype)[lane.clamp(min=0)])
-        _check_all("x", x, on | ~present, "0 <= x <= the lane's length")
-        _check_all("speed", speed, torch.isfinite(speed) & (speed >= 0.0), "numbers >= 0")
-        if int(new["step_count"]) < 0:
-            raise ArgumentError("step_count", str(int(new["step_count"])), "an integer >= 0")
-
-
-def _check_all(name: str, value: torch.Tensor, fine: torch.Tensor, accepted: str) -> None:
-    if not bool(fine.all()):
-        raise ArgumentError(name, str(value.detach()[~fine][0].item()), accepted)

@@ -17,7 +17,7 @@ from kernels.traffic.car_following import CarFollowing
 from warp_envs.bridge.devices import scalar_type
 from warp_envs.bridge.function import TorchFunction
 from warp_envs.bridge.program import Program
-from warp_envs.checks import ArgumentError
+from warp_envs.checks import LARGEST, check_number
 from warp_envs.traffic.movement import Advance
 
 # Up to here one thread sorts a road of its own on a GPU; beyond, torch's parallel sort does.
@@ -46,13 +46,11 @@ class Mobil:
         """Check the values.
 
         Raises:
-            ValueError: a non-finite value, or a negative politeness, safe_decel or threshold.
+            ArgumentError: no number, or a negative politeness, safe_decel or threshold.
         """
         for name in ("politeness", "safe_decel", "threshold"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ArgumentError(name, str(getattr(self, name)), "a number >= 0")
-        if not math.isfinite(self.bias):
-            raise ArgumentError("bias", str(self.bias), "a finite number")
+            check_number(name, getattr(self, name))
+        check_number("bias", self.bias, -LARGEST)
 
 
 def driver_type(model: CarFollowing, scalar: type) -> Any:

@@ -11,15 +11,15 @@ the gradients mean.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from kernels.traffic import road as traffic
-from kernels.traffic.car_following import CarFollowing, Parameter
+from kernels.traffic.car_following import CarFollowing
 from warp_envs.bridge.devices import check_device, check_tensor, scalar_type
 from warp_envs.checks import ArgumentError, check_choice, check_integer, check_positive
-from warp_envs.traffic.models import Number, check_names, check_number_of, find_model
+from warp_envs.traffic.models import Number, check_names, find_model, read_parameter
 from warp_envs.traffic.movement import Advance
 from warp_envs.traffic.programs import LeaderSearch, Mobil, PlainStep
 from warp_envs.traffic.vectors import VectorStep, vector_step
@@ -36,6 +36,9 @@ INTEGRATORS = {
 
 DRIVING = {"plain": None, "sumo": 0.25}
 """How vehicles are driven, and the longest part of a step that is planned at once [s]."""
+
+
+_STATE = ("x", "y", "speed", "lane", "step_count")
 
 
 class TrafficSim:
@@ -98,7 +101,7 @@ class TrafficSim:
             integrator: "euler" (position with the old speed), "semi_implicit" (with the new) or
                 "ballistic" (with their mean).
             dt: step [s].
-            ring_length: length of a ring road [m]; None for an open road.
+            ring_length: length of a ring road [m], with room for all; None for an open road.
             road_length: on an open road, where vehicles leave it [m]; None for an endless one.
             lane_width: [m].
             mobil: lane changes of human vehicles; None for none.
@@ -235,11 +238,16 @@ class TrafficSim:
                 negative speed, a non-finite x or one off the ring; a lane that does not exist, or
                 lane and y that disagree. Nothing has been set then.
         """
+        if not isinstance(state, Mapping):
+            raise ArgumentError("state", f"a {type(state).__name__}", "tensors by name")
         steps = state.get("step_count", torch.tensor([self._step_count]))
         for name, value in state.items():
+            if name not in _STATE:
+                raise ArgumentError("state", repr(name), f"any of {[*_STATE]}")
             if name != "step_count":
                 self._check_tensor(name, value)
-        if steps.shape != (1,) or steps.is_floating_point() or int(steps) < 0:
+        whole = isinstance(steps, torch.Tensor) and not steps.is_floating_point()
+        if not whole or steps.shape != (1,) or int(steps) < 0:
             raise ArgumentError("step_count", str(steps), "one integer >= 0", ", shape (1,)")
         x, speed = state.get("x", self._x), state.get("speed", self._speed)
         lane = self._read_lane(state)
@@ -298,8 +306,12 @@ class TrafficSim:
             (n,) integers: the slots they took, in their roads.
 
         Raises:
-            ValueError: no slot free on a road, or a value out of range. Nobody has entered then.
+            ValueError: a tensor of another shape, dtype or device, no slot free on a road, or a
+                value out of range. Nobody has entered then.
         """
+        shape = (road.numel(),) if isinstance(road, torch.Tensor) else (1,)
+        for name, value in {"road": road, "lane": lane, "x": x, "speed": speed}.items():
+            self._check_tensor(name, value, shape)
         road, lane = road.long(), lane.to(torch.int32)
         if not bool(((road >= 0) & (road < self.num_envs)).all()):
             raise ArgumentError("road", str(road.tolist()), f"0 to {self.num_envs - 1}")
@@ -399,10 +411,23 @@ class TrafficSim:
         if self.ring_length is None:
             spacing = 2.0 * self._parameters["length"].detach().amax(dim=1, keepdim=True)
         else:
+            self._check_room(self.ring_length, parts)
             counts = torch.tensor([len(part) for part in parts], dtype=self.dtype)
             spacing = self.ring_length / counts[lane].to(self.device)
         self._x.copy_(place.to(self.device) * spacing)
         self._search.lane.copy_(lane.to(torch.int32))
+
+    def _check_room(self, ring_length: float, parts: Sequence[torch.Tensor]) -> None:
+        """Nobody starts in the one ahead where the vehicles of each lane stand evenly on a ring."""
+        lengths = self._parameters["length"].detach().double()
+        least = 0.0
+        for part in filter(len, parts):
+            length = lengths[:, part.to(self.device)]
+            pairs = 0.5 * (length + length.roll(-1, dims=1))
+            least = max(least, len(part) * float(pairs.max()))
+        if ring_length < least:
+            accepted = f"room for the vehicles at equal distances, {least:g} m at least,"
+            raise ArgumentError("ring_length", repr(ring_length), accepted)
 
     def _check_parameter_names(self, driving: str, given: Mapping[str, Number]) -> None:
         """Every name is the model's, and the model has what is asked of it."""
@@ -418,30 +443,11 @@ class TrafficSim:
             raise ArgumentError("driving", f"'sumo' of {self.model.name!r}", accepted)
 
     def _read_parameters(self, given: Mapping[str, Number]) -> dict[str, torch.Tensor]:
+        places = (self.shape, self.dtype, self.device)
         return {
-            number.name: self._read_parameter(number, given.get(number.name, number.default))
+            number.name: read_parameter(number, given.get(number.name, number.default), *places)
             for number in self.model.numbers
         }
-
-    def _read_parameter(self, number: Parameter, value: Number) -> torch.Tensor:
-        name = number.name
-        if not isinstance(value, torch.Tensor):
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                raise ArgumentError(name, repr(value), "a number or a tensor")
-            value = torch.tensor(value, dtype=self.dtype, device=self.device)
-        if value.dtype != self.dtype or value.device != self.device:
-            raise ArgumentError(
-                name, f"{value.dtype} on {value.device}", f"{self.dtype} on {self.device}"
-            )
-        check_number_of(number, value)
-        if not value.requires_grad:
-            value = value.clone()  # what is written into it later drives nobody
-        try:
-            return value.expand(self.shape)
-        except RuntimeError as error:
-            raise ArgumentError(
-                name, f"shape {tuple(value.shape)}", f"one that broadcasts to {self.shape}"
-            ) from error
 
     def _read_lane(self, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The lanes that a new state asks for; -1 for free slots."""
@@ -474,21 +480,22 @@ class TrafficSim:
         slot[by_road] = torch.searchsorted(nth_free, (rank + 1)[:, None])[:, 0]
         return slot
 
-    def _check_tensor(self, name: str, value: torch.Tensor) -> None:
-        """Right name, type, shape and place."""
+    def _check_tensor(
+        self, name: str, value: torch.Tensor, shape: tuple[int, ...] | None = None
+    ) -> None:
+        """Right type, shape (that of the vehicles if None) and place."""
         dtypes = {
             "acceleration": (self.dtype,),
             "gone": (torch.bool,),
+            "road": (torch.int32, torch.int64),
             "x": (self.dtype,),
             "y": (self.dtype,),
             "speed": (self.dtype,),
             "lane": (torch.int32, torch.int64),
         }
-        if name not in dtypes:
-            raise ArgumentError("state", repr(name), f"any of {[*dtypes][2:]}")
         fits = isinstance(value, torch.Tensor) and value.dtype in dtypes[name]
         dtype = value.dtype if fits else dtypes[name][0]
-        check_tensor(name, value, self.shape, dtype, self.device)
+        check_tensor(name, value, self.shape if shape is None else shape, dtype, self.device)
 
     @staticmethod
     def _check_all(name: str, value: torch.Tensor, fine: torch.Tensor, accepted: str) -> None:

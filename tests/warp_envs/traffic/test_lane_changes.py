@@ -120,7 +120,14 @@ def test_no_change_makes_cars_overlap(seed, ring, politeness):
 
 
 @pytest.mark.parametrize(
-    "change", [{"politeness": -0.1}, {"safe_decel": math.inf}, {"bias": math.nan}]
+    "change",
+    [
+        {"politeness": -0.1},
+        {"safe_decel": math.inf},
+        {"bias": math.nan},
+        {"bias": "a"},
+        {"threshold": True},
+    ],
 )
 def test_what_it_refuses(change):
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from warp_envs.traffic.network import Connection, Flow, Network, Segment
+from warp_envs.traffic.network import Connection, Flow, Network, Segment, Signal
 from warp_envs.traffic.network_sim import TrafficNetwork
 from warp_envs.traffic.simulator import DRIVING, INTEGRATORS, Mobil
 
@@ -224,3 +224,38 @@ def test_through_changes_of_lanes_as_sumo_against_central_differences():
                 pair.append(float(driven(*pushed, chosen)[0]))
             slope = (pair[0] - pair[1]) / 2e-5
             assert float(gradient[0, i]) == pytest.approx(slope, rel=1e-6, abs=1e-6), (which, i)
+
+
+def test_who_takes_the_slot_of_one_that_has_left_starts_without_its_gradient():
+    road = Network([Segment("a", 200.0)], [], {"r": ["a"]}, [Flow("f", "r", 36.0, begin=0.4)])
+    traffic = TrafficNetwork(road, 1, 1, dtype=torch.float64, dt=0.2)
+    x, speed = learnable(double(199.0), double(20.0))
+    lane = torch.zeros(1, 1, dtype=torch.int32)
+    traffic.set_state({"x": x, "speed": speed, "lane": lane})
+    state = traffic.run(6)
+    assert state["number"].tolist() == [[0]]  # the flow's first, four steps after it came in
+    gradients = torch.autograd.grad(state["x"].sum() + state["speed"].sum(), (x, speed))
+    assert [float(gradient) for gradient in gradients] == [0.0, 0.0]
+
+
+def test_one_that_a_red_light_stopped_goes_on_without_the_gradient_before():
+    signal = Signal("s", [("a", 0, "b")], [(1.0, "r"), (60.0, "G")])
+    road = Network(
+        [Segment("a", 100.0), Segment("b", 100.0)],
+        [Connection("a", 0, "b", 0)],
+        {"r": ["a", "b"]},
+        signals=[signal],
+    )
+    traffic = TrafficNetwork(road, 1, 1, dtype=torch.float64, dt=0.2)
+    x, speed = learnable(double(98.64), double(2.4))
+    lane = torch.zeros(1, 1, dtype=torch.int32)
+    traffic.set_state({"x": x, "speed": speed, "lane": lane})
+    command = double(0.0)
+    stood = False
+    for step in range(12):
+        state = traffic.step(command if step < 3 else None)
+        stood = stood or state["x"].item() == 100.0
+    assert stood
+    assert state["lane"].tolist() == [[1]]  # it is green
+    gradients = torch.autograd.grad(state["x"].sum() + state["speed"].sum(), (x, speed))
+    assert [float(gradient) for gradient in gradients] == [0.0, 0.0]

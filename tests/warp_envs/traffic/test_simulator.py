@@ -121,7 +121,7 @@ def test_leaders_of_any_state(seed, lanes, cars, ring, grid):
     if grid:
         x = x.div(20.0).floor()  # many ties
     lane = torch.randint(-1, lanes, (3, cars), generator=generator)
-    traffic = TrafficSim(3, lanes, cars, ring_length=100.0 if ring else None)
+    traffic = TrafficSim(3, lanes, cars, ring_length=100.0 if ring else None, length=3.0)
     traffic.set_state({"x": x, "lane": lane})
     expected = brute_force_leaders(x, lane, ring)
     assert torch.equal(traffic.leader.long(), expected)
@@ -375,6 +375,9 @@ def test_lanes_by_their_centre_line():
         ({"y": torch.tensor([[0.0, -9.0]])}, "y: -9.0 given"),
         ({"lane": torch.tensor([[1, 0]]), "y": torch.tensor([[0.0, 4.0]])}, "y: 0.0 given"),
         ({"step_count": torch.tensor([-1])}, "step_count"),
+        ({"step_count": 5}, "step_count: 5 given"),
+        ({"gone": torch.zeros(1, 2, dtype=torch.bool)}, "state: 'gone' given"),
+        (5.0, "state: a float given"),
     ],
 )
 def test_states_that_it_refuses(state, message):
@@ -384,6 +387,22 @@ def test_states_that_it_refuses(state, message):
         traffic.set_state(state)
     after = traffic.get_state()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_cars_that_touch_fit_on_a_ring():
+    traffic = TrafficSim(1, 2, 5, ring_length=15.0)
+    assert traffic.x[0].tolist() == [0.0, 5.0, 10.0, 0.0, 7.5]
+
+
+def test_who_enters_is_checked():
+    traffic = TrafficSim(1, 1, 1)
+    traffic.leave(torch.tensor([[True]]))
+    one = torch.tensor([0])
+    with pytest.raises(ValueError, match="road: a list given"):
+        traffic.enter([0], one, torch.zeros(1), torch.zeros(1))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"x: \(2,\), torch.float32"):
+        traffic.enter(one, one, torch.zeros(2), torch.zeros(1))
+    assert not traffic.active.any()
 
 
 @pytest.mark.parametrize(
@@ -403,6 +422,8 @@ def test_states_that_it_refuses(state, message):
         ({"driving": "krauss"}, "driving: 'krauss' given"),
         ({"driving": "sumo", "model": "ovm"}, "driving: 'sumo' of 'ovm' given, a model with v0, a"),
         ({"ring_length": 100.0, "road_length": 50.0}, "road_length: 50.0 given"),
+        ({"ring_length": 9.9}, "ring_length: 9.9 given, .*10 m at least"),
+        ({"ring_length": 20.0, "length": torch.tensor([5.0, 16.0])}, "ring_length: .*21 m at"),
     ],
 )
 def test_options_that_it_refuses(options, message):
