@@ -18,9 +18,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from kernels.traffic.network_signals import GREEN, RED, YELLOW
 from warp_envs.checks import (
+    LARGEST,
     ArgumentError,
     check_flag,
     check_integer,
@@ -52,8 +54,10 @@ class Segment:
         """Check the values.
 
         Raises:
-            ArgumentError: no positive length, number of lanes or limit, or not one limit a lane.
+            ArgumentError: no name, no positive length, number of lanes or limit, or not one limit a
+                lane.
         """
+        _check_text("segment: name", self.name)
         key = f"segment {self.name}"
         check_integer(f"{key}: num_lanes", self.num_lanes, 1)
         check_flag(f"{key}: inner", self.inner)
@@ -66,8 +70,9 @@ class Segment:
         if not self.inner and len(set(self.lengths)) > 1:
             raise ArgumentError(f"{key}: length", repr(self.length), "one of all lanes")
         for limit in self.limits:
-            if not limit > 0.0:
-                raise ArgumentError(f"{key}: speed_limit", repr(limit), "positive numbers")
+            if not _is_number(limit) or not limit > 0.0:
+                accepted = "a positive number or inf, or a tuple of one a lane"
+                raise ArgumentError(f"{key}: speed_limit", repr(limit), accepted)
 
     @property
     def lengths(self) -> tuple[float, ...]:
@@ -104,6 +109,20 @@ class Connection:
     gives_way: bool = False
     zipper: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ArgumentError: an empty name, a lane that is no integer >= 0, or a flag that is none.
+        """
+        for name in ("source", "target"):
+            _check_text(f"connection: {name}", getattr(self, name))
+        for name in ("source_lane", "target_lane"):
+            key = f"connection of {self.source} to {self.target}: {name}"
+            check_integer(key, getattr(self, name), 0)
+        for name in ("gives_way", "zipper"):
+            check_flag(f"connection {self.source}_{self.source_lane}: {name}", getattr(self, name))
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -131,17 +150,30 @@ class Flow:
     parameters: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the numbers.
+        """Check the values.
 
         Raises:
-            ArgumentError: a number out of range.
+            ArgumentError: an empty name, a number out of range, or parameters that are no numbers
+                by name.
         """
-        check_number(f"flow {self.name}: rate", self.rate)
-        check_number(f"flow {self.name}: begin", self.begin)
-        if not self.end >= self.begin:
-            raise ArgumentError(f"flow {self.name}: end", repr(self.end), f">= {self.begin}")
+        _check_text("flow: name", self.name)
+        key = f"flow {self.name}"
+        _check_text(f"{key}: route", self.route)
+        check_number(f"{key}: rate", self.rate)
+        if self.lane is not None:
+            check_integer(f"{key}: lane", self.lane, 0)
         if self.speed is not None:
-            check_number(f"flow {self.name}: speed", self.speed)
+            check_number(f"{key}: speed", self.speed)
+        check_number(f"{key}: begin", self.begin)
+        if not _is_number(self.end) or not self.end >= self.begin:
+            accepted = f"a number >= {self.begin} or inf"
+            raise ArgumentError(f"{key}: end", repr(self.end), accepted)
+        if not isinstance(self.parameters, Mapping):
+            raise ArgumentError(f"{key}: parameters", repr(self.parameters), "numbers by name")
+        for name, value in self.parameters.items():
+            _check_text(f"{key}: parameters", name)
+            if not _is_number(value):
+                raise ArgumentError(f"{key}: {name}", repr(value), "a number")
 
 
 @dataclass(frozen=True)
@@ -159,6 +191,18 @@ class Loop:
     segment: str
     x: float
     lane: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ArgumentError: an empty name, or a place or lane that is no number >= 0.
+        """
+        _check_text("loop: name", self.name)
+        _check_text(f"loop {self.name}: segment", self.segment)
+        check_number(f"loop {self.name}: x", self.x)
+        if self.lane is not None:
+            check_integer(f"loop {self.name}: lane", self.lane, 0)
 
 
 @dataclass(frozen=True)
@@ -184,18 +228,30 @@ class Signal:
         """Check the values.
 
         Raises:
-            ArgumentError: no way or phase, a duration that is not positive, a colour there is not,
-                or not one a way.
+            ArgumentError: an empty name, no way or phase or one of another form, a duration that is
+                not positive, a colour there is not, or not one a way.
         """
+        _check_text("signal: name", self.name)
         key = f"signal {self.name}"
         for what, parts in {"ways": self.ways, "phases": self.phases}.items():
+            _check_sequence(f"{key}: {what}", parts)
             if not parts:
                 raise ArgumentError(f"{key}: {what}", "none", "at least one")
-        if not math.isfinite(self.offset):
-            raise ArgumentError(f"{key}: offset", repr(self.offset), "a finite number")
-        for duration, state in self.phases:
+        for way in self.ways:
+            if not isinstance(way, tuple) or len(way) != 3:
+                accepted = "tuples: segment, its lane, the segment to which that leads"
+                raise ArgumentError(f"{key}: ways", repr(way), accepted)
+            for name in (way[0], way[2]):
+                _check_text(f"{key}: ways", name)
+            check_integer(f"{key}: ways: lane of {way[0]}", way[1], 0)
+        check_number(f"{key}: offset", self.offset, -LARGEST)
+        for phase in self.phases:
+            if not isinstance(phase, (tuple, list)) or len(phase) != 2:
+                raise ArgumentError(f"{key}: phases", repr(phase), "pairs: duration, letters")
+            duration, state = phase
             check_positive(f"{key}: duration", duration)
-            if len(state) != len(self.ways) or set(state) - set(COLOURS):
+            fits = isinstance(state, str) and len(state) == len(self.ways)
+            if not fits or set(state) - set(COLOURS):
                 accepted = f"{len(self.ways)} letters of {''.join(COLOURS)}, one a way"
                 raise ArgumentError(f"{key}: state", repr(state), accepted)
 
@@ -229,12 +285,21 @@ class Network:
         """Check that the parts fit.
 
         Raises:
-            ArgumentError: a name that is given twice or that nothing has, a lane that its segment
-                lacks, a loop off its segment, two connections of a lane into one segment, zippers
-                that give way or lead into a lane with others, a route
-                that is empty, broken or comes by a segment twice, or a signal of what is no
-                connection or has another one.
+            ArgumentError: parts of another kind, a name that is given twice or that nothing has, a
+                lane that its segment lacks, a loop off its segment, two connections of a lane into
+                one segment, zippers that give way or lead into a lane with others, a route that is
+                empty, broken or comes by a segment twice, or a signal of what is no connection or
+                has another one.
         """
+        for what, kind in _PARTS.items():
+            _check_sequence(what, getattr(self, what))
+            for part in getattr(self, what):
+                if not isinstance(part, kind):
+                    raise ArgumentError(what, repr(part), f"a {kind.__name__}")
+        if not isinstance(self.routes, Mapping):
+            raise ArgumentError(
+                "routes", repr(self.routes), "lists of segments by the route's name"
+            )
         if not self.segments:
             raise ArgumentError("segments", "none", "at least one")
         if not self.routes:
@@ -270,6 +335,7 @@ class Network:
         Raises:
             ArgumentError: there is none.
         """
+        _check_text("segment", name)
         by_name = {segment.name: segment for segment in self.segments}
         if name not in by_name:
             raise ArgumentError("segment", repr(name), "one there is", near_matches(name, by_name))
@@ -319,7 +385,11 @@ class Network:
             check_integer(f"{key}: lane of {segment}", lane, 0, found[segment].num_lanes - 1)
 
     def _check_route(self, name: str, route: Sequence[str]) -> None:
+        _check_text("routes", name)
         key = f"route {name}"
+        _check_sequence(key, route)
+        for segment in route:
+            _check_text(key, segment)
         if not route:
             raise ArgumentError(key, "no segment", "at least one")
         for segment in route:
@@ -330,3 +400,29 @@ class Network:
         for here, there in pairwise(route):
             if (here, there) not in joined:
                 raise ArgumentError(key, f"{there!r} after {here!r}", "segments that are connected")
+
+
+_PARTS = {
+    "segments": Segment,
+    "connections": Connection,
+    "flows": Flow,
+    "loops": Loop,
+    "signals": Signal,
+}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one, maybe infinite or NaN; a bool is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_text(key: str, value: Any) -> None:
+    """Raise ArgumentError unless `value` can be a name: SUMO's have any letters."""
+    if not isinstance(value, str) or not value:
+        raise ArgumentError(key, repr(value), "a name, a text that is not empty")
+
+
+def _check_sequence(key: str, value: Any) -> None:
+    """Raise ArgumentError unless `value` is a list or the like; a text is none."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ArgumentError(key, repr(value), "a list")

@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from warp_envs.checks import check_integer
+from warp_envs.checks import ArgumentError, check_callable_with, check_integer
 from warp_envs.traffic.network_sim import TrafficNetwork
 
 Row = tuple[float, str, str, float, float]
@@ -43,8 +43,12 @@ class TrajectoryRecorder:
                 "slot.index".
 
         Raises:
-            ArgumentError: there is no such network.
+            ArgumentError: no `TrafficNetwork`, no such network in it, or no function of two.
         """
+        if not isinstance(traffic, TrafficNetwork):
+            raise ArgumentError("traffic", f"a {type(traffic).__name__}", "a TrafficNetwork")
+        if vehicle_name is not None:
+            check_callable_with("vehicle_name", vehicle_name, 2, "(flow, number)")
         check_integer("env", env, 0, traffic.num_envs - 1)
         self._traffic, self._env = traffic, env
         flows = [flow.name for flow in traffic.network.flows]
