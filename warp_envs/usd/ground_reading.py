@@ -12,7 +12,7 @@ import numpy as np
 from pxr import Usd
 
 from warp_envs.usd.ground import STEEPEST, Ground, HeightField, Plane
-from warp_envs.usd.stage import AT_REST, Stage, read_axis, read_flag, refuse
+from warp_envs.usd.stage import Stage, read_axis, read_flag, read_points, refuse
 
 _SNAP = 1e-5  # of a grid's extent: places closer than this are one
 _EVEN = 1e-2  # of a cell: how far a point may lie off its place
@@ -52,8 +52,7 @@ def _ground(stage: Stage, prim: Usd.Prim) -> Ground | None:
         return Plane(float(frame.position @ normal / normal[2]), slope)
     if prim.GetTypeName() == "Mesh":
         frame, scale = stage.world_frame(prim)
-        points = np.array(prim.GetAttribute("points").Get(AT_REST) or [], dtype=np.float64)
-        points = points.reshape(-1, 3) * scale * stage.units.length
+        points = read_points(prim) * scale * stage.units.length
         return height_field(frame.position + points @ frame.rotation.T)
     return None
 
