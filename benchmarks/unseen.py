@@ -73,7 +73,7 @@ class Point:
         self._x, self._age = self._start(), torch.zeros(COPIES, dtype=torch.int32)
         return self._x, {}
 
-    def step(self, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def step(self, action: torch.Tensor) -> tuple[Any, ...]:
         """Move, and begin anew where an episode is over."""
         x = self._x + 0.1 * action
         nothing = 0.0 * action.sum(1)  # a reward has a derivative, if only 0
