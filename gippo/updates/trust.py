@@ -25,6 +25,8 @@ MEMORY = 0.95
 """Part of a running mean that an epoch keeps."""
 LEAST = 0.01
 """Of the trust that is acted on: with a step of nothing no signal would ever be found."""
+BLIND = 0.2
+"""Share of signal in what LR sees beside RP, beyond noise, from which RP is known to be blind."""
 TINY = 1e-300
 """Keeps 0/0 from arising where both halves are zero."""
 
@@ -126,48 +128,62 @@ class Unseen:
     """Wiener's weight of what one estimate sees of a gradient and another does not.
 
     Two estimates of one gradient differ by noise alone. Where the derivative of a simulation is
-    blind, as at a reward that jumps or a collision, RP's differs from LR's by b besides, which the
-    halves of the difference share: its share of signal s is |b|^2 / (|b|^2 + 2 v), v the variance
-    of its mean, and of
+    blind, as at a reward that jumps, RP's differs from LR's by b besides, which the halves of the
+    difference share: its share of signal s is |b|^2 / (|b|^2 + 2 v), v the variance of its mean,
+    and of
 
         ours + k (theirs - ours),    k = |b|^2 / (|b|^2 + v) = 2 s / (1 + s),
 
-    the square of the error is least. Noise alone is nothing that one sees: of s, what is beyond
-    three standard errors counts, of the mean over about twenty windows, or of a window's own where
-    that is more, as when a cliff is near of which the windows before knew nothing. Noise scatters s
-    to both sides of 0, signal is above: the shares below 0 tell how far.
+    the square of the error is least. Noise alone is nothing that one sees: of the mean of s over
+    about twenty windows what is beyond three standard errors counts. Noise scatters s to both sides
+    of 0, signal is above: the shares below 0 tell how far.
+
+    Once the mean has been beyond `BLIND` derivatives are known to be blind here, and a window's own
+    share counts where it is more: near a cliff windows before know nothing of it. Elsewhere it must
+    not: shares of a few samples' noise have long tails, and a step along LR's noise goes nowhere.
     """
 
     def __init__(self) -> None:
         self._mean = RunningMean()
         self._below = RunningMean()
+        self._blind = False
 
     def update(self, share: float) -> None:
         """Take in the share of signal of a window's difference."""
         self._mean.update(share)
         self._below.update(min(share, 0.0) ** 2)
+        self._blind = self._blind or self._least > BLIND
+
+    @property
+    def _error(self) -> float:
+        """Three standard deviations of a window's share by noise alone."""
+        return 3.0 * math.sqrt(2.0 * self._below.value)
+
+    @property
+    def _least(self) -> float:
+        """What is beyond noise of the mean share, less of the first windows, at least 0."""
+        known = self._mean.weight
+        windows = (1.0 + MEMORY) / (1.0 - MEMORY) * known / (2.0 - known)  # 1 / sum of weights^2
+        return known * max(self._mean.value - self._error / math.sqrt(windows), 0.0)
 
     def weight(self, share: torch.Tensor) -> torch.Tensor:
-        """k, 0 to 1, of a window, by its share (0-d) and those taken in.
-
-        Of the first windows as much less as they are fewer than about twenty.
-        """
-        known = self._mean.weight
-        if known == 0.0:
+        """k, 0 to 1, of a window, by its share (0-d) and those taken in."""
+        if self._mean.weight == 0.0:
             return torch.zeros_like(share)
-        windows = (1.0 + MEMORY) / (1.0 - MEMORY) * known / (2.0 - known)  # 1 / sum of weights^2
-        error = 3.0 * math.sqrt(2.0 * self._below.value)
-        least = (share - error).clamp(min=max(self._mean.value - error / math.sqrt(windows), 0.0))
-        return known * 2.0 * least / (1.0 + least)
+        own = share - self._error if self._blind else torch.zeros_like(share)
+        least = own.clamp(min=self._least)
+        return 2.0 * least / (1.0 + least)
 
     def state_dict(self) -> dict[str, Any]:
-        """The means of shares and of the squares of those below 0."""
-        return {"mean": self._mean.state_dict(), "below": self._below.state_dict()}
+        """The means of shares and of the squares of those below 0, and whether it is blind."""
+        means = {"mean": self._mean.state_dict(), "below": self._below.state_dict()}
+        return {**means, "blind": self._blind}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         self._mean.load_state_dict(state["mean"])
         self._below.load_state_dict(state["below"])
+        self._blind = bool(state["blind"])
 
 
 class SlopeLeft:

@@ -58,40 +58,51 @@ def test_the_product_of_the_halves_is_the_signals_square_without_bias():
     assert error < 0.05 * expected
 
 
-@pytest.mark.parametrize(("deviation", "rel"), [(5.0, 0.05), (20.0, 0.2)])
-def test_what_another_estimate_sees_is_weighed_as_wiener_would(deviation, rel):
-    """|b|^2 / (|b|^2 + v), where noise is far below it and where it is 15 times as much."""
-    signal, metric = randn(400, seed=9), torch.ones(400, dtype=torch.float64)
-    unseen = Unseen()
-    for halves in synthetic(100, 0.5, signal, deviation):
-        unseen.update(signal_share(halves, metric).item())
-    best = (signal @ signal / (signal @ signal + 400 * deviation**2 / 60)).item()
-    nothing = torch.zeros((), dtype=torch.float64)
-    assert unseen.weight(nothing).item() == pytest.approx(best, rel=rel)
+NOTHING = torch.zeros((), dtype=torch.float64)
 
 
-def test_noise_is_nothing_that_another_estimate_sees():
-    nothing, metric = torch.zeros(40, dtype=torch.float64), torch.ones(40, dtype=torch.float64)
-    unseen, weights = Unseen(), []
-    for halves in synthetic(300, 0.5, nothing, 1.0):
+def told(unseen, windows, metric):
+    """Weights of windows as they come, before each is taken in."""
+    weights = []
+    for halves in windows:
         share = signal_share(halves, metric)
         weights.append(unseen.weight(share).item())
         unseen.update(share.item())
-    assert weights[0] == 0.0
-    assert max(weights) < 0.1
-    assert sum(weight > 0.0 for weight in weights) < 0.05 * len(weights)
+    return weights
 
 
-def test_what_no_window_before_has_seen_counts_where_it_is_beyond_noise():
+@pytest.mark.parametrize(("deviation", "rel"), [(5.0, 0.05), (15.0, 0.25)])
+def test_what_another_estimate_sees_is_weighed_as_wiener_would(deviation, rel):
+    """|b|^2 / (|b|^2 + v), where noise is far below it and where it is five times as much."""
+    signal, metric = randn(400, seed=9), torch.ones(400, dtype=torch.float64)
     unseen = Unseen()
-    for halves in synthetic(100, 0.5, torch.zeros(40, dtype=torch.float64), 1.0):
-        unseen.update(signal_share(halves, torch.ones(40, dtype=torch.float64)).item())
-    below = math.sqrt(2.0 * unseen.state_dict()["below"]["sum"] / 1.0)
-    assert below == pytest.approx(1.0 / math.sqrt(40.0), rel=0.3)
-    for share in (0.5 * below, 2.9 * below, 0.9):
-        least = max(share - 3.0 * below, 0.0)
-        told = unseen.weight(torch.tensor(share, dtype=torch.float64)).item()
-        assert told == pytest.approx(2.0 * least / (1.0 + least), abs=0.02)
+    told(unseen, synthetic(100, 0.5, signal, deviation), metric)
+    best = (signal @ signal / (signal @ signal + 400 * deviation**2 / 60)).item()
+    assert unseen.weight(NOTHING).item() == pytest.approx(best, rel=rel)
+
+
+def test_noise_is_nothing_that_another_estimate_sees():
+    """Nor a window of noise that agrees with itself by chance."""
+    nothing, metric = torch.zeros(40, dtype=torch.float64), torch.ones(40, dtype=torch.float64)
+    unseen = Unseen()
+    weights = told(unseen, synthetic(300, 0.5, nothing, 1.0), metric)
+    assert max(weights) < 0.05
+    assert sum(weight > 0.0 for weight in weights) < 0.05 * len(weights)
+    assert unseen.weight(NOTHING + 0.9).item() < 0.05
+
+
+def test_a_windows_own_share_counts_where_derivatives_were_blind_before():
+    metric = torch.ones(40, dtype=torch.float64)
+    unseen = Unseen()
+    told(unseen, synthetic(40, 0.5, randn(40, seed=9), 1.0), metric)
+    noise = synthetic(100, 0.5, torch.zeros(40, dtype=torch.float64), 1.0, seed=100)
+    weights = told(unseen, noise, metric)
+    assert weights[-1] < 0.2  # forgotten
+    gone_on = Unseen()
+    gone_on.load_state_dict(unseen.state_dict())
+    for share, least in ((0.95, 0.4), (0.2, 0.0)):
+        k = gone_on.weight(NOTHING + share).item()
+        assert least <= k < 2.0 * share / (1.0 + share)
 
 
 def test_one_estimate_less_another_is_so_in_each_half():
