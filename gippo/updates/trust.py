@@ -25,8 +25,10 @@ MEMORY = 0.95
 """Part of a running mean that an epoch keeps."""
 LEAST = 0.01
 """Of the trust that is acted on: with a step of nothing no signal would ever be found."""
-BLIND = 0.2
+BLIND = 0.1
 """Share of signal in what LR sees beside RP, beyond noise, from which RP is known to be blind."""
+NOISE = 0.2
+"""Standard deviation of a share of noise, of which nothing is known."""
 TINY = 1e-300
 """Keeps 0/0 from arising where both halves are zero."""
 
@@ -156,8 +158,9 @@ class Unseen:
 
     @property
     def _error(self) -> float:
-        """Three standard deviations of a window's share by noise alone."""
-        return 3.0 * math.sqrt(2.0 * self._below.value)
+        """Three standard deviations of a window's share by noise alone, of `NOISE` at first."""
+        known = self._mean.weight
+        return 3.0 * math.sqrt(2.0 * known * self._below.value + (1.0 - known) * NOISE**2)
 
     @property
     def _least(self) -> float:
