@@ -130,6 +130,8 @@ def _identify_robot(settings: IdentifyConfig, others: Sequence[str]) -> None:
         raise UserError("shared: true given; of a robot there are no drivers")
     asset = Path(str(config.env_options["asset"]))
     out, picture = _files(settings, f"{asset.stem}_identified.usda", (".usda", ".usd", ".usdc"))
+    if not Path(str(settings.data)).is_file():  # a robot takes its time to build
+        raise UserError(f"data: {settings.data}: No such file or directory")
     given = any(argument.startswith("env.substeps=") for argument in others)
     options = {**config.env_options, **({} if given else {"substeps": SUBSTEPS})}
     settings.window = WINDOW if settings.window is None else settings.window
@@ -162,8 +164,6 @@ def _files(settings: IdentifyConfig, name: str, suffixes: Sequence[str]) -> tupl
         raise UserError(f"out: {str(out)!r} given, a {' or '.join(suffixes)} file accepted")
     for key, path in (("out", out), ("picture", picture)):
         check_place(key, path)
-    if not Path(str(settings.data)).is_file():
-        raise UserError(f"data: {settings.data}: No such file or directory")
     return out, picture
 
 

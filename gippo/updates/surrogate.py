@@ -72,8 +72,8 @@ class PPOConfig:
         check_positive("ppo.min_learning_rate", self.min_learning_rate)
         check_positive("ppo.max_learning_rate", self.max_learning_rate)
         if self.min_learning_rate > self.max_learning_rate:
-            accepted = f"at most ppo.max_learning_rate, {self.max_learning_rate},"
-            raise ArgumentError("ppo.min_learning_rate", str(self.min_learning_rate), accepted)
+            accepted = f"at least ppo.min_learning_rate, {self.min_learning_rate},"
+            raise ArgumentError("ppo.max_learning_rate", str(self.max_learning_rate), accepted)
         check_integer("ppo.num_epochs", self.num_epochs, 1)
         check_integer("ppo.minibatch_size", self.minibatch_size, 1)
         check_number("ppo.clip", self.clip, 0.0, 1.0, open_low=True, open_high=True)

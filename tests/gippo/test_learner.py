@@ -165,7 +165,7 @@ def test_a_window_in_which_discounts_lose_their_digits_is_refused():
         (lambda: ActorConfig(hidden=64), r"actor\.hidden: 64 given, a list"),
         (lambda: CriticConfig(betas=None), r"critic\.betas: None given, two numbers"),
         (lambda: ActorConfig(log_sigma_bounds=0.5), r"log_sigma_bounds: 0\.5 given, two numbers"),
-        (lambda: PPOConfig(min_learning_rate=0.5), r"ppo\.min_learning_rate: 0\.5 given, at most"),
+        (lambda: PPOConfig(min_learning_rate=0.5), r"at least ppo\.min_learning_rate, 0\.5,"),
     ],
 )
 def test_a_setting_of_another_kind_is_refused_by_its_name(make, message):

@@ -15,7 +15,7 @@ OF_EVERY_EPOCH = {
     "critic.py:fit": 1,  # whether all is finite
     "window.py:nonfinite_update": 1,  # the same of the update
     "statistics.py:update": 1,  # rewards and ends of episodes
-    "learner.py:_as_floats": 1,  # all metrics
+    "window.py:as_floats": 1,  # all metrics
 }
 OF_A_METHOD = {
     "gippo": {"alpha.py:alpha_statistics": 1},
