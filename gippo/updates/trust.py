@@ -26,9 +26,9 @@ MEMORY = 0.95
 LEAST = 0.01
 """Of the trust that is acted on: with a step of nothing no signal would ever be found."""
 BLIND = 0.1
-"""Share of signal in what LR sees beside RP, beyond noise, from which RP is known to be blind."""
+"""Share of signal, beyond noise, of what LR sees beside RP that tells that RP is blind."""
 NOISE = 0.2
-"""Standard deviation of a share of noise, of which nothing is known."""
+"""Standard deviation of a share of noise, while windows have not told."""
 TINY = 1e-300
 """Keeps 0/0 from arising where both halves are zero."""
 
@@ -136,13 +136,12 @@ class Unseen:
 
         ours + k (theirs - ours),    k = |b|^2 / (|b|^2 + v) = 2 s / (1 + s),
 
-    the square of the error is least. Noise alone is nothing that one sees: of the mean of s over
-    about twenty windows what is beyond three standard errors counts. Noise scatters s to both sides
-    of 0, signal is above: the shares below 0 tell how far.
-
-    Once the mean has been beyond `BLIND` derivatives are known to be blind here, and a window's own
-    share counts where it is more: near a cliff windows before know nothing of it. Elsewhere it must
-    not: shares of a few samples' noise have long tails, and a step along LR's noise goes nowhere.
+    the square of the error is least. Noise alone is nothing that one sees, and a little of LR is
+    noise for the most part, by which steps go astray: k is 0 until the mean of s over about twenty
+    windows has been beyond `BLIND` by three standard errors. From then on derivatives are known to
+    be blind here, and s counts beyond one, of the mean or of the window's own where that is more:
+    near a cliff windows before know nothing of it. Noise scatters s to both sides of 0, signal is
+    above: the shares below 0 tell how far.
     """
 
     def __init__(self) -> None:
@@ -158,23 +157,24 @@ class Unseen:
 
     @property
     def _error(self) -> float:
-        """Three standard deviations of a window's share by noise alone, of `NOISE` at first."""
+        """Of a window's share by noise alone: three standard deviations, one where RP is blind."""
         known = self._mean.weight
-        return 3.0 * math.sqrt(2.0 * known * self._below.value + (1.0 - known) * NOISE**2)
+        return (1.0 if self._blind else 3.0) * math.sqrt(
+            2.0 * known * self._below.value + (1.0 - known) * NOISE**2
+        )
 
     @property
     def _least(self) -> float:
-        """What is beyond noise of the mean share, less of the first windows, at least 0."""
+        """What is beyond noise of the mean share, of the first windows less, at least 0."""
         known = self._mean.weight
         windows = (1.0 + MEMORY) / (1.0 - MEMORY) * known / (2.0 - known)  # 1 / sum of weights^2
         return known * max(self._mean.value - self._error / math.sqrt(windows), 0.0)
 
     def weight(self, share: torch.Tensor) -> torch.Tensor:
         """k, 0 to 1, of a window, by its share (0-d) and those taken in."""
-        if self._mean.weight == 0.0:
+        if not self._blind:
             return torch.zeros_like(share)
-        own = share - self._error if self._blind else torch.zeros_like(share)
-        least = own.clamp(min=self._least)
+        least = (share - self._error).clamp(min=self._least)
         return 2.0 * least / (1.0 + least)
 
     def state_dict(self) -> dict[str, Any]:
