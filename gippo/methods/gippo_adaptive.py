@@ -293,8 +293,7 @@ class GIPPOAdaptive(Method):
         """Go back to what `state_dict` returned."""
         for name, share in self._shares.items():
             share.load_state_dict(state["shares"][name])
-        if "unseen" in state:  # older releases kept none
-            self._unseen.load_state_dict(state["unseen"])
+        self._unseen.load_state_dict(state["unseen"])
         self._slope.load_state_dict(state["slope"])
         self._size.load_state_dict(state["size"])
         self._setbacks.load_state_dict(state["setbacks"])
