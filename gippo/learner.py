@@ -163,8 +163,9 @@ class Learner:
         self.method = made(context, method_config)
         check_made(self.method)
         check_samples(self.method, env.num_envs, config.horizon)
-        steps = min(config.horizon, env.max_episode_steps)
-        check_discount(self.method, config.gamma, steps, self._dtype)
+        check_discount(
+            self.method, config.gamma, config.horizon, env.max_episode_steps, self._dtype
+        )
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._act_generator = torch.Generator(self._device).manual_seed(
             stream_seed(seed, _ACT_STREAM)

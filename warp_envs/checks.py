@@ -99,7 +99,7 @@ def check_choice(key: str, value: Any, choices: Collection[str]) -> None:
         raise ArgumentError(key, repr(value), f"one of {list(choices)}", hint)
 
 
-def check_sequence(key: str, value: Any, accepted: str) -> None:
+def check_sequence(key: str, value: Any, accepted: str = "a list") -> None:
     """Raise ArgumentError unless `value` is a list or another sequence, which text is not."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ArgumentError(key, repr(value), accepted)

@@ -93,19 +93,23 @@ def check_samples(method: Method, num_envs: int, horizon: int) -> None:
         raise ArgumentError("env.num_envs", given, f"for {method.name} {least}")
 
 
-def check_discount(method: Method, gamma: float, steps: int, dtype: torch.dtype) -> None:
+def check_discount(
+    method: Method, gamma: float, horizon: int, episode: int, dtype: torch.dtype
+) -> None:
     """Raise ArgumentError if the last step's weight is too small to divide gradients by (Eq. 15).
 
     Args:
         method: a method.
         gamma: discount.
-        steps: of the longest sub-trajectory in a window.
+        horizon: steps of a window, where the method has no length of its own.
+        episode: steps of the longest one.
         dtype: of gradients, whose digits are lost below its smallest normal number.
     """
     gradient_lambda = method.gradient_lambda
     if gradient_lambda is None:
         return
     rate = gamma * gradient_lambda
+    steps = min(own_horizon(method) or horizon, episode)
     least = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
     if rate ** (steps - 1) < least:
         most = 1 + math.floor(math.log(least) / math.log(rate))

@@ -39,7 +39,7 @@ TRUST = {
     "share_lr": "of LR is signal, by the halves of the windows",
     "share_mixed": "of their mixture is signal, by the halves of the windows",
     "kappa_lr": "of the mixture is LR's, by the halves of the windows",
-    "unseen": "of what LR sees beside RP is taken, by about twenty windows before",
+    "unseen": "of what LR sees beside RP is taken, once derivatives are known to be blind",
     "slope_left": "of a step's slope is left, by the next window",
     "undone": "of the epochs took the policy back, as windows had lost",
 }

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from warp_envs.checks import ArgumentError, check_flag, near_matches
+from warp_envs.checks import ArgumentError, check_flag, check_sequence, near_matches
 
 SPREADS = ("range", "scale", "add")
 """How a parameter may be drawn: in place of the value, as a factor of it, or added to it."""
@@ -52,8 +52,7 @@ PARAMETERS = {
 
 def check_varying(*, parameters: Any, randomize: Any) -> None:
     """Raise ArgumentError naming a list of names, or a spread, that is none of anything."""
-    if isinstance(parameters, str) or not isinstance(parameters, Sequence):
-        raise ArgumentError("parameters", repr(parameters), "a list of names")
+    check_sequence("parameters", parameters, "a list of names")
     if randomize is not None and not isinstance(randomize, Mapping):
         raise ArgumentError("randomize", repr(randomize), "a mapping of parameters to spreads")
     for name, spread in (randomize or {}).items():

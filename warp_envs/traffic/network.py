@@ -28,6 +28,7 @@ from warp_envs.checks import (
     check_integer,
     check_number,
     check_positive,
+    check_sequence,
     near_matches,
 )
 
@@ -234,7 +235,7 @@ class Signal:
         _check_text("signal: name", self.name)
         key = f"signal {self.name}"
         for what, parts in {"ways": self.ways, "phases": self.phases}.items():
-            _check_sequence(f"{key}: {what}", parts)
+            check_sequence(f"{key}: {what}", parts)
             if not parts:
                 raise ArgumentError(f"{key}: {what}", "none", "at least one")
         for way in self.ways:
@@ -292,7 +293,7 @@ class Network:
                 has another one.
         """
         for what, kind in _PARTS.items():
-            _check_sequence(what, getattr(self, what))
+            check_sequence(what, getattr(self, what))
             for part in getattr(self, what):
                 if not isinstance(part, kind):
                     raise ArgumentError(what, repr(part), f"a {kind.__name__}")
@@ -387,7 +388,7 @@ class Network:
     def _check_route(self, name: str, route: Sequence[str]) -> None:
         _check_text("routes", name)
         key = f"route {name}"
-        _check_sequence(key, route)
+        check_sequence(key, route)
         for segment in route:
             _check_text(key, segment)
         if not route:
@@ -420,9 +421,3 @@ def _check_text(key: str, value: Any) -> None:
     """Raise ArgumentError unless `value` can be a name: SUMO's have any letters."""
     if not isinstance(value, str) or not value:
         raise ArgumentError(key, repr(value), "a name, a text that is not empty")
-
-
-def _check_sequence(key: str, value: Any) -> None:
-    """Raise ArgumentError unless `value` is a list or the like; a text is none."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ArgumentError(key, repr(value), "a list")
